@@ -1,0 +1,38 @@
+"""minilm: a GPT to read in an afternoon, and a tuner for any text.
+
+The root offers nouns only; the verbs are the modules that `python -m minilm.VERB` runs. Names are loaded on
+first use, so that importing minilm costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from minilm.config import ModelConfig as ModelConfig
+    from minilm.config import TrainConfig as TrainConfig
+    from minilm.model import GPT as GPT
+    from minilm.text.bpe import BPETokenizer as BPETokenizer
+    from minilm.text.characters import CharTokenizer as CharTokenizer
+    from minilm.text.corpora import load_corpus as load_corpus
+    from minilm.training.run import load_run as load_run
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "CharTokenizer": "minilm.text.characters",
+    "BPETokenizer": "minilm.text.bpe",
+    "ModelConfig": "minilm.config",
+    "TrainConfig": "minilm.config",
+    "GPT": "minilm.model",
+    "load_corpus": "minilm.text.corpora",
+    "load_run": "minilm.training.run",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'minilm' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,135 @@
+"""What all verbs share at the command line: flags with defaults, one-sentence errors, exit codes.
+
+Imports no torch, so that `--help` answers at once. It knows flags and exit codes, and nothing of what a verb does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from minilm.config import CHOICES, ModelConfig, TrainConfig
+from minilm.errors import MinilmError, did_you_mean
+
+# Two torch threads that spin while a neighbour holds a core are ten times slower than one; passive ones are not.
+# Must be set before torch is imported, hence here.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+VERBS = {
+    "tune": "search, train and report: from a text to the best model that the minutes can buy",
+    "train": "one training run",
+    "evaluate": "exact loss of a run on validation and test, with the counting baseline beside it",
+    "sample": "let a trained model write",
+    "report": "rebuild the page and pictures of a run or a study",
+    "data": "list, show and prepare corpora",
+}
+
+EXIT_INTERRUPTED = 130
+
+# flag -> (configuration class, field, help)
+FLAGS: dict[str, tuple[type, str, str]] = {
+    "--layers": (ModelConfig, "n_layer", "decoder blocks"),
+    "--heads": (ModelConfig, "n_head", "attention heads per block"),
+    "--hidden": (ModelConfig, "n_embd", "channels of the residual stream"),
+    "--context": (ModelConfig, "block_size", "longest context in characters"),
+    "--dropout": (ModelConfig, "dropout", "share of activations dropped in training"),
+    "--attention": (ModelConfig, "attention", "attention backend"),
+    "--steps": (TrainConfig, "steps", "length of the training in steps"),
+    "--minutes": (TrainConfig, "minutes", "length of the training in minutes, instead of --steps"),
+    "--batch": (TrainConfig, "batch_size", "sequences per step"),
+    "--lr": (TrainConfig, "learning_rate", "highest learning rate"),
+    "--schedule": (TrainConfig, "schedule", "shape of the learning rate over time"),
+    "--warmup": (TrainConfig, "warmup", "share of the training spent raising the learning rate"),
+    "--weight-decay": (TrainConfig, "weight_decay", "decoupled weight decay of the matrices"),
+    "--evaluations": (TrainConfig, "evaluations", "how many times the validation loss is measured"),
+    "--patience": (TrainConfig, "patience", "evaluations without improvement before stopping early"),
+    "--seed": (TrainConfig, "seed", "seed of the initial weights and of the batches"),
+    "--device": (TrainConfig, "device", "where to compute"),
+    "--precision": (TrainConfig, "precision", "number format of the matrix products"),
+    "--threads": (TrainConfig, "threads", "CPU threads"),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, but an error is one sentence, with a suggestion for a misspelt flag or choice."""
+
+    def error(self, message: str) -> NoReturn:
+        sentence = self._suggest(message)
+        self.exit(2, f"{self.prog}: {sentence}; see {self.prog} --help\n")
+
+    def _suggest(self, message: str) -> str:
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        if match := re.match(r"unrecognized arguments: (\S+)", message):
+            return f"unknown argument {match[1]!r}, {did_you_mean(match[1].split('=')[0], flags)}"
+        if match := re.match(r"argument (\S+): invalid choice: '?([^']*?)'? \(choose from (.*)\)", message):
+            return f"{match[1]} cannot be {match[2]!r}, {did_you_mean(match[2], match[3].replace(chr(39), '').split(', '))}"
+        return message
+
+
+def parser(verb: str, example: str) -> argparse.ArgumentParser:
+    """The parser of a verb: its one-line purpose, defaults in every help text, and one example."""
+    return _Parser(
+        prog=f"python -m minilm.{verb}",
+        description=VERBS[verb],
+        epilog=f"example: {example}",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def add_config_flags(target: argparse.ArgumentParser, flags: Sequence[str]) -> None:
+    """Adds `flags` from FLAGS. Defaults shown are the dataclasses'; the parsed value is None when not given."""
+    for flag in flags:
+        owner, name, text = FLAGS[flag]
+        field = {f.name: f for f in dataclasses.fields(owner)}[name]
+        kind = int if "int" in str(field.type) else float if "float" in str(field.type) else str
+        default = "" if field.default is None else f" (default: {field.default})"
+        target.add_argument(
+            flag,
+            dest=name,
+            type=kind,
+            choices=CHOICES.get(name),
+            default=None,
+            help=text + default,
+            metavar=None if name in CHOICES else kind.__name__.upper(),
+        )
+    # the default stands in the help text already
+    for action in target._actions:
+        if action.dest in {FLAGS[flag][1] for flag in flags}:
+            action.default = argparse.SUPPRESS
+
+
+def given(arguments: argparse.Namespace, owner: type) -> dict[str, Any]:
+    """The fields of `owner` that the user gave on the command line."""
+    names = {field.name for field in dataclasses.fields(owner)}
+    return {name: value for name, value in vars(arguments).items() if name in names}
+
+
+def run_verb(
+    main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None
+) -> NoReturn:
+    """Runs a verb and exits: 0 done, 2 the user's mistake, 3 training diverged, 130 interrupted.
+
+    A `MinilmError` becomes one sentence on stderr; set MINILM_DEBUG=1 to see its traceback.
+    """
+    try:
+        sys.exit(main(argv) or 0)
+    except MinilmError as error:
+        if os.environ.get("MINILM_DEBUG"):
+            raise
+        print(f"minilm: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("minilm: interrupted; what was recorded is kept", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:  # `... | head` closed the pipe: not an error of ours
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except MemoryError:
+        print("minilm: out of memory; choose a smaller model, batch or context", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,112 @@
+"""The arrows of the architecture: a module imports only from lower floors, nothing imports a verb, no cycle.
+
+The floors are listed bottom up; within one floor modules may import each other as long as no cycle results.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent / "minilm"
+
+FLOORS = [
+    ["errors"],
+    ["config", "files"],
+    ["text", "plots", "kv_cache", "attention", "interop", "tuner"],
+    ["sampling"],
+    ["model"],
+    ["training"],
+    ["tuner.objective"],
+    ["tuner.study"],
+    ["cli"],
+    ["train", "tune", "evaluate", "sample", "report", "data"],
+    ["__main__"],
+]
+VERBS = {"train", "tune", "evaluate", "sample", "report", "data", "__main__"}
+NO_TORCH = ("plots", "errors", "config", "cli", "tuner")
+MAY_SEE_TORCH = {"tuner.objective", "tuner.study"}  # the study only through the objective, see its test
+
+
+def modules() -> dict[str, Path]:
+    names = {}
+    for path in PACKAGE.rglob("*.py"):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        names[name.removesuffix(".__init__")] = path
+    names.pop("__init__")
+    return names
+
+
+def imports(path: Path) -> set[str]:
+    """Every minilm module that a file imports, wherever the import stands, TYPE_CHECKING blocks included."""
+    found: set[str] = set()
+    known = modules()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: write imports in full, not relative"
+            module = str(node.module)
+            inner = {f"{module}.{alias.name}" for alias in node.names}
+            found |= {n for n in inner if n.removeprefix("minilm.") in known} or {module}
+    return {name.removeprefix("minilm.") for name in found if name.startswith("minilm.")}
+
+
+def floor(module: str) -> int:
+    best = max(
+        (len(entry), number) for number, entries in enumerate(FLOORS) for entry in _matches(module, entries)
+    )
+    return best[1]
+
+
+def _matches(module: str, entries: list[str]) -> list[str]:
+    return [entry for entry in entries if module == entry or module.startswith(entry + ".")]
+
+
+def test_every_module_has_a_floor():
+    lost = [m for m in modules() if not any(_matches(m, entries) for entries in FLOORS)]
+    assert not lost, f"say in FLOORS where these belong: {lost}"
+
+
+def test_no_arrow_points_up():
+    upward = [
+        f"{module} -> {target}"
+        for module, path in modules().items()
+        for target in imports(path)
+        if target in modules() and floor(target) > floor(module)
+    ]
+    assert not upward, upward
+
+
+def test_nothing_imports_a_verb():
+    guilty = [f"{m} -> {t}" for m, path in modules().items() for t in imports(path) if t in VERBS]
+    assert not guilty, guilty
+
+
+def test_no_cycle():
+    arrows = {module: imports(path) & set(modules()) for module, path in modules().items()}
+    while leaves := [module for module, targets in arrows.items() if not targets]:
+        for leaf in leaves:
+            del arrows[leaf]
+        arrows = {module: targets - set(leaves) for module, targets in arrows.items()}
+    assert not arrows, f"a cycle among {sorted(arrows)}"
+
+
+def test_torch_stays_where_it_belongs():
+    """Only the tuner's objective computes; plots and the command line never load torch."""
+    guilty = []
+    for module, path in modules().items():
+        if module in MAY_SEE_TORCH or not module.startswith(NO_TORCH):
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+        names |= {str(n.module) for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+        guilty += [module for name in names if name.split(".")[0] == "torch"]
+    assert not guilty, guilty
+
+
+def test_the_check_can_fail(tmp_path):
+    """The walker sees an import wherever it hides."""
+    file = tmp_path / "hidden.py"
+    file.write_text("def f():\n    from minilm.train import train\n    import minilm.tune\n")
+    assert imports(file) == {"train", "tune"}
