@@ -1,6 +1,7 @@
 """What all verbs share at the command line: flags with defaults, one-sentence errors, exit codes.
 
-Imports no torch, so that `--help` answers at once. It knows flags and exit codes, and nothing of what a verb does.
+Imports no torch, so that `--help` answers at once. It knows flags and exit codes, and nothing of what a verb
+does.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, NoReturn
 from minilm.config import CHOICES, ModelConfig, TrainConfig
 from minilm.errors import MinilmError, did_you_mean
 
-# Two torch threads that spin while a neighbour holds a core are ten times slower than one; passive ones are not.
+# Two threads that spin while a neighbour holds a core are ten times slower than one; passive ones are not.
 # Must be set before torch is imported, hence here.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

@@ -1,7 +1,7 @@
 """The only module that writes files, so that a crash can never leave half of one behind.
 
-A whole file goes to a temporary neighbour, is flushed to the disk and renamed over the old one; a log grows by
-one checksummed line at a time. Whoever reads gets the old content or the new, or a `RunError` that names the
+A whole file goes to a temporary neighbour, is flushed to the disk and renamed over the old one; a log grows
+by one checksummed line at a time. Whoever reads gets the old content or the new, or a `RunError` that names the
 file. This file knows nothing of what the bytes mean, and it never unpickles.
 """
 
@@ -68,7 +68,7 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """A rename is only safe from a power cut once its folder is on the disk too (POSIX; Windows has no such call)."""
+    """A rename survives a power cut once its folder is on the disk too. Windows has no such call."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -131,7 +131,7 @@ def append_record(path: str | Path, record: dict[str, Any]) -> None:
 
 
 def read_records(path: str | Path) -> list[dict[str, Any]]:
-    """The records of a log. A torn last line (a crash in mid-write) is cut off; damage before it is an error."""
+    """The records of a log. A torn last line (a crash in mid-write) is cut off; other damage is an error."""
     path = Path(path)
     try:
         data = path.read_bytes()
@@ -156,7 +156,7 @@ def _record(path: Path, number: int, line: bytes) -> dict[str, Any]:
 def write_tensors(path: str | Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
     """A safetensors file whose header also holds a checksum of names, shapes, bytes and the header itself.
 
-    safetensors alone does not notice a flipped bit; ours do, and other readers simply see one more header key.
+    safetensors alone does not notice a flipped bit; ours do, and other readers see one more header key.
     """
     from safetensors.torch import save
 

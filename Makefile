@@ -1,0 +1,39 @@
+# Two commands: `make tune` runs the main job, `make test` checks everything. Each sets up .venv first.
+#   make tune DATA=my.txt ARGS="--minutes 10"
+PYTHON ?= python3
+DATA ?= fables
+ARGS ?=
+BIN := .venv/bin
+# An empty CONSTRAINTS installs the newest versions instead of the tested ones.
+CONSTRAINTS ?= constraints.txt
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -q $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
+
+.PHONY: tune test test-slow notebooks clean
+
+tune: .venv/installed
+	$(BIN)/python -m minilm.tune $(DATA) $(ARGS)
+
+test: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q
+
+test-slow: .venv/installed-test
+	$(BIN)/python -m pytest -q -m slow
+
+notebooks: .venv/installed
+	$(PIP) -e ".[notebooks]"
+	$(BIN)/jupyter lab notebooks
+
+.venv/installed: setup.cfg constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PIP) -e .
+	touch $@
+
+.venv/installed-test: .venv/installed
+	$(PIP) -e ".[test,hf]"
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
