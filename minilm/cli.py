@@ -68,7 +68,8 @@ class _Parser(argparse.ArgumentParser):
         if match := re.match(r"unrecognized arguments: (\S+)", message):
             return f"unknown argument {match[1]!r}, {did_you_mean(match[1].split('=')[0], flags)}"
         if match := re.match(r"argument (\S+): invalid choice: '?([^']*?)'? \(choose from (.*)\)", message):
-            return f"{match[1]} cannot be {match[2]!r}, {did_you_mean(match[2], match[3].replace(chr(39), '').split(', '))}"
+            choices = match[3].replace("'", "").split(", ")  # Python 3.12 stopped quoting them
+            return f"{match[1]} cannot be {match[2]!r}, {did_you_mean(match[2], choices)}"
         return message
 
 
@@ -84,25 +85,20 @@ def parser(verb: str, example: str) -> argparse.ArgumentParser:
 
 
 def add_config_flags(target: argparse.ArgumentParser, flags: Sequence[str]) -> None:
-    """Adds `flags` from FLAGS. Defaults shown are the dataclasses'; the parsed value is None when not given."""
+    """Adds `flags` from FLAGS. The help shows the dataclass's default; what is not given stays absent."""
     for flag in flags:
         owner, name, text = FLAGS[flag]
         field = {f.name: f for f in dataclasses.fields(owner)}[name]
         kind = int if "int" in str(field.type) else float if "float" in str(field.type) else str
-        default = "" if field.default is None else f" (default: {field.default})"
         target.add_argument(
             flag,
             dest=name,
             type=kind,
             choices=CHOICES.get(name),
-            default=None,
-            help=text + default,
+            default=argparse.SUPPRESS,
+            help=text + ("" if field.default is None else f" (default: {field.default})"),
             metavar=None if name in CHOICES else kind.__name__.upper(),
         )
-    # the default stands in the help text already
-    for action in target._actions:
-        if action.dest in {FLAGS[flag][1] for flag in flags}:
-            action.default = argparse.SUPPRESS
 
 
 def given(arguments: argparse.Namespace, owner: type) -> dict[str, Any]:
