@@ -1,0 +1,163 @@
+"""What to compute on: device, number format, threads, attention backend, and the one line that says why.
+
+Knows the machine and the configuration's wishes; no model is built here and nothing is trained. A wish that the
+machine cannot grant is a ConfigError; `auto` always finds something.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from minilm.attention import choose_backend
+from minilm.config import ModelConfig, TrainConfig
+from minilm.errors import ConfigError
+
+ADAMW_BYTES = 16  # per parameter: weight, gradient and two moments, float32 each
+RESERVE = 0.9  # of the free memory; the rest is for torch itself
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """The choice; `why` explains it in a few words."""
+
+    device: str
+    precision: str
+    threads: int
+    attention: str
+    why: str
+
+    def line(self) -> str:
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        return f"{self.device}, {self.precision}, {threads}, {self.attention} attention ({self.why})"
+
+    def autocast(self) -> AbstractContextManager:
+        """Matrix products in bfloat16 inside, where that was chosen; weights stay float32."""
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device, dtype=torch.bfloat16)
+
+
+def choose_hardware(train: TrainConfig, attention: str = "auto") -> Hardware:
+    """Chooses, sets torch's thread count, and checks that the machine has what was asked for.
+
+    >>> hardware = choose_hardware(TrainConfig(device="cpu", threads=1))
+    >>> hardware.device, hardware.precision, hardware.threads
+    ('cpu', 'fp32', 1)
+    """
+    device, why_device = _device(train.device)
+    precision, why_precision = _precision(train.precision, device)
+    threads, why_threads = _threads(train.threads)
+    torch.set_num_threads(threads)
+    backend = choose_backend(attention, device)
+    why = "; ".join(part for part in (why_device, why_precision, why_threads) if part)
+    return Hardware(device, precision, threads, backend, why)
+
+
+def _device(wish: str) -> tuple[str, str]:
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wish != "auto":
+        if not there[wish]:
+            raise ConfigError(
+                f"device must be one that this machine has, got {wish!r}; use --device cpu or auto"
+            )
+        return wish, f"{wish} as asked"
+    found = next(name for name, present in there.items() if present)
+    why = (
+        torch.cuda.get_device_name() if found == "cuda" else "no GPU found" if found == "cpu" else "Apple GPU"
+    )
+    return found, why
+
+
+def _precision(wish: str, device: str) -> tuple[str, str]:
+    if wish != "auto":
+        return wish, f"{wish} as asked"
+    if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bf16", ""
+    return "fp32", ""
+
+
+def _threads(wish: int | None) -> tuple[int, str]:
+    if wish is not None:
+        return wish, "threads as asked"
+    if (variable := os.environ.get("OMP_NUM_THREADS", "")).isdecimal() and int(variable):
+        return int(variable), "threads from OMP_NUM_THREADS"
+    return physical_cores(), "one thread per physical core"
+
+
+def physical_cores(cpuinfo: str | None = None, allowed: set[int] | None = None) -> int:
+    """Physical cores that this process may use; logical ones where the system does not tell them apart.
+
+    >>> two_threads_one_core = "processor: 0\\nphysical id: 0\\ncore id: 0\\n\\nprocessor: 1\\nphysical id: 0\\ncore id: 0"
+    >>> physical_cores(two_threads_one_core, {0, 1})
+    1
+    """
+    if allowed is None:
+        affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+        allowed = set(affinity(0)) if affinity else set(range(os.cpu_count() or 1))
+    cores = {core for number, core in _cores(_cpuinfo() if cpuinfo is None else cpuinfo) if number in allowed}
+    return max(1, len(cores) or len(allowed))
+
+
+def _cpuinfo() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _cores(cpuinfo: str) -> list[tuple[int, tuple[str, str]]]:
+    """(logical number, (socket, core)) of each processor that names its core."""
+    found = []
+    for block in cpuinfo.split("\n\n"):
+        pairs = (line.partition(":") for line in block.splitlines())
+        facts = {key.strip(): value.strip() for key, _, value in pairs}
+        if facts.get("processor", "").isdecimal() and "core id" in facts:
+            found.append((int(facts["processor"]), (facts.get("physical id", "0"), facts["core id"])))
+    return found
+
+
+def needed_bytes(model: ModelConfig, train: TrainConfig, backend: str = "manual") -> int:
+    """A rough estimate of a training step's memory: weights and AdamW, plus what backward keeps."""
+    B, T, C, V = train.batch_size, model.block_size, model.n_embd, model.vocab_size
+    per_token = model.n_layer * (12 * C + 4 * model.mlp_width) + 3 * V  # kept activations, logits three times
+    scores = 3 * B * model.n_layer * model.n_head * T * T if backend == "manual" else 0
+    return ADAMW_BYTES * model.n_parameters + 4 * (B * T * per_token + scores)
+
+
+def free_bytes(device: str) -> int | None:
+    """Memory that is free for a training, or None where the system does not tell."""
+    if device == "cuda":
+        return torch.cuda.mem_get_info()[0]
+    try:
+        facts = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    available = [int(line.split()[1]) * 1024 for line in facts if line.startswith("MemAvailable:")]
+    return min(available + _container_limit()) if available else None
+
+
+def _container_limit() -> list[int]:
+    """The memory limit of the control group (version 2) that a container runs in, if there is one."""
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+        used = Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii").strip()
+    except OSError:
+        return []
+    return [max(0, int(limit) - int(used))] if limit.isdecimal() and used.isdecimal() else []
+
+
+def check_memory(model: ModelConfig, train: TrainConfig, device: str) -> None:
+    """Refuses a model that cannot be trained here, before a byte of it is allocated."""
+    backend = choose_backend(model.attention, device)
+    need, free = needed_bytes(model, train, backend), free_bytes(device)
+    if free is not None and need > RESERVE * free:
+        raise ConfigError(
+            f"the model must fit into memory: about {need / 2**30:,.1f} GiB needed for {model.n_parameters:,} "
+            f"parameters and a batch of {train.batch_size} x {model.block_size}, {free / 2**30:,.1f} GiB free; "
+            "choose fewer or narrower layers, a smaller batch or a shorter context"
+        )

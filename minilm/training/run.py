@@ -1,0 +1,120 @@
+"""A run on disk: a folder that a person can open, and what it holds in memory.
+
+config.json       what was trained, on what, where
+tokenizer.json    the vocabulary
+model.safetensors the best weights
+metrics.jsonl     one record per line, as training went
+checkpoint.safetensors   where to go on after an interruption
+result.json       the final numbers
+
+This file reads and writes those; it trains nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from minilm import files
+from minilm.config import ModelConfig, TrainConfig
+from minilm.errors import ConfigError, RunError
+from minilm.model import GPT
+from minilm.text.corpora import Corpus
+from minilm.text.tokenizers import Tokenizer, load_tokenizer
+from minilm.training.checkpoint import load_weights
+from minilm.training.hardware import Hardware
+from minilm.training.trainer import CHECKPOINT, WEIGHTS
+
+FORMAT, VERSION = "minilm-run", 1
+CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
+BEST = "best"  # a study's folder holds its best run under this name
+
+
+@dataclass
+class Run:
+    """A training run. `folder` is None where nothing was written; `model` holds the best weights."""
+
+    folder: Path | None
+    model: GPT
+    tokenizer: Tokenizer
+    config: dict[str, Any]
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    result: dict[str, Any] = field(default_factory=dict)
+
+
+def describe_run(
+    model: ModelConfig, train: TrainConfig, corpus: Corpus, hardware: Hardware
+) -> dict[str, Any]:
+    """The content of config.json."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "model": model.to_dict(),
+        "train": train.to_dict(),
+        "corpus": corpus.describe(),
+        "hardware": {
+            name: getattr(hardware, name) for name in ("device", "precision", "threads", "attention")
+        },
+    }
+
+
+def run_folder(path: str | Path) -> Path:
+    """The folder of the run at `path`: itself, or the best run of the study that it is."""
+    path = Path(path)
+    if not path.is_dir():
+        raise RunError(
+            f"the folder {path} does not exist; give the folder that a training printed at its end"
+        )
+    for folder in (path, path / BEST):
+        if (folder / CONFIG).is_file():
+            return folder
+    raise RunError(f"{path} is not a run, it holds no {CONFIG}; give the folder that a training printed")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """A run's config.json, known to be whole; its model and train entries make valid configurations."""
+    config = files.read_json(folder / CONFIG)
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise RunError(f"{folder / CONFIG} does not describe a run of ours; give the folder of a run")
+    if config.get("version") != VERSION:
+        raise RunError(
+            f"{folder} must have run format {VERSION}, got {config.get('version')!r}; use the minilm that wrote it"
+        )
+    missing = [key for key in ("model", "train", "corpus") if not isinstance(config.get(key), dict)]
+    if missing:
+        raise RunError(f"{folder / CONFIG} lacks {', '.join(missing)}; restore it from a copy")
+    try:
+        ModelConfig.from_dict(config["model"])
+        TrainConfig.from_dict(config["train"])
+    except ConfigError as error:
+        raise RunError(f"{folder / CONFIG} is damaged: {error}; restore it from a copy") from error
+    return config
+
+
+def load_run(path: str | Path) -> Run:
+    """The run in a folder, or the best run of a study; RunError with a sentence where there is none."""
+    folder = run_folder(path)
+    config = read_config(folder)
+    if not (folder / WEIGHTS).is_file():
+        raise RunError(f"{folder} has no weights yet; continue its training with --resume {folder}")
+    tensors, _ = files.read_tensors(folder / WEIGHTS)
+    model = GPT(ModelConfig.from_dict(config["model"]))
+    load_weights(model, tensors, folder / WEIGHTS)
+    model.eval()
+    metrics = files.read_records(folder / METRICS) if (folder / METRICS).exists() else []
+    result = files.read_json(folder / RESULT) if (folder / RESULT).exists() else {}
+    return Run(folder, model, load_tokenizer(folder), config, metrics, result)
+
+
+def cut_metrics(folder: Path, step: int) -> None:
+    """Drops the records after `step`: the steps after the checkpoint are going to happen again."""
+    path = folder / METRICS
+    if not path.exists():
+        return
+    keep = sum(record["step"] <= step for record in files.read_records(path))
+    files.write_bytes(path, b"".join(path.read_bytes().splitlines(keepends=True)[:keep]))
+
+
+def has_checkpoint(folder: Path) -> bool:
+    return (folder / CHECKPOINT).is_file()

@@ -1,0 +1,209 @@
+"""One whole run: a corpus and a configuration go in, a trained model with its records and final numbers comes out.
+
+Joins what the other files know: hardware, model, trainer, run folder. It prints nothing and draws nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from minilm import files
+from minilm.config import ModelConfig, TrainConfig
+from minilm.errors import ConfigError, CorpusError, RunError
+from minilm.model import GPT
+from minilm.text.corpora import Corpus, load_described
+from minilm.training.checkpoint import differences
+from minilm.training.evaluation import exact_loss
+from minilm.training.hardware import Hardware, check_memory, choose_hardware
+from minilm.training.run import (
+    CONFIG,
+    METRICS,
+    RESULT,
+    Run,
+    cut_metrics,
+    describe_run,
+    has_checkpoint,
+    load_run,
+    read_config,
+    run_folder,
+)
+from minilm.training.trainer import Trainer, TrainResult
+
+OnRecord = Callable[[dict[str, Any]], None]
+OnHardware = Callable[[Hardware], None]
+
+
+def fitting_block_size(corpus: Corpus, wanted: int) -> int:
+    """`wanted`, or the longest context that the training split can fill."""
+    return max(1, min(wanted, len(corpus.train) - 1))
+
+
+def run_training(
+    corpus: Corpus,
+    model: ModelConfig | GPT | None = None,
+    config: TrainConfig | None = None,
+    out: str | Path | None = None,
+    *,
+    deadline: float | None = None,
+    test: bool = True,
+    on_record: OnRecord | None = None,
+    on_hardware: OnHardware | None = None,
+) -> Run:
+    """Trains on `corpus` and returns the run with the best weights; writes a run folder where `out` is given.
+
+    Without `model` the default configuration is used, its context shortened to a short text. The same seed gives
+    the same run. `test=False` leaves the test split unread, as a search must. `deadline` is a moment of
+    `time.monotonic()`. Raises the MinilmError family; after an interruption `resume_training(out)` goes on.
+    """
+    config = config or TrainConfig()
+    if model is None:
+        default = ModelConfig(vocab_size=corpus.tokenizer.vocab_size)
+        model = default.replace(block_size=fitting_block_size(corpus, default.block_size))
+    shape = model.config if isinstance(model, GPT) else model
+    check_shape(shape, corpus)
+    hardware = choose_hardware(config, shape.attention)
+    check_memory(shape, config, hardware.device)
+    if on_hardware is not None:
+        on_hardware(hardware)
+    network = model if isinstance(model, GPT) else build(shape, config.seed)
+    run = Run(None, network, corpus.tokenizer, describe_run(shape, config, corpus, hardware))
+    if out is not None:
+        run.folder = files.new_folder(out)
+        corpus.tokenizer.save(run.folder)
+        files.write_json(run.folder / CONFIG, run.config)  # last: with it the folder is a run
+    return _train(run, corpus, config, hardware, deadline=deadline, test=test, on_record=on_record)
+
+
+def resume_training(
+    folder: str | Path,
+    *,
+    corpus: Corpus | None = None,
+    changes: dict[str, Any] | None = None,
+    deadline: float | None = None,
+    on_record: OnRecord | None = None,
+    on_hardware: OnHardware | None = None,
+) -> Run:
+    """Continues an interrupted run to its end, on CPU bit for bit; a finished run is only loaded.
+
+    `corpus` and `changes` (fields of ModelConfig and TrainConfig) are what the user asked for this time: where
+    they differ from what the run was started with, RunError lists how.
+    """
+    folder = run_folder(folder)
+    stored = read_config(folder)
+    _refuse_changes(folder, stored, corpus, changes or {})
+    if (folder / RESULT).exists():
+        return load_run(folder)
+    corpus = corpus or load_described(stored["corpus"])
+    config, shape = TrainConfig.from_dict(stored["train"]), ModelConfig.from_dict(stored["model"])
+    hardware = choose_hardware(config, shape.attention)
+    if on_hardware is not None:
+        on_hardware(hardware)
+    run = Run(folder, build(shape, config.seed), corpus.tokenizer, stored)
+    return _train(run, corpus, config, hardware, deadline=deadline, test=True, on_record=on_record)
+
+
+def _refuse_changes(
+    folder: Path, stored: dict[str, Any], corpus: Corpus | None, changes: dict[str, Any]
+) -> None:
+    old = {**stored["model"], **stored["train"]}
+    faults = differences({key: old.get(key) for key in changes}, changes)
+    if corpus is not None:
+        mine, theirs = corpus.describe(), stored["corpus"]
+        keys = ("name", "characters", "bounds", "vocab_size")
+        texts = differences(*({key: _plain(d.get(key)) for key in keys} for d in (theirs, mine)))
+        sums = [d.get("source", {}).get("sha256") for d in (theirs, mine)]
+        texts = texts or ("" if sums[0] == sums[1] else "the text's checksum has changed")
+        faults = ", ".join(filter(None, [faults, texts and f"corpus: {texts}"]))
+    if faults:
+        raise RunError(
+            f"a resumed run keeps its settings, but {folder} differs: {faults}; "
+            "leave them out, or start a new run"
+        )
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value  # what JSON makes of it
+
+
+def build(shape: ModelConfig, seed: int) -> GPT:
+    """A new model; seed and shape decide every weight."""
+    torch.manual_seed(seed)
+    return GPT(shape)
+
+
+def check_shape(shape: ModelConfig, corpus: Corpus) -> None:
+    """Refuses a model that does not fit the text."""
+    if shape.vocab_size != corpus.tokenizer.vocab_size:
+        raise ConfigError(
+            f"vocab_size must be the corpus's {corpus.tokenizer.vocab_size}, got {shape.vocab_size}"
+        )
+    if shape.block_size > len(corpus.train) - 1:
+        raise CorpusError(
+            f"the context must be shorter than the training split, got {shape.block_size} and "
+            f"{len(corpus.train)} characters; use --context {fitting_block_size(corpus, shape.block_size)} "
+            "or less, or a longer text"
+        )
+
+
+def _train(
+    run: Run,
+    corpus: Corpus,
+    config: TrainConfig,
+    hardware: Hardware,
+    *,
+    deadline: float | None,
+    test: bool,
+    on_record: OnRecord | None,
+) -> Run:
+    def record(values: dict[str, Any]) -> None:
+        run.metrics.append(values)
+        if run.folder is not None:
+            files.append_record(run.folder / METRICS, values)
+        if on_record is not None:
+            on_record(values)
+
+    trainer = Trainer(
+        run.model,
+        corpus.train,
+        corpus.val,
+        config,
+        hardware,
+        before=int(corpus.tokens[corpus.bounds[0] - 1]),
+        folder=run.folder,
+        deadline=deadline,
+        chars_after=len(corpus.test) if test else 0,
+        on_record=record,
+    )
+    if run.folder is not None:
+        step = trainer.resume() if has_checkpoint(run.folder) else 0
+        cut_metrics(run.folder, step)
+        run.metrics = files.read_records(run.folder / METRICS) if step else []
+    result = trainer.fit()
+    run.result = final_numbers(run.model, corpus, result, trainer.state.eval_chars, test)
+    if run.folder is not None:
+        files.write_json(run.folder / RESULT, run.result)
+    return run
+
+
+def final_numbers(
+    model: GPT, corpus: Corpus, result: TrainResult, chars: int | None, test: bool
+) -> dict[str, Any]:
+    """The content of result.json; losses in nats per character."""
+    before = int(corpus.tokens[corpus.bounds[1] - 1])
+    return {
+        "protocol": "exact" if chars is None else f"exact windows, {chars} characters of each split",
+        "val_loss": result.best_val_loss,
+        "test_loss": exact_loss(model, corpus.test, before=before, chars=chars) if test else None,
+        "best_step": result.best_step,
+        "steps": result.steps,
+        "seconds": result.seconds,
+        "stopped": result.stopped.value,
+        "tokens_seen": result.tokens_seen,
+        "n_parameters": model.n_parameters,
+    }
