@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "minilm"
 FLOORS = [
     ["errors"],
     ["config", "files"],
-    ["text", "plots", "kv_cache", "attention", "interop", "tuner"],
+    ["text", "plots", "layers", "kv_cache", "attention", "interop", "tuner"],
     ["sampling"],
     ["model"],
     ["training"],

@@ -1,0 +1,93 @@
+"""The small parts of a decoder: norms, MLPs and rotary positions.
+
+Each is a function of one tensor's last axes. This file knows nothing of attention, tokens or depth.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from minilm.config import ModelConfig
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * gain over the last axis (Zhang and Sennrich, 2019): LayerNorm without mean and shift.
+
+    >>> RMSNorm(2, 1e-6)(torch.tensor([3.0, 4.0])).pow(2).mean().round(decimals=3).item()
+    1.0
+    """
+
+    def __init__(self, channels: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        # one type for both, or torch warns and takes its slow path; the kernel sums in float32 by itself
+        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
+
+
+def make_norm(config: ModelConfig) -> nn.Module:
+    """The norm that the configuration names; LayerNorm has a shift only where the model has biases."""
+    if config.norm == "rmsnorm":
+        return RMSNorm(config.n_embd, config.norm_eps)
+    return nn.LayerNorm(config.n_embd, config.norm_eps, bias=config.bias)
+
+
+class GeluMLP(nn.Module):
+    """GPT-2's MLP: down(gelu(up(x))), with the tanh form of GELU; (B, T, C) -> (B, T, C)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.up = nn.Linear(config.n_embd, config.mlp_width, bias=config.bias)
+        self.down = nn.Linear(config.mlp_width, config.n_embd, bias=config.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(F.gelu(self.up(x), approximate="tanh"))
+
+
+class SwigluMLP(nn.Module):
+    """down(silu(gate(x)) * up(x)) (Shazeer, 2020, "GLU Variants Improve Transformer", eq. 6)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gate_up = nn.Linear(
+            config.n_embd, 2 * config.mlp_width, bias=config.bias
+        )  # one product for both
+        self.down = nn.Linear(config.mlp_width, config.n_embd, bias=config.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = self.gate_up(x).chunk(2, dim=-1)  # each (B, T, width)
+        return self.down(F.silu(gate) * up)
+
+
+MLPS: dict[str, type[nn.Module]] = {"gelu": GeluMLP, "swiglu": SwigluMLP}
+
+
+def rotary_tables(block_size: int, head_size: int, base: float) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of position * base^(-2i/D), each (block_size, D/2) (Su et al., 2021, eq. 15).
+
+    Channel pair i turns once in 2 pi base^(2i/D) positions: fast pairs tell near places apart, slow ones far.
+    """
+    frequencies = base ** -(torch.arange(0, head_size, 2, dtype=torch.float32) / head_size)  # (D/2,)
+    angles = torch.outer(torch.arange(block_size, dtype=torch.float32), frequencies)  # (block_size, D/2)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turns each channel pair (i, i + D/2) by its angle, (..., T, D) -> (..., T, D).
+
+    A product of two turned vectors depends on their distance only. (The paper pairs the neighbours 2i and
+    2i + 1; checkpoints of the Llama and Qwen families pair the halves, and so do we.)
+
+    >>> cos, sin = rotary_tables(8, 4, 10_000.0)
+    >>> x, y = torch.randn(4), torch.randn(4)
+    >>> near = rotate(x, cos[2], sin[2]) @ rotate(y, cos[1], sin[1])
+    >>> torch.allclose(near, rotate(x, cos[7], sin[7]) @ rotate(y, cos[6], sin[6]), atol=1e-5)
+    True
+    """
+    cos, sin = cos.to(x.dtype), sin.to(x.dtype)
+    left, right = x.chunk(2, dim=-1)  # (..., T, D/2)
+    return torch.cat((left * cos - right * sin, right * cos + left * sin), dim=-1)
