@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,12 +52,17 @@ def _free(path: Path) -> int:
 
 def write_bytes(path: str | Path, data: bytes) -> None:
     """Replaces `path` by `data` at once: after a crash the file is wholly old or wholly new."""
+    write_chunks(path, [data], len(data))
+
+
+def write_chunks(path: str | Path, chunks: Iterable[bytes], size: int) -> None:
+    """`write_bytes` for what does not fit in memory: `chunks` in a row, `size` bytes in all."""
     path = Path(path)
     temporary = path.with_name(path.name + TEMPORARY)
-    with _storage_errors(path, len(data)):
+    with _storage_errors(path, size):
         try:
             with temporary.open("wb") as file:
-                file.write(data)
+                file.writelines(chunks)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)

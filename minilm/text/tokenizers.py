@@ -1,0 +1,28 @@
+"""Finds the right tokenizer for a folder. To add a kind: write its class, list it in KINDS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from minilm.errors import RunError, did_you_mean
+from minilm.text.characters import CharTokenizer
+from minilm.text.tokenizer_file import FILE, read_tokenizer
+
+KINDS: dict[str, type[CharTokenizer]] = {
+    "char": CharTokenizer,
+}
+
+
+def load_tokenizer(folder: str | Path) -> CharTokenizer:
+    """The tokenizer saved in `folder`, whatever its kind; `RunError` where there is none.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     CharTokenizer.from_text("abc").save(folder)
+    ...     load_tokenizer(folder)
+    CharTokenizer(characters='abc')
+    """
+    kind = str(read_tokenizer(folder).get("kind"))
+    if kind not in KINDS:
+        raise RunError(f"{Path(folder) / FILE} has an unknown kind {kind!r}, {did_you_mean(kind, KINDS)}")
+    return KINDS[kind].from_pretrained(folder)

@@ -1,0 +1,28 @@
+"""Fixtures that more than one test file needs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def shakespeare_folder() -> Path:
+    """The folder that holds tinyshakespeare.txt: MINILM_DATA, or shared/data beside the repository."""
+    for folder in (os.environ.get("MINILM_DATA"), ROOT.parent / "shared" / "data"):
+        if folder and Path(folder, "tinyshakespeare.txt").is_file():
+            return Path(folder)
+    pytest.skip("needs tinyshakespeare.txt in the folder that MINILM_DATA names")
+
+
+@pytest.fixture
+def shakespeare(shakespeare_folder, monkeypatch):
+    """Tiny Shakespeare with the usual split, never downloaded."""
+    from minilm.text.corpora import load_corpus
+
+    monkeypatch.setenv("MINILM_DATA", str(shakespeare_folder))
+    return load_corpus("shakespeare")
