@@ -37,6 +37,12 @@ class StorageError(MinilmError):
     """A file that could not be written: disk full, no permission."""
 
 
+class AllTrialsFailedError(MinilmError):
+    """A study in which no trial ended with a finite loss."""
+
+    exit_code = 3
+
+
 class DivergenceError(MinilmError):
     """Training left the finite numbers; carries the step and the learning rate where it happened."""
 

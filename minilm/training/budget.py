@@ -19,7 +19,7 @@ FIRST_STEP_GUESS = 1e-3  # of the time budget, before a step has been timed
 
 @dataclass
 class Budget:
-    """The length of one run. `total` seconds where time limits it, else None; all other numbers are measured."""
+    """The length of one run: `total` seconds where time limits it, else None. The rest is measured."""
 
     config: TrainConfig
     total: float | None = None

@@ -68,7 +68,7 @@ def load_checkpoint(path: str | Path, model: nn.Module, optimizer: torch.optim.O
     tensors, header = files.read_tensors(path)
     if header.get("version") != VERSION or "state" not in header:
         raise RunError(
-            f"{path} is not a checkpoint of version {VERSION}, got version {header.get('version')}; train anew"
+            f"{path} must be a checkpoint of version {VERSION}, got {header.get('version')}; train anew"
         )
     load_weights(model, _under("model.", tensors), path)
     moments: dict[int, dict[str, Tensor]] = {}

@@ -62,11 +62,11 @@ def exact_loss(
 ) -> float:
     """Mean loss of `model` on `tokens` in nats per character. Draws no random number.
 
-    `exact` (stride None): non-overlapping windows of block_size. `sliding`: windows start `stride` apart and each
-    scores only what the one before did not reach, so that all but the first block_size characters see at least
-    block_size - stride characters of context. `before` is the token in front of the split; without it the split's
-    first character has no context and is not scored. `chars` scores only that many characters, in evenly spaced
-    windows. Raises CorpusError where there is nothing to score.
+    `exact` (stride None): non-overlapping windows of block_size. `sliding`: windows start `stride` apart and
+    each scores only what the one before did not reach, so that all but the first block_size characters see at
+    least block_size - stride characters of context. `before` is the token in front of the split; without it
+    the split's first character has no context and is not scored. `chars` scores only about that many
+    characters, in evenly spaced windows. Raises CorpusError where there is nothing to score.
 
     >>> from minilm.config import ModelConfig
     >>> class Uniform(nn.Module):

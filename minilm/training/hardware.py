@@ -1,7 +1,7 @@
 """What to compute on: device, number format, threads, attention backend, and the one line that says why.
 
-Knows the machine and the configuration's wishes; no model is built here and nothing is trained. A wish that the
-machine cannot grant is a ConfigError; `auto` always finds something.
+Knows the machine and the configuration's wishes; no model is built here and nothing is trained. A wish that
+the machine cannot grant is a ConfigError; `auto` always finds something.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ def _threads(wish: int | None) -> tuple[int, str]:
 def physical_cores(cpuinfo: str | None = None, allowed: set[int] | None = None) -> int:
     """Physical cores that this process may use; logical ones where the system does not tell them apart.
 
-    >>> two_threads_one_core = "processor: 0\\nphysical id: 0\\ncore id: 0\\n\\nprocessor: 1\\nphysical id: 0\\ncore id: 0"
-    >>> physical_cores(two_threads_one_core, {0, 1})
+    >>> one_core = "processor: 0\\ncore id: 0\\n\\nprocessor: 1\\ncore id: 0"  # with two hardware threads
+    >>> physical_cores(one_core, {0, 1})
     1
     """
     if allowed is None:
@@ -157,7 +157,7 @@ def check_memory(model: ModelConfig, train: TrainConfig, device: str) -> None:
     need, free = needed_bytes(model, train, backend), free_bytes(device)
     if free is not None and need > RESERVE * free:
         raise ConfigError(
-            f"the model must fit into memory: about {need / 2**30:,.1f} GiB needed for {model.n_parameters:,} "
-            f"parameters and a batch of {train.batch_size} x {model.block_size}, {free / 2**30:,.1f} GiB free; "
-            "choose fewer or narrower layers, a smaller batch or a shorter context"
+            f"the model must fit into memory: about {need / 2**30:,.1f} GiB needed for "
+            f"{model.n_parameters:,} parameters and a batch of {train.batch_size} x {model.block_size}, "
+            f"{free / 2**30:,.1f} GiB free; choose fewer or narrower layers, a smaller batch or context"
         )

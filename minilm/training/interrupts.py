@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Inside, the first Ctrl-C only makes the yielded function answer True; a second one interrupts at once."""
+    """Inside, the first Ctrl-C only makes the yielded function answer True; a second one interrupts."""
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():  # only there Python delivers signals
         yield lambda: False

@@ -1,4 +1,4 @@
-"""AdamW with two groups: what decays and what does not. Knows parameters; no learning rate over time, no losses."""
+"""AdamW with two groups: what decays and what does not. Knows parameters; no schedules and no losses."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ FUSED_ON = ("cpu", "cuda")  # one kernel per step instead of one per tensor and 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Two parameter groups: matrices decay; norms, biases and embeddings do not.
 
-    Decay keeps a matrix from growing without use. A gain or a bias has nothing to shrink for, and the row of a
-    rare character would be pulled to zero by every step in which the character does not occur; a tied output
-    matrix is an embedding and follows its rule.
+    Decay keeps a matrix from growing without use. A gain or a bias has nothing to shrink for, and the row of
+    a rare character would be pulled to zero by every step in which the character does not occur; a tied
+    output matrix is an embedding and follows its rule.
 
     >>> groups = decay_groups(nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 3)), 0.1)
     >>> [(group["weight_decay"], len(group["params"])) for group in groups]

@@ -22,7 +22,6 @@ from minilm.errors import ConfigError, RunError
 from minilm.model import GPT
 from minilm.text.corpora import Corpus
 from minilm.text.tokenizers import Tokenizer, load_tokenizer
-from minilm.training.checkpoint import load_weights
 from minilm.training.hardware import Hardware
 from minilm.training.trainer import CHECKPOINT, WEIGHTS
 
@@ -79,7 +78,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise RunError(f"{folder / CONFIG} does not describe a run of ours; give the folder of a run")
     if config.get("version") != VERSION:
         raise RunError(
-            f"{folder} must have run format {VERSION}, got {config.get('version')!r}; use the minilm that wrote it"
+            f"{folder} must have run format {VERSION}, got {config.get('version')!r}; "
+            "use the minilm that wrote it"
         )
     missing = [key for key in ("model", "train", "corpus") if not isinstance(config.get(key), dict)]
     if missing:
@@ -98,13 +98,17 @@ def load_run(path: str | Path) -> Run:
     config = read_config(folder)
     if not (folder / WEIGHTS).is_file():
         raise RunError(f"{folder} has no weights yet; continue its training with --resume {folder}")
-    tensors, _ = files.read_tensors(folder / WEIGHTS)
-    model = GPT(ModelConfig.from_dict(config["model"]))
-    load_weights(model, tensors, folder / WEIGHTS)
-    model.eval()
+    model = GPT.from_pretrained(folder)
     metrics = files.read_records(folder / METRICS) if (folder / METRICS).exists() else []
     result = files.read_json(folder / RESULT) if (folder / RESULT).exists() else {}
     return Run(folder, model, load_tokenizer(folder), config, metrics, result)
+
+
+def add_to_result(run: Run, numbers: dict[str, Any]) -> None:
+    """Adds final numbers, on the disk too where the run has a folder."""
+    run.result |= numbers
+    if run.folder is not None:
+        files.write_json(run.folder / RESULT, run.result)
 
 
 def cut_metrics(folder: Path, step: int) -> None:

@@ -27,7 +27,7 @@ def constant(x: float, tail: float) -> float:
 
 
 def wsd(x: float, tail: float) -> float:
-    """Warmup-stable-decay: flat, then straight to zero in the last `tail` (Hu et al., 2024, arXiv:2404.06395)."""
+    """Warmup-stable-decay: flat, then straight to zero in the last `tail` (Hu et al., arXiv:2404.06395)."""
     return min(1.0, (1 - x) / tail)
 
 
@@ -57,8 +57,8 @@ def factor(config: TrainConfig, progress: float) -> float:
 def update_progress(done: float, budget: float, step: float = 1.0) -> float:
     """Progress at which the next update takes its learning rate: (done + step) / (budget + step).
 
-    `done` and `budget` are counted in steps, or in seconds with `step` the seconds of one update. The detour by
-    one step keeps the first update (progress 0) and the last one (progress 1) from being taken at rate zero.
+    `done` and `budget` are counted in steps, or in seconds with `step` the seconds of one update. The detour
+    by one step keeps the first update (progress 0) and the last one (progress 1) from a rate of zero.
 
     >>> [update_progress(k, 3) for k in range(3)]
     [0.25, 0.5, 0.75]

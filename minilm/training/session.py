@@ -1,12 +1,10 @@
-"""One whole run: a corpus and a configuration go in, a trained model with its records and final numbers comes out.
+"""One whole run: a corpus and a configuration go in, a trained model, its records and numbers come out.
 
 Joins what the other files know: hardware, model, trainer, run folder. It prints nothing and draws nothing.
 """
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from minilm.training.run import (
     METRICS,
     RESULT,
     Run,
+    add_to_result,
     cut_metrics,
     describe_run,
     has_checkpoint,
@@ -57,8 +56,8 @@ def run_training(
 ) -> Run:
     """Trains on `corpus` and returns the run with the best weights; writes a run folder where `out` is given.
 
-    Without `model` the default configuration is used, its context shortened to a short text. The same seed gives
-    the same run. `test=False` leaves the test split unread, as a search must. `deadline` is a moment of
+    Without `model` the default configuration is used, its context shortened to a short text. The same seed
+    gives the same run. `test=False` leaves the test split unread, as a search must. `deadline` is a moment of
     `time.monotonic()`. Raises the MinilmError family; after an interruption `resume_training(out)` goes on.
     """
     config = config or TrainConfig()
@@ -91,8 +90,8 @@ def resume_training(
 ) -> Run:
     """Continues an interrupted run to its end, on CPU bit for bit; a finished run is only loaded.
 
-    `corpus` and `changes` (fields of ModelConfig and TrainConfig) are what the user asked for this time: where
-    they differ from what the run was started with, RunError lists how.
+    `corpus` and `changes` (fields of ModelConfig and TrainConfig) are what the user asked for this time:
+    where they differ from what the run was started with, RunError lists how.
     """
     folder = run_folder(folder)
     stored = read_config(folder)
@@ -185,9 +184,7 @@ def _train(
         cut_metrics(run.folder, step)
         run.metrics = files.read_records(run.folder / METRICS) if step else []
     result = trainer.fit()
-    run.result = final_numbers(run.model, corpus, result, trainer.state.eval_chars, test)
-    if run.folder is not None:
-        files.write_json(run.folder / RESULT, run.result)
+    add_to_result(run, final_numbers(run.model, corpus, result, trainer.state.eval_chars, test))
     return run
 
 

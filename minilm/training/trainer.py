@@ -1,7 +1,7 @@
 """The training loop: batch, loss, gradient, step; again until the budget is spent; then the best weights.
 
 Knows a model that returns (loss, logits) and two arrays of tokens. It refuses to know texts, tokenizers, run
-folders beyond the two files it keeps (best weights, checkpoint), and who is watching: records go to a callback.
+folders beyond the two files it keeps (best weights, checkpoint), and who watches: records go to a callback.
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ class State:
     evaluated_step: int = -1
     loss_sum: float = 0.0  # since the last record
     loss_count: int = 0
+    train_loss: float | None = None  # of the last record
     learning_rate: float = 0.0  # of the last update
     next_evaluation: float = 0.0
     next_record: float = 0.0
@@ -79,8 +80,8 @@ class State:
 class Trainer:
     """Trains `model` in place. `fit()` once; `resume()` before it goes on from the folder's checkpoint.
 
-    `before` is the token in front of the validation split. `deadline` is a moment of `time.monotonic()` by which
-    `fit` has returned; `chars_after` says how many characters the caller wants to score before then.
+    `before` is the token in front of the validation split. `deadline` is a moment of `time.monotonic()` by
+    which `fit` has returned; `chars_after` says how many characters the caller wants to score before then.
     `on_record` gets each metrics record: nats per character, seconds since the start.
     """
 
@@ -221,7 +222,7 @@ class Trainer:
         self.budget.step_seconds = s.step_seconds
 
     def _gradient(self, rate: float) -> float:
-        """Fills the gradients from the next batch, clipped, and returns the loss; both are known to be sound."""
+        """Fills the gradients from the next batch, clipped, and returns the loss; both known to be sound."""
         self.model.train()
         ids, targets = (t.to(self.hardware.device, non_blocking=True) for t in self.batches.next())  # (B, T)
         self.optimizer.zero_grad(set_to_none=True)
@@ -262,12 +263,13 @@ class Trainer:
     def _record(self, val_loss: float | None = None) -> None:
         s, seconds = self.state, self._seconds()
         progress = self.budget.progress(s.step, seconds)
+        s.train_loss = s.loss_sum / s.loss_count if s.loss_count else s.train_loss
         record = {
             "step": s.step,
             "progress": progress,
             "seconds": seconds,
             "learning_rate": s.learning_rate,
-            "train_loss": s.loss_sum / s.loss_count if s.loss_count else None,
+            "train_loss": s.train_loss,
         }
         s.loss_sum, s.loss_count = 0.0, 0
         s.next_record = next_moment(progress, 1 / RECORDS)

@@ -1,0 +1,51 @@
+"""`python -m minilm.evaluate`: the exact loss of a run, with counting, compression and the floor beside it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+
+from minilm import cli
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.parser("evaluate", "python -m minilm.evaluate runs/my-run --sliding")
+    parser.add_argument("run", help="folder of a run or of a study")
+    parser.add_argument(
+        "--sliding", action="store_true", help="windows a quarter of the context apart, slower and lower"
+    )
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    from minilm.config import TrainConfig
+    from minilm.text.corpora import load_described
+    from minilm.training.hardware import choose_hardware
+    from minilm.training.run import load_run
+    from minilm.training.scores import baseline_rows, compression_rows, counting, model_row, table
+
+    run = load_run(arguments.run)
+    corpus = load_described(run.config["corpus"])
+    hardware = choose_hardware(TrainConfig(), run.model.config.attention)
+    stride = max(1, run.model.config.block_size // 4) if arguments.sliding else None
+    protocol = "exact" if stride is None else f"sliding, stride {stride}"
+    rows = [
+        model_row(run.model.to(hardware.device), corpus, stride),
+        *baseline_rows(run.result.get("counting") or counting(corpus), corpus.floors),
+        *compression_rows(corpus),
+    ]
+    if arguments.json:
+        print(
+            json.dumps({"folder": str(run.folder), "protocol": protocol, "unit": "nats/char", "rows": rows})
+        )
+    else:
+        print(f"run       {run.folder}\ncorpus    {corpus.name}, {len(corpus.tokens):,} characters\n")
+        print(table(rows, protocol))
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run_verb(main)

@@ -1,0 +1,62 @@
+"""The ladder: a handful of losses on one line, so that their distances can be seen at a glance.
+
+It sorts and draws named losses (nats per character); what they mean is the caller's business.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from minilm.plots.style import COLOR, FONT_SIZE, Picture, canvas, name_axes, save_png, style_axes
+
+
+class Rung(NamedTuple):
+    """One line of the ladder: a name, a loss, and the palette's colour."""
+
+    name: str
+    loss: float
+    role: str
+
+
+def ladder_numbers(rungs: Sequence[tuple[str, float | None, str]]) -> list[Rung]:
+    """The known losses, best first.
+
+    >>> [rung.name for rung in ladder_numbers([("counting", 1.7, "counting"), ("model", 1.5, "model")])]
+    ['model', 'counting']
+    """
+    known = [Rung(name, loss, role) for name, loss, role in rungs if loss is not None and math.isfinite(loss)]
+    return sorted(known, key=lambda rung: rung.loss)
+
+
+def draw_ladder(rungs: Sequence[Rung], path_png: str | Path | None = None) -> Picture:
+    """One row per loss, best on top; its dot stands on the axis, its name and number beside it."""
+    figure, axes = canvas(5.6, 0.9 + 0.42 * max(1, len(rungs)), left=1.6, right=0.2)
+    style_axes(axes, grid="x")
+    losses = [rung.loss for rung in rungs] or [0.0, 1.0]
+    width = (max(losses) - min(losses)) or 0.1
+    axes.set_xlim(min(losses) - 0.08 * width, max(losses) + 0.08 * width)
+    for row, rung in enumerate(rungs):
+        color = COLOR[rung.role]
+        ours = rung.role == "model"
+        axes.plot([axes.get_xlim()[0], rung.loss], [row, row], color=color, linewidth=1.2, alpha=0.5)
+        axes.plot(rung.loss, row, marker="o", markersize=11 if ours else 8, color=color, clip_on=False, zorder=4)
+        axes.annotate(
+            f"{rung.loss:.3f}",
+            (rung.loss, row),
+            xytext=(0, 8),
+            textcoords="offset points",
+            ha="center",
+            color=color,
+            fontsize=FONT_SIZE + (2 if ours else 0),
+            fontweight="bold" if ours else "normal",
+        )
+    axes.set_yticks(range(len(rungs)), [rung.name for rung in rungs])
+    for text, rung in zip(axes.get_yticklabels(), rungs, strict=True):
+        text.set(color=COLOR[rung.role], fontsize=FONT_SIZE + 0.5)
+    axes.set_ylim(max(1, len(rungs)) - 0.5, -0.75)
+    axes.spines["left"].set_visible(False)
+    name_axes(axes, "nats per character, lower is better", "")
+    return save_png(figure, path_png)

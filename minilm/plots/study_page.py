@@ -1,0 +1,236 @@
+"""The page of a search, from its folder's records alone: the verdict, the trials, and the final run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from minilm.plots.ladder import draw_ladder, ladder_numbers
+from minilm.plots.layout import Headline, Section, Shown, Table, shown, write_page
+from minilm.plots.parts import (
+    PAGE,
+    corpus_rows,
+    curves_section,
+    duration,
+    facts_section,
+    loss_headlines,
+    protocol,
+    rows,
+    sample_section,
+)
+from minilm.plots.reading import StudyRecords, number, part, read_study, standing
+from minilm.plots.study import draw_search, draw_slice, draw_slices, draw_timeline, draw_trial_curves
+from minilm.plots.trials import (
+    DEFAULT_TID,
+    NAMES,
+    Trial,
+    best_trial,
+    default_trial,
+    plain,
+    search_numbers,
+    slice_numbers,
+    succeeded,
+    timeline_numbers,
+    trial_curve_numbers,
+)
+from minilm.plots.verdict import (
+    Sentence,
+    Standing,
+    against_counting,
+    against_default,
+    against_floor,
+)
+
+SLICES_INTRO = (
+    "One panel per setting, every trial a dot at its loss: a valley shows where that setting should be, a level "
+    "cloud that it hardly matters. The best trial is ringed in blue, the default recipe in orange. Other settings "
+    "change at the same time, so this shows tendencies, not proofs."
+)
+
+
+def study_page(folder: str | Path) -> Path:
+    """(Re)builds `report.html` and its pictures in a study's folder; returns the page's path.
+
+    Raises `RunError` if the folder is not a study.
+    """
+    folder = Path(folder)
+    study = read_study(folder)
+    val, test = _standing(study, "val"), _standing(study, "test")
+    sentences = _sentences(study, test if test.model is not None else val)
+    return write_page(
+        folder / PAGE,
+        _title(study),
+        [
+            *_ladder_section(study, val, folder),
+            *_search_sections(study.trials, folder),
+            *([curves_section(study.best, folder, "The final model")] if study.best else []),
+            *sample_section(_result(study)),
+            _table_section(study.trials),
+            _facts(study),
+        ],
+        kicker=_kicker(study),
+        sentences=sentences,
+        headlines=loss_headlines(val, test) + _counts(study),
+    )
+
+
+def _result(study: StudyRecords) -> dict[str, Any]:
+    """Final numbers: the study's own, and those of its best run where the study has none."""
+    return {**(study.best.result if study.best else {}), **study.result}
+
+
+def _corpus(study: StudyRecords) -> dict[str, Any]:
+    return part(study.study, "corpus") or (part(study.best.config, "corpus") if study.best else {})
+
+
+def _standing(study: StudyRecords, split: str) -> Standing:
+    return standing(split, _corpus(study), _result(study))
+
+
+def _title(study: StudyRecords) -> str:
+    name = _corpus(study).get("name", "your text")
+    best = best_trial(study.trials)
+    if best is None:
+        return f"No model of {name} yet"
+    return f"The best small language model of {name} found in {_tried(study.trials)}"
+
+
+def _tried(trials: Sequence[Trial]) -> str:
+    return f"{len(trials)} trial{'s' * (len(trials) != 1)}"
+
+
+def _kicker(study: StudyRecords) -> str:
+    settings = study.study
+    words = ["minilm study"]
+    words += [f"{key} {settings[key]}" for key in ("algo", "seed", "workers") if settings.get(key) is not None]
+    words += [f"{settings['minutes']:g} minutes"] if number(settings, "minutes") else []
+    return " · ".join(words)
+
+
+def _sentences(study: StudyRecords, judged: Standing) -> list[Sentence]:
+    best, default = best_trial(study.trials), default_trial(study.trials)
+    reason = str(default.get("reason")) if default and not succeeded(default) else None
+    found = [
+        against_default(
+            best["loss"] if best else None, default["loss"] if default and succeeded(default) else None, reason
+        ),
+        against_counting(judged),
+        against_floor(judged),
+    ]
+    if not study.result:
+        found.append(Sentence("plain", "This study has not ended: its final numbers are not there yet."))
+    return [sentence for sentence in found if sentence]
+
+
+def _counts(study: StudyRecords) -> list[Headline]:
+    failed = sum(not succeeded(trial) for trial in study.trials)
+    cards = [Headline(str(len(study.trials)), "trials", f"{failed} of them failed" if failed else "none failed")]
+    if parameters := number(_result(study), "n_parameters"):
+        cards.append(Headline(f"{parameters:,.0f}", "parameters", "in the final model"))
+    return cards
+
+
+def _ladder_section(study: StudyRecords, val: Standing, folder: Path) -> list[Section]:
+    best, default = best_trial(study.trials), default_trial(study.trials)
+    rungs = ladder_numbers(
+        [
+            ("final model", val.model, "model"),
+            ("best trial", best["loss"] if best else None, "train"),
+            ("default recipe's trial", default["loss"] if default and succeeded(default) else None, "default"),
+            ("counting baseline", val.counting, "counting"),
+            ("entropy floor", val.floor, "floor"),
+        ]
+    )
+    if len(rungs) < 2:
+        return []
+    how = (
+        "Every dot is a validation loss; further left is better. Compare the two trials with each other, they had "
+        "equal budgets; the final model was trained longer. No model can pass the entropy floor."
+    )
+    picture = shown(draw_ladder(rungs), "Losses on one line", how, folder / "ladder.png")
+    return [Section("Where it stands", pictures=[picture])]
+
+
+def _search_sections(trials: Sequence[Trial], folder: Path) -> list[Section]:
+    if not trials:
+        return [Section("The search", "No trial has ended yet.")]
+    numbers = search_numbers(trials)
+    sections = [Section("The search", pictures=_search_pictures(trials, folder))]
+    slices = slice_numbers(trials)
+    if slices:
+        draw_slices(slices, folder / "slices.png")
+        panels = [shown(draw_slice(one, numbers.hovers), one.name, "").svg for one in slices]
+        sections.append(Section("Which settings matter", SLICES_INTRO, panels=panels))
+    return sections
+
+
+def _search_pictures(trials: Sequence[Trial], folder: Path) -> list[Shown]:
+    how = (
+        "Every dot is a trial at its validation loss, the blue staircase the best so far; a triangle is a loss above "
+        "the picture, a red cross a trial that failed. Rest on a dot to see its settings, click it to find its row."
+    )
+    pictures = [shown(draw_search(search_numbers(trials)), "Loss over time", how, folder / "search.png")]
+    curves = trial_curve_numbers(trials)
+    if curves.curves:
+        how = "Every line is one trial's validation loss on the way. Good settings are often ahead early, not always."
+        drawn = draw_trial_curves(curves)
+        pictures.append(shown(drawn, "The trials' learning curves", how, folder / "trial_curves.png"))
+    timeline = timeline_numbers(trials)
+    if timeline.bars:
+        how = "Every bar is one trial, as long as it took: blue the best, orange the default, red failed. Gaps are idle time."
+        pictures.append(shown(draw_timeline(timeline), "Who did what when", how, folder / "timeline.png"))
+    return pictures
+
+
+def _table_section(trials: Sequence[Trial]) -> Section:
+    ordered = sorted(trials, key=lambda t: (not succeeded(t), t["loss"] if succeeded(t) else t["tid"]))
+    best = best_trial(trials)
+    used = {name for trial in trials for name in trial.get("point", {})}
+    names = [name for name in NAMES if name in used] + sorted(used - set(NAMES))
+    table = Table(
+        "",
+        ["trial", "loss", *(NAMES.get(name, name).split(" (")[0] for name in names), "parameters", "steps", "time", "note"],
+        [_row(trial, names) for trial in ordered],
+        ids=[f"trial-{trial['tid']}" for trial in ordered],
+        marks=[_mark(trial, best) for trial in ordered],
+        note="Validation loss in nats per character at the trial's own budget, best first; failures last, with reasons.",
+    )
+    return Section("All trials", tables=[table] if trials else [])
+
+
+def _row(trial: Trial, names: Sequence[str]) -> list[str]:
+    point = trial.get("point", {})
+    parameters, steps, seconds = (number(trial, key) for key in ("n_parameters", "steps", "seconds"))
+    return [
+        str(trial["tid"]),
+        f"{trial['loss']:.4f}" if succeeded(trial) else "–",
+        *(plain(point[name]) if name in point else "–" for name in names),
+        "–" if parameters is None else f"{parameters:,.0f}",
+        "–" if steps is None else f"{steps:,.0f}",
+        "–" if seconds is None else duration(seconds),
+        str(trial.get("reason") or trial.get("state", "")) if not succeeded(trial) else _note(trial),
+    ]
+
+
+def _note(trial: Trial) -> str:
+    return "default recipe" if trial["tid"] == DEFAULT_TID else str(trial.get("reason") or "")
+
+
+def _mark(trial: Trial, best: Trial | None) -> str:
+    if not succeeded(trial):
+        return "failed"
+    if best is not None and trial["tid"] == best["tid"]:
+        return "best"
+    return "default" if trial["tid"] == DEFAULT_TID else ""
+
+
+def _facts(study: StudyRecords) -> Section:
+    settings = Table(
+        "Search", (), rows({k: v for k, v in study.study.items() if k not in ("format", "version", "corpus")})
+    )
+    if study.best:
+        facts = facts_section(study.best)
+        return facts._replace(tables=[settings, *facts.tables])
+    text = Table("Text", (), corpus_rows(_corpus(study)) + rows({"protocol": protocol(study.result)}))
+    return Section("Everything needed to do it again", tables=[t for t in (settings, text) if t.rows])

@@ -1,0 +1,47 @@
+"""`python -m minilm.report RUN`: rebuilds the page and the pictures of a run or a study from its records alone.
+
+It opens no weights and measures nothing, so it works on a folder copied from elsewhere, and on one still growing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from minilm.cli import parser, run_verb
+from minilm.errors import RunError
+
+
+def report(folder: str | Path) -> Path:
+    """Rebuilds `report.html` in a study's or a run's folder and returns its path; `RunError` for other folders."""
+    from minilm.plots.page import run_page, study_page
+    from minilm.plots.reading import is_run, is_study
+
+    folder = Path(folder)
+    if is_study(folder):
+        return study_page(folder)
+    if is_run(folder):
+        return run_page(folder)
+    raise RunError(
+        f"{folder} is neither a run nor a study: a run holds config.json, a study study.json; "
+        "give the folder that training or tuning wrote"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parser("report", "python -m minilm.report runs/fables")
+    arguments.add_argument("run", metavar="RUN", help="folder of a run or a study")
+    arguments.add_argument("--json", action="store_true", help="print the paths as JSON")
+    given = arguments.parse_args(argv)
+    page = report(given.run)
+    pictures = sorted(page.parent.glob("*.png"))
+    if given.json:
+        print(json.dumps({"page": str(page), "pictures": [str(path) for path in pictures]}))
+    else:
+        print("\n".join(["page      " + str(page), *(f"picture   {path}" for path in pictures)]))
+    return 0
+
+
+if __name__ == "__main__":
+    run_verb(main)

@@ -1,0 +1,228 @@
+"""The counting baseline: interpolated modified Kneser-Ney over characters, which every neural model must beat.
+
+After Chen & Goodman, "An empirical study of smoothing techniques for language modeling" (1999), section 3; equation
+numbers are theirs. A k-gram is known by its rank among the distinct k-grams of the text, so that a longer one is a
+pair (rank of its first k - 1 tokens, last token) and fits an integer however large the vocabulary. Everything is
+whole arrays: U_k distinct k-grams, V tokens in the vocabulary. Knows nothing of characters, files or torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minilm.errors import ConfigError, CorpusError
+
+if TYPE_CHECKING:
+    from minilm.text.corpora import Corpus
+
+ORDERS = range(2, 10)
+COUNTED = 10_000_000  # tokens at most, the last ones: keeps nine orders within a minute and two gigabytes
+CHOSEN_ON = 1_000_000  # validation tokens at most, for the choice of the order alone
+PIECE = 1_000_000  # tokens scored at a time
+TABLE = 2**26  # the largest range of keys that is ranked by a table of that size rather than by sorting
+
+
+@dataclass(frozen=True)
+class _Grams:
+    """The distinct k-grams of a text, in the order of their keys."""
+
+    keys: np.ndarray  # (U_k,) rank of the first k - 1 tokens times V, plus the last token; ascending
+    counts: np.ndarray  # (U_k,) how often each occurs
+    suffixes: np.ndarray  # (U_k,) rank of its last k - 1 tokens
+
+
+@dataclass(frozen=True)
+class _Level:
+    """The smoothed distribution that k-grams give."""
+
+    keys: np.ndarray  # (U_k,) as in _Grams
+    probabilities: np.ndarray  # (U_k,) of the last token after the first k - 1, already interpolated
+    backoffs: (
+        np.ndarray
+    )  # (U_k-1,) the weight of the level below after each context; 1 where nothing followed
+
+
+class KneserNey:
+    """An n-gram model of `order` tokens over a vocabulary of `vocab_size`.
+
+    >>> model = KneserNey(order=3, vocab_size=2).fit(np.array([0, 1] * 50))
+    >>> model.probabilities([0, 1]).round(2)
+    array([0.99, 0.01])
+    >>> round(model.loss(np.array([0, 1] * 5)), 1)
+    0.1
+    """
+
+    def __init__(self, order: int, vocab_size: int) -> None:
+        if order < 1 or vocab_size < 1:
+            raise ConfigError(f"order and vocab_size must be at least 1, got {order} and {vocab_size}")
+        self.order, self.vocab_size = order, vocab_size
+        self._levels: list[_Level] = []
+
+    def fit(self, tokens: np.ndarray) -> KneserNey:
+        """Counts `tokens` (N,), of a long text the last COUNTED ones. Returns itself."""
+        self._levels = _fit(tokens, self.vocab_size, [self.order])[self.order]
+        return self
+
+    def loss(self, tokens: np.ndarray, before: np.ndarray | None = None) -> float:
+        """Mean negative log probability of `tokens` (T,) in nats; `before` holds what precedes them, if anything."""
+        if len(tokens) == 0:
+            raise CorpusError("a split must hold at least one token to have a loss, got none")
+        reach = self.order - 1
+        start = np.asarray([] if before is None else before[max(0, len(before) - reach) :], np.int64)
+        total = 0.0
+        for at in range(0, len(tokens), PIECE):
+            piece = np.concatenate([start, tokens[at : at + PIECE]]).astype(np.int64)
+            total -= float(np.log(_score(self._levels, self.vocab_size, piece)[len(start) :]).sum())
+            start = piece[max(0, len(piece) - reach) :]
+        return total / len(tokens)
+
+    def probabilities(self, context: Iterable[int]) -> np.ndarray:
+        """The distribution (V,) of the token that follows `context`, of which the last order - 1 tokens count."""
+        tokens = list(context)[-(self.order - 1) :] if self.order > 1 else []
+        result = self._levels[0].probabilities.copy()
+        for k, level in enumerate(self._levels[1 : len(tokens) + 1], start=1):
+            rank = self._rank(tokens[-k:])
+            if rank < 0:
+                break
+            seen = slice(*np.searchsorted(level.keys, [rank * self.vocab_size, (rank + 1) * self.vocab_size]))
+            result *= level.backoffs[rank]
+            result[level.keys[seen] - rank * self.vocab_size] = level.probabilities[seen]
+        return result
+
+    def _rank(self, gram: list[int]) -> int:
+        rank = gram[0]
+        for level, token in zip(self._levels[1:], gram[1:], strict=False):
+            rank = int(_find(level.keys, np.array([rank * self.vocab_size + token]))[0])
+            if rank < 0:
+                break
+        return rank
+
+
+def best_order(train: np.ndarray, val: np.ndarray, orders: Iterable[int] = ORDERS) -> int:
+    """The order whose model of `train` has the lowest loss on `val`, or on its first CHOSEN_ON tokens."""
+    vocab_size = int(max(train.max(), val.max())) + 1
+    return _best(_models(train, vocab_size, orders), train, val).order
+
+
+def counting_baseline(corpus: Corpus) -> dict[str, Any]:
+    """The baseline's losses in nats per token: {"order", "val", "test", "counted"}.
+
+    The order is chosen on val and the model counts `counted` tokens of train only; "test" is None where the split
+    is empty.
+    """
+    model = _best(_models(corpus.train, corpus.tokenizer.vocab_size, ORDERS), corpus.train, corpus.val)
+    return {
+        "order": model.order,
+        "val": model.loss(corpus.val, before=corpus.train),
+        "test": model.loss(corpus.test, before=corpus.val) if len(corpus.test) else None,
+        "counted": min(len(corpus.train), COUNTED),
+    }
+
+
+def _models(tokens: np.ndarray, vocab_size: int, orders: Iterable[int]) -> list[KneserNey]:
+    models = []
+    for order, levels in _fit(tokens, vocab_size, list(orders)).items():
+        model = KneserNey(order, vocab_size)
+        model._levels = levels
+        models.append(model)
+    return models
+
+
+def _best(models: list[KneserNey], train: np.ndarray, val: np.ndarray) -> KneserNey:
+    return min(models, key=lambda model: model.loss(val[:CHOSEN_ON], before=train))
+
+
+def _fit(tokens: np.ndarray, vocab_size: int, orders: list[int]) -> dict[int, list[_Level]]:
+    """The levels of a model of each order. Models share all but their top one: only there do plain counts count,
+    below it a k-gram counts by how many different tokens it follows (eq. 24)."""
+    if len(tokens) == 0:
+        raise CorpusError("the counting baseline needs at least one token to count, got none")
+    below, lower, found = np.array([1 / vocab_size]), [], {}
+    grams = _grams(tokens[-COUNTED:].astype(np.int64), vocab_size, max(orders))
+    for k, (gram, longer) in enumerate(pairwise(chain(grams, [None])), start=1):
+        assert gram is not None
+        if k in orders:
+            found[k] = [*lower, _smooth(gram, gram.counts, vocab_size, below)]
+        if longer is not None:
+            followed = np.bincount(longer.suffixes, minlength=len(gram.keys))
+            lower.append(_smooth(gram, followed, vocab_size, below))
+            below = lower[-1].probabilities
+    return found
+
+
+def _grams(tokens: np.ndarray, vocab_size: int, order: int) -> Iterator[_Grams]:
+    """The distinct 1-grams (all V, seen or not), 2-grams, ... up to `order`."""
+    counts = np.bincount(tokens, minlength=vocab_size)
+    yield _Grams(np.arange(vocab_size), counts, np.zeros(vocab_size, np.int64))
+    ranks, distinct = tokens, vocab_size  # ranks[i]: of the k-gram that starts at i
+    for k in range(2, order + 1):
+        keys, longer = _distinct(ranks[:-1] * vocab_size + tokens[k - 1 :], distinct * vocab_size)
+        suffixes = np.empty(len(keys), np.int64)
+        suffixes[longer] = ranks[1:]
+        yield _Grams(keys, np.bincount(longer, minlength=len(keys)), suffixes)
+        ranks, distinct = longer, len(keys)
+
+
+def _distinct(keys: np.ndarray, span: int) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct values of `keys` (all below `span`) in ascending order, and the rank of each key among them."""
+    if span > TABLE:
+        return np.unique(keys, return_inverse=True)
+    seen = np.zeros(span, bool)
+    seen[keys] = True
+    distinct = np.flatnonzero(seen)
+    table = np.empty(span, np.int64)  # only the seen places are ever written or read
+    table[distinct] = np.arange(len(distinct))
+    return distinct, table[keys]
+
+
+def _smooth(grams: _Grams, counts: np.ndarray, vocab_size: int, below: np.ndarray) -> _Level:
+    """Discounts `counts` (U_k,) and gives what that frees to the level below, `below` (U_k-1,) (eq. 25 to 27)."""
+    contexts = grams.keys // vocab_size  # (U_k,)
+    discounts = _discounts(counts)[np.minimum(counts, 3)]  # (U_k,)
+    totals = np.bincount(contexts, counts, len(below))  # (U_k-1,)
+    freed = np.bincount(contexts, discounts, len(below))
+    followed = totals > 0  # a context at the very end of the text has no successor
+    backoffs = np.where(followed, freed / np.where(followed, totals, 1), 1)
+    own = (counts - discounts) / np.where(followed, totals, 1)[contexts]
+    return _Level(grams.keys, own + backoffs[contexts] * below[grams.suffixes], backoffs)
+
+
+def _discounts(counts: np.ndarray) -> np.ndarray:
+    """(0, D1, D2, D3+) from how many k-grams were counted once to four times (eq. 26).
+
+    Where a text is too small or too regular for the estimate, half the count, as KenLM falls back to.
+    """
+    n = np.bincount(np.minimum(counts, 5), minlength=6)
+    result = np.array([0, 0.5, 1.0, 1.5])
+    if n[1:4].all():
+        ratio = n[1] / (n[1] + 2 * n[2])
+        j = np.arange(1, 4)
+        estimate = j - (j + 1) * ratio * n[j + 1] / n[j]
+        if (estimate > 0).all():  # and at most j by its form, so that no count becomes negative
+            result[1:] = estimate
+    return result
+
+
+def _score(levels: list[_Level], vocab_size: int, tokens: np.ndarray) -> np.ndarray:
+    """(T,) the probability of each token after those before it."""
+    result, ranks = levels[0].probabilities[tokens], tokens
+    for level in levels[1:]:
+        contexts = np.concatenate([[-1], ranks[:-1]])  # -1: unknown, or before the beginning
+        ranks = _find(level.keys, contexts * vocab_size + tokens)
+        known, found = contexts >= 0, ranks >= 0
+        result[known] *= level.backoffs[contexts[known]]
+        result[found] = level.probabilities[ranks[found]]
+    return result
+
+
+def _find(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The rank of each wanted key among the ascending `keys`, -1 where it is not there."""
+    ranks = np.searchsorted(keys, wanted)
+    inside = ranks < len(keys)
+    inside[inside] = keys[ranks[inside]] == wanted[inside]
+    return np.where(inside, ranks, -1)

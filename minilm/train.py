@@ -1,0 +1,169 @@
+"""`python -m minilm.train`: one training run, from a text to a run folder with weights, records and a page."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from minilm import cli
+from minilm.config import PRESETS, ModelConfig, TrainConfig
+
+if TYPE_CHECKING:
+    from minilm.model import GPT
+    from minilm.text.corpora import Corpus
+    from minilm.training.run import Run
+
+
+def train(
+    corpus: Corpus,
+    model: ModelConfig | GPT | None = None,
+    config: TrainConfig | None = None,
+    out: str | Path | None = None,
+) -> Run:
+    """Trains on `corpus` and returns the run with the best weights; with `out`, also as a folder with a page.
+
+    Losses in `run.result` are in nats per character. Raises the MinilmError family.
+
+    >>> from minilm import load_corpus
+    >>> config = TrainConfig(steps=2, batch_size=2, evaluations=1, eval_chars=128)
+    >>> run = train(load_corpus("fables"), config=config)  # doctest: +SKIP
+    >>> run.result["steps"]  # doctest: +SKIP
+    2
+    """
+    from minilm.training.session import run_training
+
+    run = run_training(corpus, model, config, out)
+    _complete(run, corpus)
+    return run
+
+
+def _complete(run: Run, corpus: Corpus) -> Path | None:
+    """Adds the counting baseline to the result and, where there is a folder, draws its page."""
+    from minilm.training.run import add_to_result
+    from minilm.training.scores import counting
+
+    if "counting" not in run.result:
+        add_to_result(run, {"counting": counting(corpus)})
+    if run.folder is None:
+        return None
+    from minilm.plots.page import run_page
+
+    return run_page(run.folder)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.parser("train", "python -m minilm.train my.txt --steps 500 --lr 1e-3")
+    off = argparse.SUPPRESS  # where no default would mean anything
+    parser.add_argument("data", nargs="?", default=off, help="corpus, file, folder or glob (default: fables)")
+    parser.add_argument("--preset", choices=tuple(PRESETS), default="modern", help="starting values")
+    cli.add_config_flags(parser, list(cli.FLAGS))
+    parser.add_argument("--out", default=off, help="new folder (default: runs/train-CORPUS-TIME)")
+    parser.add_argument("--resume", metavar="DIR", default=off, help="continue the run in DIR")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    return parser
+
+
+def _configs(arguments: argparse.Namespace) -> tuple[ModelConfig, TrainConfig]:
+    """Preset and flags merged; the vocabulary is filled in when the text is known."""
+    preset, own = PRESETS[arguments.preset], cli.given(arguments, TrainConfig)
+    start = {key: value for key, value in preset.train.items() if key != "steps" or "minutes" not in own}
+    shape = {"vocab_size": 1, **preset.model, **cli.given(arguments, ModelConfig)}
+    return ModelConfig.from_dict(shape), TrainConfig.from_dict({**start, **own})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    shape, config = _configs(arguments)  # before torch is loaded: a wrong flag is answered at once
+    stream = sys.stderr if arguments.json else sys.stdout
+    corpus = _corpus(arguments)
+    print(_corpus_line(corpus), file=stream)
+    folder = Path(arguments.resume if "resume" in arguments else _out(arguments, corpus))
+    try:
+        run = _run(arguments, corpus, shape, config, folder, stream)
+    except KeyboardInterrupt:
+        if folder.is_dir():
+            print(
+                f"\nminilm: interrupted; continue with: python -m minilm.train --resume {folder}",
+                file=sys.stderr,
+            )
+        return cli.EXIT_INTERRUPTED
+    page = _complete(run, corpus)
+    _show(run, page, arguments.json)
+    return 0
+
+
+def _corpus(arguments: argparse.Namespace) -> Corpus:
+    from minilm.text.corpora import load_corpus, load_described
+
+    if "data" in arguments or "resume" not in arguments:
+        return load_corpus(getattr(arguments, "data", "fables"))
+    from minilm.training.run import read_config, run_folder
+
+    return load_described(read_config(run_folder(arguments.resume))["corpus"])
+
+
+def _corpus_line(corpus: Corpus) -> str:
+    sizes = " / ".join(f"{len(part):,}" for part in (corpus.train, corpus.val, corpus.test))
+    return (
+        f"corpus    {corpus.name}: {len(corpus.tokens):,} characters, {corpus.tokenizer.vocab_size} different; "
+        f"train / val / test {sizes}"
+    )
+
+
+def _out(arguments: argparse.Namespace, corpus: Corpus) -> str:
+    name = re.sub(r"[^\w.-]+", "-", Path(corpus.name).stem) or "text"
+    return getattr(arguments, "out", f"runs/train-{name}-{time.strftime('%Y%m%d-%H%M%S')}")
+
+
+def _run(
+    arguments: argparse.Namespace,
+    corpus: Corpus,
+    shape: ModelConfig,
+    config: TrainConfig,
+    folder: Path,
+    stream: TextIO,
+) -> Run:
+    from minilm.training.hardware import Hardware
+    from minilm.training.progress import ProgressBar
+    from minilm.training.session import fitting_block_size, resume_training, run_training
+
+    def tell(hardware: Hardware) -> None:
+        print(f"hardware  {hardware.line()}", file=stream, flush=True)
+
+    with ProgressBar() as bar:
+        if "resume" in arguments:
+            changes = {**cli.given(arguments, ModelConfig), **cli.given(arguments, TrainConfig)}
+            return resume_training(folder, corpus=corpus, changes=changes, on_record=bar, on_hardware=tell)
+        context = fitting_block_size(corpus, shape.block_size)
+        if context < shape.block_size and "block_size" not in arguments:
+            print(f"context   {context} instead of {shape.block_size}, the text is short", file=stream)
+            shape = shape.replace(block_size=context)
+        shape = shape.replace(vocab_size=corpus.tokenizer.vocab_size)
+        return run_training(corpus, shape, config, folder, on_record=bar, on_hardware=tell)
+
+
+def _show(run: Run, page: Path | None, as_json: bool) -> None:
+    from minilm.training.scores import baseline_rows, table
+
+    result = run.result
+    if as_json:
+        print(json.dumps({"folder": str(run.folder), "page": str(page), **result}))
+        return
+    model = {"name": "model", "val": result["val_loss"], "test": result["test_loss"]}
+    rows = baseline_rows(result["counting"], run.config["corpus"]["floors"])
+    print(
+        f"trained   {result['steps']} steps in {result['seconds']:.0f} s ({result['stopped']}), "
+        f"{result['n_parameters']:,} parameters, best at step {result['best_step']}\n"
+    )
+    print(table([model, *rows], result["protocol"]))
+    print(f"\nrun       {run.folder}\npage      {page}")
+
+
+if __name__ == "__main__":
+    cli.run_verb(main)

@@ -1,0 +1,46 @@
+"""The progress bar of one training: share of the budget, losses, time left. Knows metrics records only."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Any
+
+from tqdm import tqdm
+
+
+class ProgressBar:
+    """Call it with each metrics record; it draws on stderr, or nothing where stderr is no terminal."""
+
+    def __init__(self) -> None:
+        self._bar = tqdm(
+            total=100,
+            file=sys.stderr,
+            disable=None,
+            leave=False,
+            bar_format="{percentage:3.0f}% |{bar}| {elapsed}, {remaining} left{postfix}",
+        )
+        self._val = "-"
+
+    def __call__(self, record: dict[str, Any]) -> None:
+        if self._bar.disable:
+            return
+        if "val_loss" in record:
+            self._val = f"{record['val_loss']:.3f}"
+        self._bar.set_postfix_str(
+            f"step {record['step']}, train {record['train_loss']:.3f}, val {self._val}", refresh=False
+        )
+        if not self._bar.n:  # a resumed run: the share done before says nothing of the time left
+            self._bar.initial = 0.0 if record["progress"] < 0.05 else 100 * record["progress"]
+        self._bar.update(100 * record["progress"] - self._bar.n)
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.close()

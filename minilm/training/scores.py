@@ -1,0 +1,81 @@
+"""The table at the end: a model's loss beside what counting, compressing and perfection reach on the same text.
+
+Numbers and their layout as text. It trains nothing and opens no run folder.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minilm.text.compression import compressed_bits
+from minilm.text.corpora import Corpus
+from minilm.text.ngram import counting_baseline
+from minilm.training.evaluation import bits_per_character, exact_loss, perplexity
+
+Row = dict[str, Any]  # name, val and test in nats per character, each a number or None
+
+
+def baseline_rows(counting: dict[str, Any] | None, floors: dict[str, float] | None) -> list[Row]:
+    """The references of a run: the counting baseline and, where it is known, the entropy floor.
+
+    >>> baseline_rows({"order": 5, "val": 1.5, "test": 1.6}, None)
+    [{'name': 'counting (Kneser-Ney 5-gram)', 'val': 1.5, 'test': 1.6}]
+    """
+    rows = []
+    if counting is not None:
+        name = f"counting (Kneser-Ney {counting['order']}-gram)"
+        rows.append({"name": name, "val": counting["val"], "test": counting["test"]})
+    if floors is not None:
+        rows.append({"name": "entropy floor", "val": floors["val"], "test": floors["test"]})
+    return rows
+
+
+def counting(corpus: Corpus) -> dict[str, Any]:
+    """The counting baseline as plain JSON values."""
+    found = counting_baseline(corpus)
+    return {"order": int(found["order"]), "val": float(found["val"]), "test": float(found["test"])}
+
+
+def compression_rows(corpus: Corpus) -> list[Row]:
+    """gzip and xz, primed with the training split, in nats per character like everything else."""
+    train = corpus.tokenizer.decode(corpus.train).encode()
+    bits = {
+        split: compressed_bits(corpus.tokenizer.decode(tokens).encode(), train)
+        for split, tokens in (("val", corpus.val), ("test", corpus.test))
+    }
+    per_bit = 1 / bits_per_character(1.0)
+    return [
+        {"name": name, "val": bits["val"][name] * per_bit, "test": bits["test"][name] * per_bit}
+        for name in bits["val"]
+    ]
+
+
+def model_row(model: Any, corpus: Corpus, stride: int | None = None) -> Row:
+    """A model's loss on the whole of both splits, `exact` or, with a stride, `sliding`."""
+    val, test = (
+        exact_loss(model, tokens, before=int(corpus.tokens[end - 1]), stride=stride)
+        for tokens, end in zip((corpus.val, corpus.test), corpus.bounds, strict=True)
+    )
+    return {"name": "model", "val": val, "test": test}
+
+
+def table(rows: list[Row], protocol: str) -> str:
+    """The rows as text, each loss in nats and bits per character and as perplexity.
+
+    >>> print(table([{"name": "model", "val": 1.5, "test": None}], "exact"))
+    loss (exact)        val nats   bits   ppl     test nats   bits   ppl
+    model                 1.5000  2.164  4.48             -      -     -
+    """
+    width = max(18, *(len(row["name"]) for row in rows))
+    names = "val nats   bits   ppl     test nats   bits   ppl"
+    lines = [f"{f'loss ({protocol})':<{width}}  {names}"]
+    for row in rows:
+        val, test = _cells(row["val"]), _cells(row["test"])
+        lines.append(f"{row['name']:<{width}}  {val}      {test}")
+    return "\n".join(lines)
+
+
+def _cells(nats: float | None) -> str:
+    if nats is None:
+        return f"{'-':>8}{'-':>7}{'-':>6}"
+    return f"{nats:8.4f}{bits_per_character(nats):7.3f}{perplexity(nats):6.2f}"

@@ -1,0 +1,190 @@
+"""Which point to try next: a pure function of the space, the seed and the history, computed by Hyperopt.
+
+`propose` rebuilds Hyperopt's memory from plain numbers on every call, so that a study continued from its records
+asks exactly what the uninterrupted one would have asked. A failed trial is told to Hyperopt as a failure, which it
+reads as an infinitely bad loss: a NaN would be dropped, and the empty region would look promising for ever
+(hyperopt issue 662). This file runs nothing and knows no models; `Proposer` only remembers who was asked what.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from hyperopt import JOB_STATE_DONE, JOB_STATE_RUNNING, STATUS_FAIL, STATUS_OK, Trials, space_eval
+from hyperopt import anneal as anneal_search
+from hyperopt import rand as random_search
+from hyperopt import tpe as tpe_search
+from hyperopt.base import Domain
+from hyperopt.pyll import as_apply
+
+from minilm.errors import ConfigError, did_you_mean
+from minilm.tuner.space import Dimension, Draw, Point, to_hyperopt
+
+# name -> suggest(new_ids, domain, trials, seed), Hyperopt's plug-in signature.
+# TPE draws at random until it has seen n_startup_jobs trials; its own 20 are more than most studies here have.
+ALGORITHMS: dict[str, Callable[..., Any]] = {
+    "tpe": partial(tpe_search.suggest, n_startup_jobs=8, verbose=False),
+    "random": random_search.suggest,
+    "anneal": anneal_search.suggest,
+}
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """A Hyperopt expression and the default recipe, which is the first trial of every study.
+
+    `first` is the recipe's draw where it is a member of the space. A space of the user's own may not hold it: the
+    recipe then still runs first, to be compared with, but Hyperopt is not told.
+    """
+
+    expression: Any
+    default: Point
+    first: Draw | None = None
+
+    @classmethod
+    def of(cls, dimensions: tuple[Dimension, ...], default: Point) -> SearchSpace:
+        return cls(to_hyperopt(dimensions), default, {d.name: float(default[d.name]) for d in dimensions})
+
+    @property
+    def text(self) -> str:
+        """A readable form; two spaces are the same where their texts are."""
+        return str(as_apply(self.expression))
+
+    def point(self, draw: Draw) -> Point:
+        """The values that raw draws stand for: choices instead of indexes, whole numbers as int."""
+        return plain(space_eval(self.expression, dict(draw))) if draw else dict(self.default)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What Hyperopt may know of one trial: its draw, and its loss, None where it failed or still runs."""
+
+    draw: Draw
+    loss: float | None = None
+    running: bool = False
+
+
+def plain(value: Any) -> Any:
+    """The same value of Python's own types, for JSON and for equality; whole floats become int."""
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    value = value.item() if hasattr(value, "item") else value
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) >= 1 else value
+
+
+def seed_of(study_seed: int, tid: int) -> int:
+    """The seed of one proposal. Derived, not drawn in turn, so that a continued study repeats no point."""
+    return int(np.random.SeedSequence([study_seed, tid]).generate_state(1)[0] >> 1)
+
+
+def propose(space: SearchSpace, algo: str, seed: int, tid: int, history: Mapping[int, Told]) -> Draw:
+    """The draw of trial `tid`, given what is known of others; empty where it is the default recipe outside the space."""
+    if algo not in ALGORITHMS:
+        raise ConfigError(f"unknown search algorithm {algo!r}, {did_you_mean(algo, ALGORITHMS)}")
+    if tid == 0:
+        return dict(space.first or {})
+    domain = Domain(_never_called, space.expression)
+    (doc,) = ALGORITHMS[algo]([tid], domain, hyperopt_trials(space, history), seed_of(seed, tid))
+    return {label: values[0].item() for label, values in doc["misc"]["vals"].items() if len(values)}
+
+
+def _never_called(point: Point) -> None:
+    raise AssertionError("Domain only compiles the space here; trials run in workers")
+
+
+def hyperopt_trials(space: SearchSpace, history: Mapping[int, Told]) -> Trials:
+    """The history as a real `hyperopt.Trials`: finished, failed and running trials in the order of their ids."""
+    trials = Trials()
+    domain = Domain(_never_called, space.expression)
+    docs = [_document(trials, list(domain.params), tid, history[tid]) for tid in sorted(history)]
+    if docs:
+        trials.insert_trial_docs(docs)
+    trials.refresh()
+    return trials
+
+
+def _document(trials: Trials, labels: list[str], tid: int, told: Told) -> dict[str, Any]:
+    held = {label: [told.draw[label]] if label in told.draw else [] for label in labels}
+    idxs = {label: [tid] if values else [] for label, values in held.items()}
+    misc = {"tid": tid, "cmd": None, "workdir": None, "idxs": idxs, "vals": held}
+    (doc,) = trials.new_trial_docs([tid], [None], [_result(told)], [misc])
+    doc["state"] = JOB_STATE_RUNNING if told.running else JOB_STATE_DONE
+    return doc
+
+
+def _result(told: Told) -> dict[str, Any]:
+    if told.running:
+        return {"status": "new"}
+    if is_loss(told.loss):
+        return {"status": STATUS_OK, "loss": float(told.loss or 0.0)}
+    return {"status": STATUS_FAIL}
+
+
+def is_loss(value: Any) -> bool:
+    """Whether a trial's answer can be a loss at all. -inf, NaN, None, text and True cannot.
+
+    >>> [is_loss(value) for value in (1.5, 0, float("nan"), float("-inf"), None, "1", True)]
+    [True, True, False, False, False, False, False]
+    """
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+@dataclass
+class Proposer:
+    """Ask/tell over `propose`: remembers the draws and what has been told.
+
+    >>> space = SearchSpace.of((Dimension("learning_rate", "log", 1e-4, 1e-1),), {"learning_rate": 1e-2})
+    >>> proposer = Proposer(space, "tpe", seed=0)
+    >>> proposer.ask()
+    (0, {'learning_rate': 0.01})
+    >>> proposer.tell(0, float("nan"))
+    >>> proposer.ask()[0]
+    1
+    """
+
+    space: SearchSpace
+    algo: str = "tpe"
+    seed: int = 0
+    draws: dict[int, Draw] = field(default_factory=dict)
+    losses: dict[int, float | None] = field(default_factory=dict)  # of the trials that ended
+
+    def ask(self, tid: int | None = None, known: Collection[int] | None = None) -> tuple[int, Point]:
+        """`(tid, point)`. `known` limits the ended trials whose loss counts; the other ones asked show as running."""
+        tid = len(self.draws) if tid is None else tid
+        self.draws[tid] = propose(self.space, self.algo, self.seed, tid, self.history(known, but=tid))
+        return tid, self.space.point(self.draws[tid])
+
+    def tell(self, tid: int, loss: float | None) -> None:
+        """The trial ended with this loss; None or a number that is not finite: it failed."""
+        assert tid in self.draws, f"trial {tid} was never asked for"
+        self.losses[tid] = loss if is_loss(loss) else None
+
+    def replay(self, tid: int, draw: Draw, loss: float | None) -> None:
+        """Remembers a trial of an earlier sitting."""
+        self.draws[tid] = dict(draw)
+        self.tell(tid, loss)
+
+    def history(self, known: Collection[int] | None = None, but: int | None = None) -> dict[int, Told]:
+        """What Hyperopt may know now; with `known`, a trial after the last one known is told only if asked before."""
+        ended = self.losses.keys() if known is None else self.losses.keys() & set(known)
+        members = [tid for tid, draw in self.draws.items() if draw and tid != but]
+        others = [tid for tid in members if known is None or but is None or tid < but]
+        return {
+            tid: Told(self.draws[tid], self.losses[tid]) if tid in ended else Told(self.draws[tid], running=True)
+            for tid in others
+        }
+
+
+def difference(ours: str, theirs: str) -> str:
+    """The first line in which two spaces' texts differ, to show in a sentence."""
+    lines = difflib.unified_diff(theirs.splitlines(), ours.splitlines(), lineterm="", n=0)
+    changed = [" ".join(line.split()) for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    return ", ".join(changed[:2]) or "nothing"

@@ -1,0 +1,180 @@
+"""Worker processes that live as long as the study: each runs one picklable function at a time, on one thread.
+
+Every slot is its own `ProcessPoolExecutor` of one process, so that a worker that dies costs one call and is
+replaced while the others go on. Workers ignore Ctrl-C, which is the parent's to handle, and end when the parent
+does, however it ends. This file does not know what the functions compute; another engine for the same study
+(Dask, a cluster) offers the four methods of `Pool`.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import wait as wait_for_end
+from typing import Any, Protocol
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class Pool(Protocol):
+    """What a search needs from whoever runs its trials."""
+
+    @property
+    def free(self) -> int:
+        """How many calls could start at once."""
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future:
+        """Starts the call on a free worker; the future fails with BrokenProcessPool if the worker dies."""
+
+    def worker_of(self, future: Future) -> int:
+        """The number of the worker that runs the call."""
+
+    def kill(self, future: Future) -> None:
+        """Stops the call by force; its future fails."""
+
+
+class Workers:
+    """`count` local processes; use as a context manager, so that none outlives the block."""
+
+    def __init__(self, count: int, threads: int = 1) -> None:
+        assert count >= 1
+        self.count, self.threads = count, threads
+        self._slots: list[ProcessPoolExecutor | None] = [None] * count
+        self._calls: dict[int, Future] = {}
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    @property
+    def free(self) -> int:
+        return self.count - sum(not call.done() for call in self._calls.values())
+
+    def warm_up(self, function: Callable[..., Any], *arguments: Any) -> list[Future]:
+        """Starts every worker on its preparations. A trial submitted meanwhile waits behind them."""
+        return [self._submit(slot, function, *arguments) for slot in range(self.count)]
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future:
+        busy = {slot for slot, call in self._calls.items() if not call.done()}
+        slot = min(set(range(self.count)) - busy)
+        self._calls[slot] = future = self._submit(slot, function, *arguments)
+        return future
+
+    def worker_of(self, future: Future) -> int:
+        return next(slot for slot, call in self._calls.items() if call is future)
+
+    def pids(self) -> list[int]:
+        """The processes alive now."""
+        return [pid for executor in self._slots if executor for pid in _processes(executor)]
+
+    def kill(self, future: Future) -> None:
+        slot = self.worker_of(future)
+        executor, self._slots[slot] = self._slots[slot], None
+        _stop(executor)
+
+    def close(self) -> None:
+        """Ends every worker at once; calls under way are lost."""
+        for slot, executor in enumerate(self._slots):
+            self._slots[slot] = None
+            _stop(executor)
+
+    def _submit(self, slot: int, function: Callable[..., Any], *arguments: Any) -> Future:
+        executor = self._slots[slot] or self._start(slot)
+        try:
+            with _without_main():
+                return executor.submit(function, *arguments)
+        except BrokenProcessPool:  # it died between two calls
+            _stop(executor)
+            return self._submit_to(self._start(slot), function, *arguments)
+
+    def _submit_to(self, executor: ProcessPoolExecutor, function: Callable[..., Any], *arguments: Any) -> Future:
+        with _without_main():
+            return executor.submit(function, *arguments)
+
+    def _start(self, slot: int) -> ProcessPoolExecutor:
+        # spawn: a forked child of a process that uses threads (torch, tqdm) may hang, and would keep our files open
+        context = multiprocessing.get_context("spawn")
+        executor = ProcessPoolExecutor(1, context, initializer=_prepare, initargs=(self.threads,))
+        self._slots[slot] = executor
+        return executor
+
+
+def _processes(executor: ProcessPoolExecutor) -> dict[int, Any]:
+    # the only way to a worker's process before Python 3.14 (its kill_workers); None once the executor has ended
+    return dict(getattr(executor, "_processes", None) or {})
+
+
+def _stop(executor: ProcessPoolExecutor | None) -> None:
+    if executor is None:
+        return
+    for process in _processes(executor).values():
+        with suppress(OSError, ValueError):
+            process.kill()
+    executor.shutdown(wait=True, cancel_futures=True)  # short: its process is dead
+
+
+_MAIN = threading.Lock()
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Hides the user's main module while a process starts.
+
+    A spawned process imports it again, which would run a script without an `if __name__ == "__main__"` guard once
+    per worker. Our functions are found by their own module's name, so nothing of the user's main is needed.
+    """
+    with _MAIN:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
+
+
+def _prepare(threads: int) -> None:
+    """Runs first in every worker, before anything can import torch."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in THREAD_VARIABLES:
+        os.environ[name] = str(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait_for_end([parent.sentinel])
+        os._exit(1)
+
+
+def physical_cores() -> int:
+    """Cores that this process may use, hyper-threads counted once: a second trial on the same core gains little."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(allowed, _cores_of_the_machine() or allowed))
+
+
+def _cores_of_the_machine() -> int | None:
+    """From Linux's table of processors; None elsewhere."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123 (a pseudo file)
+            blocks = file.read().strip().split("\n\n")
+    except OSError:
+        return None
+    fields = [dict(_pair(line) for line in block.splitlines()) for block in blocks]
+    cores = {(block.get("physical id"), block["core id"]) for block in fields if "core id" in block}
+    return len(cores) or None
+
+
+def _pair(line: str) -> tuple[str, str]:
+    name, _, value = line.partition(":")
+    return name.strip(), value.strip()
