@@ -102,7 +102,9 @@ def _draw_losses(axes: Axes, numbers: CurveNumbers) -> list[Label]:
         labels.append(Label(numbers.train[-1][1], f"training {numbers.train[-1][1]:.3f}", COLOR["train"]))
     if numbers.val:
         marker = "o" if len(numbers.val) < 40 else ""
-        axes.plot(*zip(*numbers.val, strict=True), color=COLOR["model"], linewidth=2, marker=marker, markersize=3)
+        axes.plot(
+            *zip(*numbers.val, strict=True), color=COLOR["model"], linewidth=2, marker=marker, markersize=3
+        )
         labels.append(Label(numbers.val[-1][1], f"validation {numbers.val[-1][1]:.3f}", COLOR["model"]))
     if numbers.best:
         _mark_best(axes, numbers.best, named=numbers.best != numbers.val[-1])

@@ -42,7 +42,9 @@ def draw_ladder(rungs: Sequence[Rung], path_png: str | Path | None = None) -> Pi
         color = COLOR[rung.role]
         ours = rung.role == "model"
         axes.plot([axes.get_xlim()[0], rung.loss], [row, row], color=color, linewidth=1.2, alpha=0.5)
-        axes.plot(rung.loss, row, marker="o", markersize=11 if ours else 8, color=color, clip_on=False, zorder=4)
+        axes.plot(
+            rung.loss, row, marker="o", markersize=11 if ours else 8, color=color, clip_on=False, zorder=4
+        )
         axes.annotate(
             f"{rung.loss:.3f}",
             (rung.loss, row),

@@ -29,11 +29,15 @@ def loss_headlines(val: Standing, test: Standing) -> list[Headline]:
         cards.append(Headline(f"{val.model:.3f}", "nats per character", "validation loss", "model"))
     if test.model is not None:
         cards.append(
-            Headline(f"{test.model:.3f}", "nats per character", "test loss, read once at the very end", "model")
+            Headline(
+                f"{test.model:.3f}", "nats per character", "test loss, read once at the very end", "model"
+            )
         )
     judged, split = (test, "test") if test.model is not None else (val, "validation")
     if judged.model is not None:
-        cards.append(Headline(f"{bits(judged.model):.2f}", "bits per character", f"the same {split} loss in bits"))
+        cards.append(
+            Headline(f"{bits(judged.model):.2f}", "bits per character", f"the same {split} loss in bits")
+        )
         hesitation = perplexity(judged.model)
         words = f"as unsure as among {hesitation:.1f} equally likely characters"
         cards.append(Headline(f"{hesitation:.2f}", "perplexity", words))
@@ -110,7 +114,12 @@ def facts_section(run: RunRecords) -> Section:
 
 
 def _end_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    names = {"best_step": "best step", "steps": "steps done", "tokens_seen": "characters seen", "stopped": "ended by"}
+    names = {
+        "best_step": "best step",
+        "steps": "steps done",
+        "tokens_seen": "characters seen",
+        "stopped": "ended by",
+    }
     ends = {words: result.get(key) for key, words in names.items()}
     seconds = number(result, "seconds")
     return rows(ends, {"time": None if seconds is None else duration(seconds), "protocol": protocol(result)})
@@ -189,5 +198,3 @@ def sample_section(result: Mapping[str, Any]) -> list[Section]:
     if not text:
         return []
     return [Section("What it writes", "Made up by the model, one character at a time.", text=str(text))]
-
-

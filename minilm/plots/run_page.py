@@ -43,7 +43,11 @@ def _title(run: RunRecords) -> str:
 
 
 def _unfinished(run: RunRecords) -> Sentence | None:
-    return None if run.result else Sentence("plain", "This run has not ended: its final numbers are not there yet.")
+    return (
+        None
+        if run.result
+        else Sentence("plain", "This run has not ended: its final numbers are not there yet.")
+    )
 
 
 def _size(run: RunRecords) -> list[Headline]:

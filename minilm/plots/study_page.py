@@ -103,7 +103,9 @@ def _tried(trials: Sequence[Trial]) -> str:
 def _kicker(study: StudyRecords) -> str:
     settings = study.study
     words = ["minilm study"]
-    words += [f"{key} {settings[key]}" for key in ("algo", "seed", "workers") if settings.get(key) is not None]
+    words += [
+        f"{key} {settings[key]}" for key in ("algo", "seed", "workers") if settings.get(key) is not None
+    ]
     words += [f"{settings['minutes']:g} minutes"] if number(settings, "minutes") else []
     return " · ".join(words)
 
@@ -113,7 +115,9 @@ def _sentences(study: StudyRecords, judged: Standing) -> list[Sentence]:
     reason = str(default.get("reason")) if default and not succeeded(default) else None
     found = [
         against_default(
-            best["loss"] if best else None, default["loss"] if default and succeeded(default) else None, reason
+            best["loss"] if best else None,
+            default["loss"] if default and succeeded(default) else None,
+            reason,
         ),
         against_counting(judged),
         against_floor(judged),
@@ -125,7 +129,9 @@ def _sentences(study: StudyRecords, judged: Standing) -> list[Sentence]:
 
 def _counts(study: StudyRecords) -> list[Headline]:
     failed = sum(not succeeded(trial) for trial in study.trials)
-    cards = [Headline(str(len(study.trials)), "trials", f"{failed} of them failed" if failed else "none failed")]
+    cards = [
+        Headline(str(len(study.trials)), "trials", f"{failed} of them failed" if failed else "none failed")
+    ]
     if parameters := number(_result(study), "n_parameters"):
         cards.append(Headline(f"{parameters:,.0f}", "parameters", "in the final model"))
     return cards
@@ -137,7 +143,11 @@ def _ladder_section(study: StudyRecords, val: Standing, folder: Path) -> list[Se
         [
             ("final model", val.model, "model"),
             ("best trial", best["loss"] if best else None, "train"),
-            ("default recipe's trial", default["loss"] if default and succeeded(default) else None, "default"),
+            (
+                "default recipe's trial",
+                default["loss"] if default and succeeded(default) else None,
+                "default",
+            ),
             ("counting baseline", val.counting, "counting"),
             ("entropy floor", val.floor, "floor"),
         ]
@@ -190,7 +200,15 @@ def _table_section(trials: Sequence[Trial]) -> Section:
     names = [name for name in NAMES if name in used] + sorted(used - set(NAMES))
     table = Table(
         "",
-        ["trial", "loss", *(NAMES.get(name, name).split(" (")[0] for name in names), "parameters", "steps", "time", "note"],
+        [
+            "trial",
+            "loss",
+            *(NAMES.get(name, name).split(" (")[0] for name in names),
+            "parameters",
+            "steps",
+            "time",
+            "note",
+        ],
         [_row(trial, names) for trial in ordered],
         ids=[f"trial-{trial['tid']}" for trial in ordered],
         marks=[_mark(trial, best) for trial in ordered],

@@ -132,7 +132,12 @@ def style_axes(axes: Axes, grid: str = "y") -> Axes:
         axes.grid(True, axis=grid, color=COLOR["grid"], linewidth=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(
-        which="both", length=0, pad=5, color=COLOR["grid"], labelcolor=COLOR["muted"], labelsize=FONT_SIZE - 0.5
+        which="both",
+        length=0,
+        pad=5,
+        color=COLOR["grid"],
+        labelcolor=COLOR["muted"],
+        labelsize=FONT_SIZE - 0.5,
     )
     return axes
 

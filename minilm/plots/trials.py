@@ -178,7 +178,9 @@ def _slice(name: str, trials: Sequence[Trial]) -> Slice:
     return Slice(
         name=name,
         dots=dots,
-        log=bool(values) and values[0] > 0 and values[-1] / values[0] >= 6,  # else a linear axis shows it as well
+        log=bool(values)
+        and values[0] > 0
+        and values[-1] / values[0] >= 6,  # else a linear axis shows it as well
         ticks=values if len(values) <= 6 else None,
         best=_find(dots, best_trial(trials)),
         default=_find(dots, default_trial(trials)),

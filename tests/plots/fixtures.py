@@ -23,9 +23,17 @@ CONFIG = {
     "model": {"vocab_size": 62, "block_size": 128, "n_layer": 4, "n_head": 4, "n_embd": 128, "dropout": 0.05},
     "train": {"steps": 1000, "batch_size": 32, "learning_rate": 0.003, "schedule": "linear"},
     "corpus": CORPUS,
-    "hardware": {"device": "cpu", "precision": "fp32", "threads": 2, "attention": "manual", "why": "no GPU found"},
+    "hardware": {
+        "device": "cpu",
+        "precision": "fp32",
+        "threads": 2,
+        "attention": "manual",
+        "why": "no GPU found",
+    },
 }
-SAMPLE = "The Fox met a Crane by the old well.\nFox: You look tired, my friend.\nCrane: I am <tired> & wise.\n"
+SAMPLE = (
+    "The Fox met a Crane by the old well.\nFox: You look tired, my friend.\nCrane: I am <tired> & wise.\n"
+)
 RESULT = {
     "val_loss": 1.012,
     "test_loss": 1.019,
@@ -82,7 +90,9 @@ def _trial(tid: int, dice: random.Random, clock: list[float], failed: bool) -> d
     seconds = 3.0 if failed else 8 + dice.random() * 4
     started = clock[worker]
     clock[worker] += seconds + 0.3
-    loss = 1.28 + 0.1 * math.log(point["learning_rate"] / 4e-3) ** 2 - 0.05 * math.log(point["hidden_size"] / 64)
+    loss = (
+        1.28 + 0.1 * math.log(point["learning_rate"] / 4e-3) ** 2 - 0.05 * math.log(point["hidden_size"] / 64)
+    )
     loss += dice.gauss(0, 0.01) + 0.3 * point["dropout"]
     shares = [i / 8 for i in range(1, 9)]
     curve = [{"progress": p, "val_loss": loss + 1.4 * math.exp(-5 * p) - 1.4 * math.exp(-5)} for p in shares]
@@ -117,7 +127,14 @@ def write_run(folder: Path, **changes: Any) -> Path:
 def write_study(folder: Path, made: list[dict[str, Any]] | None = None, finished: bool = True) -> Path:
     """A study with these trials, and with its end and its best run unless unfinished."""
     folder.mkdir(parents=True, exist_ok=True)
-    settings = {"format": "minilm-study", "version": 1, "algo": "tpe", "seed": 0, "minutes": 3.0, "workers": 2}
+    settings = {
+        "format": "minilm-study",
+        "version": 1,
+        "algo": "tpe",
+        "seed": 0,
+        "minutes": 3.0,
+        "workers": 2,
+    }
     files.write_json(folder / "study.json", {**settings, "corpus": CORPUS})
     for trial in trials() if made is None else made:
         files.append_record(folder / "trials.jsonl", trial)
