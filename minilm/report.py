@@ -1,6 +1,6 @@
-"""`python -m minilm.report RUN`: rebuilds the page and the pictures of a run or a study from its records alone.
+"""`python -m minilm.report RUN`: rebuilds the page and pictures of a run or a study from its records.
 
-It opens no weights and measures nothing, so it works on a folder copied from elsewhere, and on one still growing.
+It opens no weights and measures nothing, so it works on a folder from elsewhere, and on one still growing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from minilm.errors import RunError
 
 
 def report(folder: str | Path) -> Path:
-    """Rebuilds `report.html` in a study's or a run's folder and returns its path; `RunError` for other folders."""
+    """Rebuilds `report.html` in a study's or run's folder, returns its path; `RunError` for other folders."""
     from minilm.plots.page import run_page, study_page
     from minilm.plots.reading import is_run, is_study
 

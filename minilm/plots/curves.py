@@ -1,12 +1,11 @@
 """Learning curves of one training run: the numbers first, then the picture.
 
-It reads the records of `metrics.jsonl` as plain dicts and does not know how they came about. Losses are in nats
-per character; a record without a validation loss is a training record only.
+It reads the records of `metrics.jsonl` as plain dicts and does not know how they came about. Losses are in
+nats per character; a record without a validation loss is a training record only.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +24,7 @@ from minilm.plots.style import (
     name_axes,
     save_png,
 )
+from minilm.plots.verdict import is_number
 
 Point = tuple[float, float]
 
@@ -33,7 +33,7 @@ LINES: dict[str, tuple[str, str]] = {
     "counting": ("counting", "counting baseline"),
     "floor": ("floor", "entropy floor"),
 }
-ROOM_FOR_LABELS = 0.3  # share of the width
+ROOM_FOR_LABELS = 0.32  # share of the width
 
 
 class CurveNumbers(NamedTuple):
@@ -64,17 +64,15 @@ def curve_numbers(
         learning_rate=points(metrics, "learning_rate"),
         best=min(val, key=lambda point: point[1]) if val else None,
         gap=val[-1][1] - train[-1][1] if train and val else None,
-        lines={name: value for name, value in (lines or {}).items() if name in LINES and _number(value)},
+        lines={
+            name: y for name, y in (lines or {}).items() if name in LINES and y is not None and is_number(y)
+        },
     )
 
 
 def points(metrics: Sequence[Mapping[str, Any]], key: str) -> list[Point]:
     """(step, value) of every record that has a finite value under `key`."""
-    return [(r["step"], r[key]) for r in metrics if _number(r.get(key)) and _number(r.get("step"))]
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    return [(r["step"], r[key]) for r in metrics if is_number(r.get(key)) and is_number(r.get("step"))]
 
 
 def draw_curves(numbers: CurveNumbers, path_png: str | Path | None = None) -> Picture:

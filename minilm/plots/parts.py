@@ -16,7 +16,7 @@ from minilm.plots.verdict import Standing, bits, closed, perplexity
 
 PAGE = "report.html"
 PROTOCOLS: dict[str, str] = {
-    "exact": "exact: every character of the split scored once, in non-overlapping windows of the context's length",
+    "exact": "exact: every character of the split scored once, in windows that do not overlap",
     "sliding": "sliding: windows that move by a quarter of the context, only the new characters scored",
 }
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
@@ -86,7 +86,7 @@ def _curves_caption(numbers: CurveNumbers) -> str:
         return words
     if numbers.gap > 0.1:
         return words + (
-            f"The gap at the end, {numbers.gap:.2f}, is what was learned by heart and does not help with new text."
+            f"The gap at the end, {numbers.gap:.2f}, was learned by heart and does not help with new text."
         )
     return words + "The lines stay together: hardly anything was merely learned by heart."
 
@@ -95,7 +95,7 @@ def _learning_rate(numbers: CurveNumbers, folder: Path) -> Shown:
     return shown(
         draw_learning_rate(numbers),
         "Learning rate",
-        "How large each step was: small at first so that nothing breaks, then large, then ever smaller to settle.",
+        "How large each step was: small at first so that nothing breaks, then large, then smaller to settle.",
         folder / "learning_rate.png",
     )
 

@@ -5,14 +5,13 @@ It opens JSON and record files only: no weights, no text, so a page can be rebui
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from minilm import files
 from minilm.errors import RunError
-from minilm.plots.verdict import Standing
+from minilm.plots.verdict import Standing, is_number
 
 RUN_FORMAT = "minilm-run"
 
@@ -26,7 +25,7 @@ class RunRecords(NamedTuple):
 
 
 class StudyRecords(NamedTuple):
-    """A study folder: its settings, its trials, its end if it has come, and the final run where there is one."""
+    """A study folder: its settings, its trials, its end if it has come, and its final run if there is one."""
 
     study: dict[str, Any]
     trials: list[dict[str, Any]]
@@ -81,8 +80,7 @@ def _records(path: Path) -> list[dict[str, Any]]:
 def number(values: Mapping[str, Any], key: str) -> float | None:
     """The finite number under `key`, or None."""
     value = values.get(key)
-    usable = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return value if usable else None
+    return value if is_number(value) else None
 
 
 def part(values: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The page of one training run, from its folder's records alone: no weights are opened, nothing is measured."""
+"""The page of one training run, from its folder's records alone: no weights opened, nothing measured."""
 
 from __future__ import annotations
 

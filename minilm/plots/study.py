@@ -1,4 +1,4 @@
-"""Pictures of a search: loss over time, loss against each hyperparameter, learning curves, who did what when.
+"""Pictures of a search: loss over time, loss against each hyperparameter, learning curves of the trials.
 
 The numbers come from `trials.py`; this file only draws them and decides nothing about trials.
 """
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from minilm.plots.style import (
     COLOR,
@@ -27,10 +27,10 @@ from minilm.plots.style import (
 )
 from minilm.plots.trials import (
     NAMES,
+    ROLE_COLOR,
     Dot,
     SearchNumbers,
     Slice,
-    Timeline,
     TrialCurves,
     address,
     curve_window,
@@ -38,7 +38,6 @@ from minilm.plots.trials import (
     plain,
     search_numbers,
     slice_numbers,
-    timeline_numbers,
     trial_curve_numbers,
 )
 
@@ -46,24 +45,19 @@ __all__ = [
     "draw_search",
     "draw_slice",
     "draw_slices",
-    "draw_timeline",
     "draw_trial_curves",
     "search_numbers",
     "slice_numbers",
-    "timeline_numbers",
     "trial_curve_numbers",
 ]
 
 DOT = 34  # area of a trial's dot, in points squared
 RING = {"facecolor": "none", "linewidth": 2.0, "s": 95, "zorder": 5}
-ROLE_COLOR = {"best": "model", "default": "default", "failed": "failed", "other": "train"}
 
 
-def draw_search(
-    numbers: SearchNumbers, path_png: str | Path | None = None, lines: dict[str, float] | None = None
-) -> Picture:
-    """Every trial a dot, the best so far a staircase, the default recipe in orange, failures on the top edge."""
-    figure, axes = canvas()
+def draw_search(numbers: SearchNumbers, path_png: str | Path | None = None) -> Picture:
+    """Every trial a dot, the best so far a staircase, the default in orange, failures on the top edge."""
+    figure, axes = canvas(top=0.32)
     figure.hovers = numbers.hovers
     low, high = loss_window([dot.loss for dot in numbers.dots])
     _plain_dots(axes, numbers.dots, high)
@@ -80,7 +74,7 @@ def draw_search(
 
 
 def _plain_dots(axes: Axes, dots: Sequence[Dot], high: float) -> None:
-    """Dots; those above `high` become triangles at that height, so that they are neither lost nor in the way."""
+    """Dots; those above `high` become triangles at that height, neither lost nor in the way."""
     for marker, chosen in (
         ("o", [d for d in dots if d.loss <= high]),
         ("^", [d for d in dots if d.loss > high]),
@@ -210,9 +204,10 @@ def _slice_axes(axes: Axes, one: Slice) -> None:
     _mark_special(axes, one.best, one.default, words=False)
     if one.log:
         axes.set_xscale("log")
-        axes.xaxis.set_minor_formatter(NullFormatter())
-    if one.ticks:
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: plain(x)))
         axes.xaxis.set_minor_locator(NullLocator())
+    if one.ticks:
         axes.set_xticks(one.ticks, [plain(tick) for tick in one.ticks])
     axes.margins(x=0.1)
     axes.set_xlabel(NAMES.get(one.name, one.name), color=COLOR["ink"], fontsize=FONT_SIZE)
@@ -239,32 +234,10 @@ def draw_trial_curves(numbers: TrialCurves, path_png: str | Path | None = None) 
             labels.append(Label(curve[-1][1], f"{role} {curve[-1][1]:.3f}", color))
     low, high = curve_window(numbers)
     axes.set_ylim(low - 0.08 * (high - low), high)
-    axes.set_xlim(0, 1.22)
-    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
-    name_axes(axes, "share of the trial's budget", LOSS_LABEL)
-    label_lines(axes, labels, x=1.03)
+    last = max((curve[-1][0] for curve in numbers.curves.values()), default=0) or 1
+    axes.set_xlim(0, last * 1.28)
+    axes.set_xticks([tick for tick in axes.get_xticks() if 0 <= tick <= last])
+    name_axes(axes, "seconds of training", LOSS_LABEL)
+    label_lines(axes, labels, x=last * 1.03)
     bits_axis(axes)
-    return save_png(figure, path_png)
-
-
-def draw_timeline(numbers: Timeline, path_png: str | Path | None = None) -> Picture:
-    """One row per worker, one bar per trial, as long as it took."""
-    rows = max(1, len(numbers.workers))
-    figure, axes = canvas(5.6, 0.85 + 0.38 * rows, left=0.8, right=0.2)
-    style_axes(axes, grid="x")
-    for bar in numbers.bars:
-        drawn = axes.barh(
-            bar.row,
-            bar.end - bar.start,
-            left=bar.start,
-            height=0.62,
-            color=COLOR[ROLE_COLOR[bar.role]],
-            edgecolor=COLOR["paper"],
-            linewidth=0.8,
-        )
-        drawn[0].set_url(address(bar.tid))
-    axes.set_yticks(range(len(numbers.workers)), [f"worker {name}" for name in numbers.workers])
-    axes.set_ylim(rows - 0.5, -0.5)
-    axes.set_xlim(0, max((bar.end for bar in numbers.bars), default=1) or 1)
-    name_axes(axes, "minutes since the search began", "")
     return save_png(figure, path_png)

@@ -20,7 +20,8 @@ from minilm.plots.parts import (
     sample_section,
 )
 from minilm.plots.reading import StudyRecords, number, part, read_study, standing
-from minilm.plots.study import draw_search, draw_slice, draw_slices, draw_timeline, draw_trial_curves
+from minilm.plots.study import draw_search, draw_slice, draw_slices, draw_trial_curves
+from minilm.plots.timeline import draw_timeline, timeline_numbers
 from minilm.plots.trials import (
     DEFAULT_TID,
     NAMES,
@@ -29,9 +30,9 @@ from minilm.plots.trials import (
     default_trial,
     plain,
     search_numbers,
+    short_name,
     slice_numbers,
     succeeded,
-    timeline_numbers,
     trial_curve_numbers,
 )
 from minilm.plots.verdict import (
@@ -43,9 +44,9 @@ from minilm.plots.verdict import (
 )
 
 SLICES_INTRO = (
-    "One panel per setting, every trial a dot at its loss: a valley shows where that setting should be, a level "
-    "cloud that it hardly matters. The best trial is ringed in blue, the default recipe in orange. Other settings "
-    "change at the same time, so this shows tendencies, not proofs."
+    "One panel per setting, every trial a dot at its loss: a valley shows where that setting should be, a "
+    "level cloud that it hardly matters. The best trial is ringed in blue, the default recipe in orange. "
+    "Other settings change at the same time, so this shows tendencies, not proofs."
 )
 
 
@@ -112,7 +113,7 @@ def _kicker(study: StudyRecords) -> str:
 
 def _sentences(study: StudyRecords, judged: Standing) -> list[Sentence]:
     best, default = best_trial(study.trials), default_trial(study.trials)
-    reason = str(default.get("reason")) if default and not succeeded(default) else None
+    reason = str(default.get("reason") or "failed") if default and not succeeded(default) else None
     found = [
         against_default(
             best["loss"] if best else None,
@@ -155,8 +156,8 @@ def _ladder_section(study: StudyRecords, val: Standing, folder: Path) -> list[Se
     if len(rungs) < 2:
         return []
     how = (
-        "Every dot is a validation loss; further left is better. Compare the two trials with each other, they had "
-        "equal budgets; the final model was trained longer. No model can pass the entropy floor."
+        "Every dot is a validation loss; further left is better. The two trials had equal budgets, so "
+        "compare them with each other; the final model may have trained longer. No model can pass the entropy floor."
     )
     picture = shown(draw_ladder(rungs), "Losses on one line", how, folder / "ladder.png")
     return [Section("Where it stands", pictures=[picture])]
@@ -177,18 +178,22 @@ def _search_sections(trials: Sequence[Trial], folder: Path) -> list[Section]:
 
 def _search_pictures(trials: Sequence[Trial], folder: Path) -> list[Shown]:
     how = (
-        "Every dot is a trial at its validation loss, the blue staircase the best so far; a triangle is a loss above "
-        "the picture, a red cross a trial that failed. Rest on a dot to see its settings, click it to find its row."
+        "Every dot is a trial at its validation loss, the blue staircase the best so far; a triangle is a "
+        "loss above the picture, a red cross a trial that failed. Rest on a dot to see its settings, click it "
+        "to find its row."
     )
     pictures = [shown(draw_search(search_numbers(trials)), "Loss over time", how, folder / "search.png")]
     curves = trial_curve_numbers(trials)
     if curves.curves:
-        how = "Every line is one trial's validation loss on the way. Good settings are often ahead early, not always."
+        how = "Every line is one trial's validation loss on the way. Good settings often lead early."
         drawn = draw_trial_curves(curves)
         pictures.append(shown(drawn, "The trials' learning curves", how, folder / "trial_curves.png"))
     timeline = timeline_numbers(trials)
     if timeline.bars:
-        how = "Every bar is one trial, as long as it took: blue the best, orange the default, red failed. Gaps are idle time."
+        how = (
+            "Every bar is one trial, as long as it took: dark blue the best, orange the default recipe, red "
+            "a failure. Gaps are idle time."
+        )
         pictures.append(shown(draw_timeline(timeline), "Who did what when", how, folder / "timeline.png"))
     return pictures
 
@@ -203,7 +208,7 @@ def _table_section(trials: Sequence[Trial]) -> Section:
         [
             "trial",
             "loss",
-            *(NAMES.get(name, name).split(" (")[0] for name in names),
+            *(short_name(name) for name in names),
             "parameters",
             "steps",
             "time",
@@ -212,7 +217,7 @@ def _table_section(trials: Sequence[Trial]) -> Section:
         [_row(trial, names) for trial in ordered],
         ids=[f"trial-{trial['tid']}" for trial in ordered],
         marks=[_mark(trial, best) for trial in ordered],
-        note="Validation loss in nats per character at the trial's own budget, best first; failures last, with reasons.",
+        note="Validation loss in nats per character, best first; failures last, with their reasons.",
     )
     return Section("All trials", tables=[table] if trials else [])
 

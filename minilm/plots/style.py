@@ -1,9 +1,10 @@
-"""The look that all pictures share: one palette, one canvas, direct labels instead of legends, PNG and SVG out.
+"""The look that all pictures share: a palette, a canvas, direct labels instead of legends, PNG and SVG.
 
-Colours have one meaning everywhere: blue is the model, pale blue its training loss, orange the default recipe,
-grey the counting baseline, green the entropy floor, red a failure. They stay apart for colour-blind eyes (they
-also differ in lightness) and turn into CSS variables in the SVG, so that a page can be light or dark. This file
-knows nothing of losses or trials, and never touches pyplot: a Figure here is a plain object, safe in any thread.
+Colours have one meaning everywhere: blue is the model, pale blue its training loss and other trials, orange
+the default recipe, grey the counting baseline, green the entropy floor, red a failure. They stay apart for
+colour-blind eyes (they also differ in lightness) and turn into CSS variables in the SVG, so that a page can
+be light or dark. This file knows nothing of losses or trials, and never touches pyplot: a Figure here is a
+plain object, safe in any thread.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -30,7 +31,7 @@ PALETTE: dict[str, tuple[str, str]] = {
     "grid": ("#e4e5e9", "#33363d"),
     "paper": ("#fffffe", "#17181c"),
     "model": ("#0b62a8", "#62b3f5"),
-    "train": ("#86b5dc", "#3d719c"),
+    "train": ("#6aa3d2", "#4a86b8"),
     "default": ("#c8590a", "#ff9d4d"),
     "counting": ("#7b7468", "#b5ab9b"),
     "floor": ("#0a7d6b", "#3ccbb2"),
@@ -47,11 +48,14 @@ FONT_SIZE = 9.5
 class Picture(Figure):
     """A matplotlib Figure that shows itself in any notebook and turns into PNG or SVG bytes.
 
-    `hovers` maps the address of a clickable mark (set with `set_urls`) to the text shown when a pointer rests on it.
+    `hovers` maps the address of a clickable mark (its url) to the words shown when a pointer rests on it.
     """
 
     def __init__(self, width: float, height: float) -> None:
-        super().__init__(figsize=(width, height), facecolor=COLOR["paper"], layout="none")
+        super().__init__(
+            figsize=(width, height),
+            facecolor=COLOR["paper"],
+        )
         FigureCanvasAgg(self)  # a user's backend must not decide what our files look like
         self.hovers: dict[str, str] = {}
 
@@ -103,9 +107,9 @@ def save_png(figure: Picture, path: str | Path | None) -> Picture:
     return figure
 
 
-# inches around the axes: left for the loss, right for its twin in bits, bottom for two lines of text. Fixed, not
-# fitted: axes of neighbouring pictures line up, and matplotlib's fitting would double the drawing time.
-MARGINS = {"left": 0.62, "right": 0.6, "bottom": 0.52, "top": 0.3}
+# inches around the axes: left for the loss, right for its twin in bits, bottom for two lines of text. Fixed,
+# not fitted: axes of neighbouring pictures line up, and matplotlib's fitting would double the drawing time.
+MARGINS = {"left": 0.62, "right": 0.6, "bottom": 0.52, "top": 0.16}
 
 
 def canvas(width: float = 5.6, height: float = 3.6, **margins: float) -> tuple[Picture, Axes]:
@@ -121,15 +125,14 @@ def canvas(width: float = 5.6, height: float = 3.6, **margins: float) -> tuple[P
     return figure, style_axes(figure.add_subplot())
 
 
-def style_axes(axes: Axes, grid: str = "y") -> Axes:
+def style_axes(axes: Axes, grid: Literal["x", "y"] = "y") -> Axes:
     """Two thin spines, a light grid behind the data, quiet ticks."""
     axes.set_facecolor("none")
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set(color=COLOR["grid"], linewidth=0.8)
     axes.grid(False)
-    if grid:
-        axes.grid(True, axis=grid, color=COLOR["grid"], linewidth=0.7)
+    axes.grid(True, axis=grid, color=COLOR["grid"], linewidth=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(
         which="both",
@@ -147,15 +150,20 @@ def name_axes(axes: Axes, x: str, y: str) -> None:
     axes.set_ylabel(y, color=COLOR["muted"], fontsize=FONT_SIZE)
 
 
-def bits_axis(axes: Axes) -> Axes:
+def _to_bits(nats: Any) -> Any:
+    return nats / NATS_PER_BIT
+
+
+def _to_nats(bits: Any) -> Any:
+    return bits * NATS_PER_BIT
+
+
+def bits_axis(axes: Axes) -> None:
     """The same loss in bits per character on the right; needs the limits of `axes` to be final."""
-    right = axes.secondary_yaxis(
-        "right", functions=(lambda nats: nats / NATS_PER_BIT, lambda bits: bits * NATS_PER_BIT)
-    )
+    right = axes.secondary_yaxis("right", functions=(_to_bits, _to_nats))
     right.spines["right"].set_visible(False)
     right.tick_params(length=0, pad=5, labelcolor=COLOR["muted"], labelsize=FONT_SIZE - 0.5)
     right.set_ylabel("bits per character", color=COLOR["muted"], fontsize=FONT_SIZE)
-    return right
 
 
 def spread(wanted: Sequence[float], gap: float) -> list[float]:

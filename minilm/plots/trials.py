@@ -1,20 +1,24 @@
 """The numbers behind the pictures of a search, from the records of `trials.jsonl` as plain dicts.
 
-It draws nothing, does not know how proposals are made, and trusts no record to be complete: what a record lacks
-is left out. Losses are in nats per character.
+It draws nothing, does not know how proposals are made, and trusts no record to be complete: what a record
+lacks is left out. Losses are in nats per character.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+from minilm.plots.verdict import is_number
 
 Trial = Mapping[str, Any]
 Point = tuple[float, float]
 DEFAULT_TID = 0  # the default recipe is always the first trial
 
-SUCCESS = "done"  # the state of a trial that ended well
+SUCCESS = "ok"  # the state of a trial that ended well
+
+# what a trial is -> its colour in the palette
+ROLE_COLOR = {"best": "model", "default": "default", "failed": "failed", "other": "train"}
 
 # hyperparameter -> its words on an axis; others are shown under their own name
 NAMES: dict[str, str] = {
@@ -37,7 +41,7 @@ class Dot(NamedTuple):
 
 
 class SearchNumbers(NamedTuple):
-    """The search over time (the records count seconds from its start); x is minutes, or the trial's number where times are unknown."""
+    """The search over time; x is minutes since its start, or the trial's number where times are unknown."""
 
     dots: list[Dot]
     failures: list[tuple[int, float, str]]  # (trial, x, reason)
@@ -60,34 +64,15 @@ class Slice(NamedTuple):
 
 
 class TrialCurves(NamedTuple):
-    """Validation loss of each trial on the way, x as the share of its budget that was spent."""
+    """Validation loss of each trial on the way; x is seconds of training."""
 
     curves: dict[int, list[Point]]
     best: int | None
     default: int | None
 
 
-class Bar(NamedTuple):
-    """One trial on the time line: its worker's row, start and end in minutes."""
-
-    tid: int
-    row: int
-    start: float
-    end: float
-    role: str  # "best", "default", "failed" or "other"
-
-
-class Timeline(NamedTuple):
-    workers: list[str]
-    bars: list[Bar]
-
-
 def succeeded(trial: Trial) -> bool:
-    return trial.get("state") == SUCCESS and _number(trial.get("loss"))
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    return trial.get("state") == SUCCESS and is_number(trial.get("loss"))
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial | None:
@@ -104,12 +89,12 @@ def default_trial(trials: Sequence[Trial]) -> Trial | None:
 def search_numbers(trials: Sequence[Trial]) -> SearchNumbers:
     """Dots, failures and the staircase of the best loss so far.
 
-    >>> done = [{"tid": 0, "state": "done", "loss": 2.0}, {"tid": 1, "state": "done", "loss": 2.5}]
+    >>> done = [{"tid": 0, "state": "ok", "loss": 2.0}, {"tid": 1, "state": "ok", "loss": 2.5}]
     >>> numbers = search_numbers(done)
     >>> numbers.best.tid, numbers.best_so_far, numbers.x_label
     (0, [(0, 2.0), (1, 2.0)], 'trial')
     """
-    timed = bool(trials) and all(_number(t.get("ended")) for t in trials)
+    timed = bool(trials) and all(is_number(t.get("ended")) for t in trials)
     x = {t["tid"]: t["ended"] / 60 if timed else t["tid"] for t in trials}
     dots = sorted((_dot(t, x[t["tid"]]) for t in trials if succeeded(t)), key=lambda dot: dot.x)
     stairs = [(dot.x, min(d.loss for d in dots[: i + 1])) for i, dot in enumerate(dots)]
@@ -144,12 +129,21 @@ def address(tid: int) -> str:
 def describe(trial: Trial) -> str:
     """One trial in a line, for the pointer that rests on its dot.
 
-    >>> describe({"tid": 3, "state": "done", "loss": 1.5, "point": {"num_layers": 4}})
+    >>> describe({"tid": 3, "state": "ok", "loss": 1.5, "point": {"num_layers": 4}})
     'trial 3: 1.500 nats per character; layers 4'
     """
     outcome = f"{trial['loss']:.3f} nats per character" if succeeded(trial) else f"failed, {_reason(trial)}"
-    settings = [f"{NAMES.get(k, k).split(' (')[0]} {plain(v)}" for k, v in trial.get("point", {}).items()]
+    settings = [f"{short_name(k)} {plain(v)}" for k, v in trial.get("point", {}).items()]
     return f"trial {trial['tid']}: {outcome}" + "".join("; " + setting for setting in settings)
+
+
+def short_name(setting: str) -> str:
+    """A setting's words without their unit.
+
+    >>> short_name("hidden_size")
+    'hidden size'
+    """
+    return NAMES.get(setting, setting).split(" (")[0]
 
 
 def plain(value: Any) -> str:
@@ -164,11 +158,11 @@ def plain(value: Any) -> str:
 
 
 def slice_numbers(trials: Sequence[Trial]) -> list[Slice]:
-    """One `Slice` per hyperparameter that took more than one value in successful trials, NAMES' order first."""
+    """One `Slice` per hyperparameter with several values among successful trials, in the order of NAMES."""
     done = [trial for trial in trials if succeeded(trial)]
     found = dict.fromkeys(name for trial in done for name in trial.get("point", {}))
     names = [name for name in NAMES if name in found] + [name for name in found if name not in NAMES]
-    slices = [_slice(name, [t for t in done if _number(t.get("point", {}).get(name))]) for name in names]
+    slices = [_slice(name, [t for t in done if is_number(t.get("point", {}).get(name))]) for name in names]
     return [one for one in slices if len({dot.x for dot in one.dots}) > 1]
 
 
@@ -206,8 +200,7 @@ def trial_curve_numbers(trials: Sequence[Trial]) -> TrialCurves:
     """Each trial's recorded curve; trials without one are left out."""
     curves = {}
     for trial in trials:
-        records = trial.get("curve") or []
-        curve = [(r["progress"], r["val_loss"]) for r in records if _measured(r)]
+        curve = [(x, y) for x, y in trial.get("curve") or [] if is_number(x) and is_number(y)]
         if curve:
             curves[trial["tid"]] = curve
     best, default = best_trial(trials), default_trial(trials)
@@ -226,33 +219,3 @@ def curve_window(numbers: TrialCurves) -> tuple[float, float]:
     early = sorted(curve[len(curve) // 4][1] for curve in curves)
     low, high = loss_window([curve[-1][1] for curve in curves])
     return low, max(high, early[len(early) // 2], low + 0.1)
-
-
-def _measured(record: Mapping[str, Any]) -> bool:
-    return _number(record.get("progress")) and _number(record.get("val_loss"))
-
-
-def timeline_numbers(trials: Sequence[Trial]) -> Timeline:
-    """Bars of all trials whose times are known, one row per worker."""
-    timed = [t for t in trials if _number(t.get("started")) and _number(t.get("ended"))]
-    workers = sorted({str(t.get("worker")) for t in timed}, key=lambda name: (len(name), name))
-    bars = [
-        Bar(
-            t["tid"],
-            workers.index(str(t.get("worker"))),
-            t["started"] / 60,
-            t["ended"] / 60,
-            _role(t, trials),
-        )
-        for t in timed
-    ]
-    return Timeline(workers, bars)
-
-
-def _role(trial: Trial, trials: Sequence[Trial]) -> str:
-    if not succeeded(trial):
-        return "failed"
-    best = best_trial(trials)
-    if best and trial["tid"] == best["tid"]:
-        return "best"
-    return "default" if trial["tid"] == DEFAULT_TID else "other"

@@ -7,9 +7,9 @@ model that wins is said to win, and a loss below the entropy floor is called wha
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-# Three seeds of one recipe at this size differ by about 0.015 (standard deviation); less than this means nothing.
+# Seeds of one recipe at this size differ by about 0.015 (standard deviation); less than this means nothing.
 NOISE = 0.02
 
 
@@ -26,6 +26,15 @@ class Sentence(NamedTuple):
 
     tone: str
     text: str
+
+
+def is_number(value: Any) -> bool:
+    """Whether a record's value can be drawn: a finite number, and not a truth value.
+
+    >>> is_number(1.5), is_number(float("nan")), is_number(None), is_number(True)
+    (True, False, False, False)
+    """
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def bits(nats: float) -> float:
@@ -74,8 +83,8 @@ def against_default(best: float | None, default: float | None, reason: str | Non
     if gain < NOISE:
         return Sentence(
             "plain",
-            f"The search is not clearly better than the default recipe: it gains {gain:.3f} nats per character "
-            "in equally long trials, no more than another random seed could.",
+            f"The search is not clearly better than the default recipe: it gains {gain:.3f} nats per "
+            "character in equally long trials, no more than another random seed could.",
         )
     return Sentence(
         "good",

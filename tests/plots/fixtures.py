@@ -1,4 +1,4 @@
-"""Made-up records that look like a real run's and study's; nothing is trained, everything follows from a seed."""
+"""Made-up records that look like a real run's and study's; nothing is trained, a seed decides everything."""
 
 from __future__ import annotations
 
@@ -95,11 +95,11 @@ def _trial(tid: int, dice: random.Random, clock: list[float], failed: bool) -> d
     )
     loss += dice.gauss(0, 0.01) + 0.3 * point["dropout"]
     shares = [i / 8 for i in range(1, 9)]
-    curve = [{"progress": p, "val_loss": loss + 1.4 * math.exp(-5 * p) - 1.4 * math.exp(-5)} for p in shares]
+    curve = [[p * seconds, loss + 1.4 * math.exp(-5 * p) - 1.4 * math.exp(-5)] for p in shares]
     return {
         "tid": tid,
         "point": point,
-        "state": "failed" if failed else "done",
+        "state": "failed" if failed else "ok",
         "loss": None if failed else loss,
         "seconds": seconds,
         "steps": 40 if failed else 300,
