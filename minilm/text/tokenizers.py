@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from minilm.errors import RunError, did_you_mean
+from minilm.text.bpe import BPETokenizer
 from minilm.text.characters import CharTokenizer
 from minilm.text.tokenizer_file import FILE, read_tokenizer
 
-KINDS: dict[str, type[CharTokenizer]] = {
-    "char": CharTokenizer,
-}
+Tokenizer = CharTokenizer | BPETokenizer
+
+KINDS: dict[str, type[CharTokenizer] | type[BPETokenizer]] = {"char": CharTokenizer, "bpe": BPETokenizer}
 
 
-def load_tokenizer(folder: str | Path) -> CharTokenizer:
+def load_tokenizer(folder: str | Path) -> Tokenizer:
     """The tokenizer saved in `folder`, whatever its kind; `RunError` where there is none.
 
     >>> import tempfile
