@@ -30,7 +30,7 @@ Point = tuple[float, float]
 
 # what a horizontal line is called -> (its colour, its words on the picture)
 LINES: dict[str, tuple[str, str]] = {
-    "counting": ("counting", "counting baseline"),
+    "counting": ("counting", "counting"),
     "floor": ("floor", "entropy floor"),
 }
 ROOM_FOR_LABELS = 0.32  # share of the width

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from minilm.plots.ladder import draw_ladder, ladder_numbers
 from minilm.plots.layout import Headline, Section, shown, write_page
-from minilm.plots.parts import PAGE, curves_section, duration, facts_section, loss_headlines, sample_section
+from minilm.plots.parts import PAGE, curves_section, facts_section, loss_headlines, sample_section
 from minilm.plots.reading import RunRecords, number, part, read_run, standing
 from minilm.plots.verdict import Sentence, against_counting, against_floor
 
@@ -55,7 +55,7 @@ def _size(run: RunRecords) -> list[Headline]:
     if parameters := number(run.result, "n_parameters"):
         cards.append(Headline(f"{parameters:,.0f}", "parameters"))
     if seconds := number(run.result, "seconds"):
-        cards.append(Headline(duration(seconds), "training time"))
+        cards.append(Headline(f"{seconds / 60:.1f}", "minutes of training"))
     return cards
 
 

@@ -51,6 +51,7 @@ __all__ = [
     "trial_curve_numbers",
 ]
 
+LEAST_ROOM = 0.01  # nats above and below the dots, where there is only one or all are equal
 DOT = 34  # area of a trial's dot, in points squared
 RING = {"facecolor": "none", "linewidth": 2.0, "s": 95, "zorder": 5}
 
@@ -63,11 +64,11 @@ def draw_search(numbers: SearchNumbers, path_png: str | Path | None = None) -> P
     _plain_dots(axes, numbers.dots, high)
     if numbers.best_so_far:
         _staircase(axes, numbers)
-    room = 0.1 * (high - low) or 0.1
+    room = max(0.1 * (high - low), LEAST_ROOM)
     axes.set_ylim(low - room, high + 1.6 * room)
+    _x_limits(axes, numbers)
     _mark_special(axes, numbers.best, numbers.default)
     _failures(axes, numbers)
-    _x_limits(axes, numbers)
     name_axes(axes, numbers.x_label, LOSS_LABEL)
     bits_axis(axes)
     return save_png(figure, path_png)
@@ -199,7 +200,7 @@ def draw_slices(slices: Sequence[Slice], path_png: str | Path | None = None) -> 
 def _slice_axes(axes: Axes, one: Slice) -> None:
     low, high = loss_window([dot.loss for dot in one.dots])
     _plain_dots(axes, one.dots, high)
-    room = 0.12 * (high - low) or 0.1
+    room = max(0.12 * (high - low), LEAST_ROOM)
     axes.set_ylim(low - room, high + room)
     _mark_special(axes, one.best, one.default, words=False)
     if one.log:

@@ -120,12 +120,22 @@ def _sentences(study: StudyRecords, judged: Standing) -> list[Sentence]:
             default["loss"] if default and succeeded(default) else None,
             reason,
         ),
+        _chosen(study, best),
         against_counting(judged),
         against_floor(judged),
     ]
     if not study.result:
         found.append(Sentence("plain", "This study has not ended: its final numbers are not there yet."))
     return [sentence for sentence in found if sentence]
+
+
+def _chosen(study: StudyRecords, best: Trial | None) -> Sentence | None:
+    """Said where the final model does not follow the trial with the lowest loss."""
+    chosen = part(study.result, "best").get("tid")
+    if best is None or chosen is None or chosen == best["tid"]:
+        return None
+    which = "the default recipe" if chosen == DEFAULT_TID else f"trial {chosen}"
+    return Sentence("plain", f"That lead is too small to trust, so the final model follows {which}.")
 
 
 def _counts(study: StudyRecords) -> list[Headline]:
@@ -156,8 +166,8 @@ def _ladder_section(study: StudyRecords, val: Standing, folder: Path) -> list[Se
     if len(rungs) < 2:
         return []
     how = (
-        "Every dot is a validation loss; further left is better. The two trials had equal budgets, so "
-        "compare them with each other; the final model may have trained longer. No model can pass the entropy floor."
+        "Every dot is a validation loss; further left is better. The two trials had equal budgets: "
+        "compare them; the final model may have trained longer. No model can pass the entropy floor."
     )
     picture = shown(draw_ladder(rungs), "Losses on one line", how, folder / "ladder.png")
     return [Section("Where it stands", pictures=[picture])]
@@ -179,8 +189,8 @@ def _search_sections(trials: Sequence[Trial], folder: Path) -> list[Section]:
 def _search_pictures(trials: Sequence[Trial], folder: Path) -> list[Shown]:
     how = (
         "Every dot is a trial at its validation loss, the blue staircase the best so far; a triangle is a "
-        "loss above the picture, a red cross a trial that failed. Rest on a dot to see its settings, click it "
-        "to find its row."
+        "loss above the picture, a red cross a trial that failed. Rest on a dot to see its settings, click "
+        "it to find its row."
     )
     pictures = [shown(draw_search(search_numbers(trials)), "Loss over time", how, folder / "search.png")]
     curves = trial_curve_numbers(trials)
@@ -248,10 +258,14 @@ def _mark(trial: Trial, best: Trial | None) -> str:
     return "default" if trial["tid"] == DEFAULT_TID else ""
 
 
+# of study.json; the rest is either shown elsewhere or, like the space as Hyperopt prints it, for programs
+SETTINGS = ("minutes", "trials", "algo", "seed", "workers", "device")
+
+
 def _facts(study: StudyRecords) -> Section:
-    settings = Table(
-        "Search", (), rows({k: v for k, v in study.study.items() if k not in ("format", "version", "corpus")})
-    )
+    found = study.study
+    budget = {f"{unit} per trial": size for unit, size in part(found, "budget").items()}
+    settings = Table("Search", (), rows({name: found.get(name) for name in SETTINGS}, budget))
     if study.best:
         facts = facts_section(study.best)
         return facts._replace(tables=[settings, *facts.tables])

@@ -42,7 +42,7 @@ COLOR = {name: light for name, (light, _) in PALETTE.items()}
 LOSS_LABEL = "loss (nats per character)"
 NATS_PER_BIT = math.log(2)
 PNG_DPI = 110
-FONT_SIZE = 9.5
+FONT_SIZE = 10
 
 
 class Picture(Figure):

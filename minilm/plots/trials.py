@@ -186,14 +186,14 @@ def loss_window(losses: Sequence[float]) -> tuple[float, float]:
 
     The top is hardly more than three times as far above the best loss as the median is.
 
-    >>> loss_window([1.0, 1.1, 1.2, 9.0])
-    (1.0, 1.35)
+    >>> loss_window([1.0, 1.25, 1.5, 9.0])
+    (1.0, 1.8)
     """
     if not losses:
         return 0.0, 1.0
     ordered = sorted(losses)
     low, median = ordered[0], ordered[(len(ordered) - 1) // 2]
-    return low, round(min(ordered[-1], low + 3 * (median - low) + 0.05), 6)
+    return low, min(ordered[-1], low + 3 * (median - low) + 0.05)
 
 
 def trial_curve_numbers(trials: Sequence[Trial]) -> TrialCurves:
