@@ -7,7 +7,12 @@ first use, so that importing minilm costs nothing.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
+
+# Two threads that spin while a neighbour holds a core are ten times slower than one; passive ones are not.
+# OpenMP reads this when torch is loaded, so it must stand before that.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from minilm.config import ModelConfig as ModelConfig

@@ -17,10 +17,6 @@ from typing import Any, NoReturn
 from minilm.config import CHOICES, ModelConfig, TrainConfig
 from minilm.errors import MinilmError, did_you_mean
 
-# Two threads that spin while a neighbour holds a core are ten times slower than one; passive ones are not.
-# Must be set before torch is imported, hence here.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 VERBS = {
     "tune": "search, train and report: from a text to the best model that the minutes can buy",
     "train": "one training run",

@@ -133,7 +133,7 @@ class ModelConfig(_Checked):
     """
 
     vocab_size: int
-    block_size: int = 128  # the longest context, in tokens
+    block_size: int = 64  # the longest context, in tokens
     n_layer: int = 4
     n_head: int = 4
     n_embd: int = 128  # channels of the residual stream
@@ -202,10 +202,12 @@ class TrainConfig(_Checked):
 
     steps: int | None = None  # with neither steps nor minutes: DEFAULT_STEPS
     minutes: float | None = None  # wall clock, evaluations included
-    batch_size: int = 32
-    learning_rate: float = 3e-3
+    batch_size: int = (
+        8  # small: a CPU learns most per second from many small steps, see benchmarks/RESULTS.md
+    )
+    learning_rate: float = 2e-3
     schedule: str = "linear"
-    warmup: float = 0.05  # share of the budget spent raising the learning rate
+    warmup: float = 0.1  # share of the budget spent raising the learning rate
     decay: float = 0.2  # share of the budget spent lowering it; wsd only
     weight_decay: float = 0.1
     beta1: float = 0.9

@@ -12,7 +12,6 @@ from minilm.plots.parts import (
     PAGE,
     corpus_rows,
     curves_section,
-    duration,
     facts_section,
     loss_headlines,
     protocol,
@@ -22,15 +21,13 @@ from minilm.plots.parts import (
 from minilm.plots.reading import StudyRecords, number, part, read_study, standing
 from minilm.plots.study import draw_search, draw_slice, draw_slices, draw_trial_curves
 from minilm.plots.timeline import draw_timeline, timeline_numbers
+from minilm.plots.trial_table import table_section
 from minilm.plots.trials import (
     DEFAULT_TID,
-    NAMES,
     Trial,
     best_trial,
     default_trial,
-    plain,
     search_numbers,
-    short_name,
     slice_numbers,
     succeeded,
     trial_curve_numbers,
@@ -67,7 +64,7 @@ def study_page(folder: str | Path) -> Path:
             *_search_sections(study.trials, folder),
             *([curves_section(study.best, folder, "The final model")] if study.best else []),
             *sample_section(_result(study)),
-            _table_section(study.trials),
+            table_section(study.trials),
             _facts(study),
         ],
         kicker=_kicker(study),
@@ -206,56 +203,6 @@ def _search_pictures(trials: Sequence[Trial], folder: Path) -> list[Shown]:
         )
         pictures.append(shown(draw_timeline(timeline), "Who did what when", how, folder / "timeline.png"))
     return pictures
-
-
-def _table_section(trials: Sequence[Trial]) -> Section:
-    ordered = sorted(trials, key=lambda t: (not succeeded(t), t["loss"] if succeeded(t) else t["tid"]))
-    best = best_trial(trials)
-    used = {name for trial in trials for name in trial.get("point", {})}
-    names = [name for name in NAMES if name in used] + sorted(used - set(NAMES))
-    table = Table(
-        "",
-        [
-            "trial",
-            "loss",
-            *(short_name(name) for name in names),
-            "parameters",
-            "steps",
-            "time",
-            "note",
-        ],
-        [_row(trial, names) for trial in ordered],
-        ids=[f"trial-{trial['tid']}" for trial in ordered],
-        marks=[_mark(trial, best) for trial in ordered],
-        note="Validation loss in nats per character, best first; failures last, with their reasons.",
-    )
-    return Section("All trials", tables=[table] if trials else [])
-
-
-def _row(trial: Trial, names: Sequence[str]) -> list[str]:
-    point = trial.get("point", {})
-    parameters, steps, seconds = (number(trial, key) for key in ("n_parameters", "steps", "seconds"))
-    return [
-        str(trial["tid"]),
-        f"{trial['loss']:.4f}" if succeeded(trial) else "–",
-        *(plain(point[name]) if name in point else "–" for name in names),
-        "–" if parameters is None else f"{parameters:,.0f}",
-        "–" if steps is None else f"{steps:,.0f}",
-        "–" if seconds is None else duration(seconds),
-        str(trial.get("reason") or trial.get("state", "")) if not succeeded(trial) else _note(trial),
-    ]
-
-
-def _note(trial: Trial) -> str:
-    return "default recipe" if trial["tid"] == DEFAULT_TID else str(trial.get("reason") or "")
-
-
-def _mark(trial: Trial, best: Trial | None) -> str:
-    if not succeeded(trial):
-        return "failed"
-    if best is not None and trial["tid"] == best["tid"]:
-        return "best"
-    return "default" if trial["tid"] == DEFAULT_TID else ""
 
 
 # of study.json; the rest is either shown elsewhere or, like the space as Hyperopt prints it, for programs

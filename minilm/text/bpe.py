@@ -125,7 +125,7 @@ class _Words:
 
 
 def learn_merges(text: str, count: int) -> list[Pair]:
-    """The `count` most useful merges of a text, in the order in which they are learned; fewer for a short text.
+    """The `count` most useful merges of a text, in the order of learning; fewer for a short text.
 
     >>> learn_merges("low lower lowest", 2)
     [('l', 'o'), ('lo', 'w')]
@@ -228,7 +228,7 @@ class BPETokenizer:
         return pieces
 
     def decode(self, ids: Any) -> str:
-        """The text of ids (list, array or tensor). Bytes that are no UTF-8 (half a character) become U+FFFD."""
+        """The text of ids (list, array, tensor); bytes that are no UTF-8, half a character, become U+FFFD."""
         numbers = [int(number) for number in np.asarray(ids).reshape(-1)]
         if unknown := [number for number in numbers if number not in self._texts]:
             raise UnknownCharacterError(

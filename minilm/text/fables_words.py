@@ -12,7 +12,7 @@ from minilm.text.grammar import Word, words
 
 NOUNS = {
     "beast": """
-        fox hare hedgehog badger wolf crow mouse|mice owl bear cat donkey goose|geese frog mole otter raven tortoise
+        fox hare hedgehog badger wolf|wolves crow mouse|mice owl bear cat donkey goose|geese frog mole otter raven tortoise
         squirrel hen goat weasel magpie rat duck toad sparrow lamb pig dog rooster stoat heron beaver cricket snail
         rabbit marten lynx ferret robin swan turkey jackdaw newt vole shrew wren thrush finch pigeon bat moose|moose
         elk|elk deer|deer stag doe boar sow mule pony ox|oxen cow calf|calves bull ram ewe kid gander drake peacock
@@ -113,7 +113,7 @@ NOUNS = {
         jackanapes|jackanapes popinjay nitwit halfwit dullard clodhopper lummox|lummoxes oaf booby pest pickle""",
     "kin": """
         aunt uncle cousin grandmother grandfather mother father brother sister nephew niece godmother godfather
-        mother-in-law|mothers-in-law stepmother great-aunt great-uncle twin son daughter husband|husbands wife|wives
+        step-uncle stepmother great-aunt great-uncle twin son daughter husband|husbands wife|wives
         neighbour landlord landlady pen-friend bridegroom bride partner lodger tutor guardian""",
 }
 
@@ -169,7 +169,7 @@ VERBS = {
     "treat": """
         polish mend paint carry hide|hid|hiding sell|sold|selling wash count weigh wrap|wrapped|wrapping drop|dropped|dropping
         admire guard hang|hung|hanging bury lift drag|dragged|dragging push kick shake|shook|shaking kiss scratch dust
-        oil varnish decorate measure borrow inspect praise insult tickle rescue pawn auction rent label embroider
+        oil varnish decorate measure borrow inspect praise insult tickle rescue pawn auction rent label|labelled|labelling embroider
         feed|fed|feeding tie|tied|tying lock unlock open close turn bend|bent|bending break|broke|breaking crack dent
         scrape sharpen sand plane glue nail hammer rivet solder gild|gilded|gilding dye bleach iron fold pack unpack
         draw|drew|drawing sketch describe photograph sculpt christen baptise bless curse bewitch
@@ -202,7 +202,7 @@ PLAIN = {
         tireless tiresome talkative silent secretive suspicious trusting gullible credulous sceptical stern severe
         strict lenient tolerant obstinate headstrong wilful obedient rebellious dutiful diligent idle indolent
         industrious energetic sluggish nimble clumsy graceful awkward elegant shabby scruffy tidy untidy dapper
-        well-dressed barefoot muddy dusty soggy feverish sneezing hoarse deaf drowsy dizzy giddy frantic calm placid
+        well-dressed barefoot muddy dusty soggy feverish hoarse deaf drowsy dizzy giddy frantic calm placid
         serene melancholy sorrowful tearful wistful homesick lovesick lovelorn romantic sentimental sensible practical
         learned ignorant well-read illiterate eloquent tongue-tied forgetful watchful vigilant wary reckless daring
         fearless fearful cowardly heroic gallant chivalrous courteous rude impudent impertinent insolent haughty
@@ -237,13 +237,13 @@ PLAIN = {
     "stuff": """
         copper tin oak brass silver iron leather glass straw paper clay wool velvet stone silk wax marble pewter
         cork wicker bone cotton linen lace porcelain cardboard rubber felt bamboo ebony mahogany walnut-wood
-        cherrywood driftwood steel lead zinc bronze gold bone-china amber jade crystal granite slate sandstone
+        cherrywood driftwood steel lead zinc bronze gold china amber jade crystal granite slate sandstone
         flint coral mother-of-pearl seashell parchment canvas sackcloth flannel tweed corduroy satin
         taffeta muslin burlap feather horsehair rope-yarn gingerbread marzipan sugar chocolate ice snow moss bark""",
     "dish": """
         soup porridge honey bread jam cheese butter stew tea gravy custard broth mustard marmalade milk cream
         treacle cider lemonade oatmeal barley rice mash sauerkraut goulash chowder curry rhubarb-crumble
-        bread-pudding apple-sauce cocoa coffee ginger-beer buttermilk yoghurt whey vinegar mead punch syrup
+        plum-duff apple-sauce cocoa coffee ginger-beer buttermilk yoghurt whey vinegar mead punch syrup
         molasses marzipan fudge nougat gingerbread shortbread fruitcake trifle sherbet rosewater mint-sauce
         horseradish pea-soup onion-gravy fish-paste bacon tripe suet lard dripping hash haggis succotash polenta
         lentil-stew cabbage-soup beetroot-soup nettle-tea dandelion-wine elderflower-cordial plum-brandy""",
@@ -299,11 +299,7 @@ PLAIN = {
         procrastination recklessness revenge smugness snobbery thievery unpunctuality wastefulness whining""",
     "count": """
         two three four five six seven eight nine ten twelve twenty eleven thirteen forty fifteen fifty sixteen
-        seventeen eighteen nineteen sixty thirty seventy eighty ninety twenty-one ninety-nine thirty-three
-        forty-four fifty-seven sixty-six seventy-two eighty-eight twenty-five""",
-    "ordinal": """
-        second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth twentieth
-        hundredth thousandth fortieth ninety-ninth""",
+        seventeen eighteen nineteen sixty thirty seventy eighty ninety fourteen several countless umpteen""",
     "rank": """
         Mayor Doctor Captain King Queen Bishop Baron Duchess Judge Colonel Professor Princess Duke Countess Sir
         Lady Abbot Admiral Alderman Chancellor Emperor General Marquis Sergeant Squire Sultan Vicar Widow Prior

@@ -34,7 +34,7 @@ START = "story"
 SLOT = re.compile(r"\{(?:([aA]) )?(\w+)(?:@(\w+))?(?:\.(\w+))?(?::(\w+))?\}")
 DECISION = re.compile(r"\[(\w+)=(\w+)\]")
 ZIPF_SCALE = 10**9  # weights are whole numbers, so that a draw is exact on every machine
-ZIPF_SHIFT = 8  # Mandelbrot's shift: without it the first word of a list would drown the others
+ZIPF_SHIFT = 30  # Mandelbrot's shift: without it the first word of a list would drown the others
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ Template = tuple[str | Slot | Decision, ...]
 
 @dataclass(frozen=True)
 class Deck:
-    """A list with its weights. The order is the frequency: the r-th option weighs 1 / (r + 8), Zipf's law."""
+    """A list with its weights. The order is the frequency: the r-th option weighs 1 / (r + 30), Zipf's law."""
 
     name: str
     options: tuple[Template | Word, ...]

@@ -1,7 +1,8 @@
 """When to start a trial, wait, or stop: pure functions of what has happened and of the clock's reading.
 
-The plan of a study in minutes is made here too: how long a trial may train, when the search ends, what is left for
-the final model. Nothing here starts, measures or waits; every answer can be tested by a table of numbers.
+The plan of a study in minutes is made here too: how long a trial may train, when the search ends, what is
+left for the final model. Nothing here starts, measures or waits; every answer can be tested by a table of
+numbers.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ TRIALS_WANTED = 14  # enough for TPE to leave its random start, few enough that 
 SHORTEST, LONGEST = 2.0, 60.0  # seconds of training in a trial
 STEP_TRIAL_LIMIT = 1800.0  # seconds after which a trial with a step budget counts as hung
 OVERHEAD = 0.15  # share of a trial's time for its evaluations and for building the model
+GPU_WORKERS = 4
+MOST_WORKERS = 64  # TPE learns little from trials that all run at once
 START_GRACE = 15.0  # seconds in which a worker must have loaded torch and the text
 
 
@@ -41,8 +44,8 @@ class Decision:
 class Rules:
     """What bounds a search. Times are seconds since the study began.
 
-    `trials`: how many there are at most. `in_order`: a proposal sees only trials that are `workers` older than it,
-    so that it does not depend on which worker was faster. `search_end`: no trial ends later.
+    `trials`: how many there are at most. `in_order`: a proposal sees only trials that are `workers` older
+    than it, so that it does not depend on which worker was faster. `search_end`: no trial ends later.
     """
 
     workers: int
@@ -51,7 +54,9 @@ class Rules:
     search_end: float | None = None
 
 
-def decide(ended: Collection[int], running: Collection[int], rules: Rules, now: float, needed: float) -> Decision:
+def decide(
+    ended: Collection[int], running: Collection[int], rules: Rules, now: float, needed: float
+) -> Decision:
     """What a free worker should do. `needed`: seconds that a trial started now would take.
 
     >>> decide({0}, {1}, Rules(workers=2, trials=9, in_order=True), now=0, needed=0)
@@ -80,6 +85,17 @@ def known_to(tid: int, workers: int) -> range:
     return range(max(0, tid - workers + 1))
 
 
+def worker_count(cores: int, device: str, trials: int | None = None) -> int:
+    """One worker per core, but no more than trials; a GPU is shared by a few, because small models leave it
+    idle.
+
+    >>> worker_count(16, "cpu"), worker_count(16, "cpu", trials=3), worker_count(16, "cuda")
+    (16, 3, 4)
+    """
+    most = cores if device == "cpu" else min(cores, GPU_WORKERS)
+    return max(1, min(most, MOST_WORKERS, trials or most))
+
+
 @dataclass(frozen=True)
 class Plan:
     """How the minutes are spent. All in seconds; ends are counted from the start of the command."""
@@ -92,7 +108,8 @@ class Plan:
 
 
 def plan(minutes: float, workers: int, started: float = 0.0, resumed: bool = False) -> Plan:
-    """The plan for a command of `minutes`, of which `started` seconds are gone when the first trial can start.
+    """The plan for a command of `minutes`, of which `started` seconds are gone when the first trial can
+    start.
 
     >>> plan(3, workers=2, started=8).trial
     10.3
@@ -113,7 +130,7 @@ def seconds_needed(trial_seconds: float, measured: Collection[float]) -> float:
 
 
 def seconds_allowed(trial_seconds: float | None, warm: bool) -> float:
-    """After this a trial counts as hung, and its worker is stopped. A cold worker first loads torch and the text."""
+    """After this a trial counts as hung. A worker that is not `warm` first loads torch and the text."""
     if trial_seconds is None:
         return STEP_TRIAL_LIMIT
     return 2.0 * trial_seconds + 3.0 + (0.0 if warm else START_GRACE)

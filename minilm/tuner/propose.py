@@ -1,9 +1,10 @@
 """Which point to try next: a pure function of the space, the seed and the history, computed by Hyperopt.
 
-`propose` rebuilds Hyperopt's memory from plain numbers on every call, so that a study continued from its records
-asks exactly what the uninterrupted one would have asked. A failed trial is told to Hyperopt as a failure, which it
-reads as an infinitely bad loss: a NaN would be dropped, and the empty region would look promising for ever
-(hyperopt issue 662). This file runs nothing and knows no models; `Proposer` only remembers who was asked what.
+`propose` rebuilds Hyperopt's memory from plain numbers on every call, so that a study continued from its
+records asks exactly what the uninterrupted one would have asked. A failed trial is told to Hyperopt as a
+failure, which it reads as an infinitely bad loss: a NaN would be dropped, and the empty region would look
+promising for ever (hyperopt issue 662). This file runs nothing and knows no models; `Proposer` only
+remembers who was asked what.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from hyperopt.pyll import as_apply
 from minilm.errors import ConfigError, did_you_mean
 from minilm.tuner.space import Dimension, Draw, Point, to_hyperopt
 
-# name -> suggest(new_ids, domain, trials, seed), Hyperopt's plug-in signature.
-# TPE draws at random until it has seen n_startup_jobs trials; its own 20 are more than most studies here have.
+# name -> suggest(new_ids, domain, trials, seed), Hyperopt's plug-in signature. TPE draws at random until it
+# has seen n_startup_jobs trials; its own 20 are more than most studies here have.
 ALGORITHMS: dict[str, Callable[..., Any]] = {
     "tpe": partial(tpe_search.suggest, n_startup_jobs=8, verbose=False),
     "random": random_search.suggest,
@@ -39,8 +40,8 @@ ALGORITHMS: dict[str, Callable[..., Any]] = {
 class SearchSpace:
     """A Hyperopt expression and the default recipe, which is the first trial of every study.
 
-    `first` is the recipe's draw where it is a member of the space. A space of the user's own may not hold it: the
-    recipe then still runs first, to be compared with, but Hyperopt is not told.
+    `first` is the recipe's draw where it is a member of the space. A space of the user's own may not hold
+    it: the recipe then still runs first, to be compared with, but Hyperopt is not told.
     """
 
     expression: Any
@@ -86,7 +87,7 @@ def seed_of(study_seed: int, tid: int) -> int:
 
 
 def propose(space: SearchSpace, algo: str, seed: int, tid: int, history: Mapping[int, Told]) -> Draw:
-    """The draw of trial `tid`, given what is known of others; empty where it is the default recipe outside the space."""
+    """The draw of trial `tid`, given what is known; empty where it is the recipe outside the space."""
     if algo not in ALGORITHMS:
         raise ConfigError(f"unknown search algorithm {algo!r}, {did_you_mean(algo, ALGORITHMS)}")
     if tid == 0:
@@ -101,7 +102,7 @@ def _never_called(point: Point) -> None:
 
 
 def hyperopt_trials(space: SearchSpace, history: Mapping[int, Told]) -> Trials:
-    """The history as a real `hyperopt.Trials`: finished, failed and running trials in the order of their ids."""
+    """The history as a real `hyperopt.Trials`, in the order of the trials' ids."""
     trials = Trials()
     domain = Domain(_never_called, space.expression)
     docs = [_document(trials, list(domain.params), tid, history[tid]) for tid in sorted(history)]
@@ -157,7 +158,7 @@ class Proposer:
     losses: dict[int, float | None] = field(default_factory=dict)  # of the trials that ended
 
     def ask(self, tid: int | None = None, known: Collection[int] | None = None) -> tuple[int, Point]:
-        """`(tid, point)`. `known` limits the ended trials whose loss counts; the other ones asked show as running."""
+        """`(tid, point)`. `known` limits the ended trials whose loss counts; others show as running."""
         tid = len(self.draws) if tid is None else tid
         self.draws[tid] = propose(self.space, self.algo, self.seed, tid, self.history(known, but=tid))
         return tid, self.space.point(self.draws[tid])
@@ -173,12 +174,14 @@ class Proposer:
         self.tell(tid, loss)
 
     def history(self, known: Collection[int] | None = None, but: int | None = None) -> dict[int, Told]:
-        """What Hyperopt may know now; with `known`, a trial after the last one known is told only if asked before."""
+        """What Hyperopt may know before it proposes trial `but`."""
         ended = self.losses.keys() if known is None else self.losses.keys() & set(known)
         members = [tid for tid, draw in self.draws.items() if draw and tid != but]
         others = [tid for tid in members if known is None or but is None or tid < but]
         return {
-            tid: Told(self.draws[tid], self.losses[tid]) if tid in ended else Told(self.draws[tid], running=True)
+            tid: Told(self.draws[tid], self.losses[tid])
+            if tid in ended
+            else Told(self.draws[tid], running=True)
             for tid in others
         }
 
@@ -186,5 +189,7 @@ class Proposer:
 def difference(ours: str, theirs: str) -> str:
     """The first line in which two spaces' texts differ, to show in a sentence."""
     lines = difflib.unified_diff(theirs.splitlines(), ours.splitlines(), lineterm="", n=0)
-    changed = [" ".join(line.split()) for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    changed = [
+        " ".join(line.split()) for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---")
+    ]
     return ", ".join(changed[:2]) or "nothing"

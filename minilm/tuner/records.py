@@ -1,7 +1,8 @@
-"""The study folder on disk: `study.json` says what is searched, `trials.jsonl` gains a line whenever a trial ends.
+"""The study folder on disk: `study.json` says what is searched, `trials.jsonl` gains a line per trial.
 
-Everything a study needs to go on, and everything its page shows, is in these two files. What was recorded is never
-rewritten; a trial that was running when the study died has no line and runs again. Knows nothing of Hyperopt.
+Everything a study needs to go on, and everything its page shows, is in these two files. What was recorded
+is never rewritten; a trial that was running when the study died has no line and runs again. Knows nothing
+of Hyperopt.
 """
 
 from __future__ import annotations
@@ -20,12 +21,19 @@ from minilm.errors import RunError
 from minilm.tuner.space import Draw, Point
 
 FORMAT, VERSION = "minilm-study", 1
-STUDY, TRIALS, RESULT, BEST, MODELS, LOCK = "study.json", "trials.jsonl", "result.json", "best", "models", "lock"
+STUDY, TRIALS, RESULT, BEST, MODELS, LOCK = (
+    "study.json",
+    "trials.jsonl",
+    "result.json",
+    "best",
+    "models",
+    "lock",
+)
 
 
 class TrialState(str, Enum):
     RUNNING = "running"
-    DONE = "done"
+    OK = "ok"
     FAILED = "failed"
 
 
@@ -40,7 +48,7 @@ class Trial:
     state: TrialState = TrialState.RUNNING
     loss: float | None = None  # validation, nats per character
     reason: str | None = None  # why it failed
-    curve: list[dict[str, float]] = field(default_factory=list)  # the metrics of the training
+    curve: list[list[float]] = field(default_factory=list)  # (seconds, validation loss) on the way
     n_parameters: int | None = None
     steps: int | None = None
     seconds: float | None = None  # of training
@@ -68,7 +76,9 @@ class Journal:
 
     def add(self, trial: Trial) -> None:
         """On the disk before this returns."""
-        assert trial.state is not TrialState.RUNNING, "a running trial is not recorded: it would have to be rewritten"
+        assert trial.state is not TrialState.RUNNING, (
+            "a running trial is not recorded: it would have to be rewritten"
+        )
         if self.path is not None:
             files.append_record(self.path, trial.to_dict())
         self.trials.append(trial)
@@ -80,7 +90,9 @@ def _read_trials(path: Path) -> list[Trial]:
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, RunError):
             raise
-        raise RunError(f"{path} does not hold trials of a minilm study ({error}); give the folder of one") from error
+        raise RunError(
+            f"{path} does not hold trials of a minilm study ({error}); give the folder of one"
+        ) from error
     if len({trial.tid for trial in trials}) < len(trials):
         raise RunError(f"{path} holds a trial twice; restore it from a copy")
     return trials
@@ -94,7 +106,9 @@ def create_study(folder: Path, settings: dict[str, Any]) -> None:
 def read_study(folder: Path) -> dict[str, Any]:
     """The settings of the study in `folder`, or a `RunError`."""
     if not (folder / STUDY).is_file():
-        raise RunError(f"{folder} is not a study: it has no {STUDY}; give the folder that minilm.tune printed")
+        raise RunError(
+            f"{folder} is not a study: it has no {STUDY}; give the folder that minilm.tune printed"
+        )
     settings = files.read_json(folder / STUDY)
     if settings.get("format") != FORMAT or settings.get("version") != VERSION:
         found = f"{settings.get('format')!r} version {settings.get('version')!r}"
@@ -104,7 +118,7 @@ def read_study(folder: Path) -> dict[str, Any]:
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Keeps a second process out of the study. The system frees the lock of a process that died, however it died."""
+    """Keeps a second process out of the study. The system frees the lock of a process that died."""
     if os.name != "posix":  # no flock there; two tuners on one study are on their own
         yield
         return
@@ -114,5 +128,7 @@ def held(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise RunError(f"the study {folder} is being run by another process; wait for it or stop it") from error
+            raise RunError(
+                f"the study {folder} is being run by another process; wait for it or stop it"
+            ) from error
         yield

@@ -1,5 +1,5 @@
-"""What can be tuned: the dimensions of the search, the default recipe as a point among them, and the way from a
-point to configurations that are valid by construction.
+"""What can be tuned: the dimensions of the search, the default recipe as a point among them, and the way
+from a point to configurations that are valid by construction.
 
 A point is a plain dict of values, `{"num_layers": 4, "learning_rate": 3e-3, ...}`. This file draws nothing,
 trains nothing, and loads Hyperopt only when asked for a Hyperopt expression.
@@ -20,7 +20,9 @@ from minilm.errors import ConfigError, did_you_mean
 ALIASES = {"num_layers": "n_layer", "hidden_size": "n_embd", "num_heads": "n_head"}
 _OWNERS = {f.name: owner for owner in (ModelConfig, TrainConfig) for f in dataclasses.fields(owner)}
 _KINDS = {f.name: str(f.type) for owner in (ModelConfig, TrainConfig) for f in dataclasses.fields(owner)}
-_DEFAULTS = {f.name: f.default for owner in (ModelConfig, TrainConfig) for f in dataclasses.fields(owner)}
+_DEFAULTS: dict[str, Any] = {
+    f.name: f.default for owner in (ModelConfig, TrainConfig) for f in dataclasses.fields(owner)
+}
 
 Point = dict[str, Any]
 Draw = dict[str, float]  # Hyperopt's raw values: label -> number, an index where the space says hp.choice
@@ -54,21 +56,23 @@ SPACE: tuple[Dimension, ...] = (
     Dimension("num_layers", "int", 1, 8),
     Dimension("hidden_size", "log-steps", 32, 256, 32),
     Dimension("learning_rate", "log", 3e-4, 3e-2),
-    Dimension("batch_size", "log-steps", 8, 64, 8),
+    Dimension("batch_size", "log-steps", 4, 64, 4),
     Dimension("dropout", "steps", 0.0, 0.3, 0.05),
     Dimension("weight_decay", "log", 1e-3, 1.0),
     Dimension("block_size", "log-steps", 32, 256, 32),
 )
 # with an accelerator wide models cost little
 WIDE_SPACE: tuple[Dimension, ...] = tuple(
-    dataclasses.replace(dimension, high={"hidden_size": 768, "num_layers": 12}.get(dimension.name, dimension.high))
+    dataclasses.replace(
+        dimension, high={"hidden_size": 768, "num_layers": 12}.get(dimension.name, dimension.high)
+    )
     for dimension in SPACE
 )
 
 DEFAULT_POINT: Point = {d.name: _DEFAULTS[ALIASES.get(d.name, d.name)] for d in SPACE}
 
 WINDOWS = 8  # the training split holds at least this many windows of the longest context
-COST = 4.0  # times the default recipe's cost of one step
+COST = 8.0  # times the default recipe's cost of one step
 WIDE_COST = 250.0
 
 
@@ -147,14 +151,17 @@ def to_configs(
 ) -> tuple[ModelConfig, TrainConfig]:
     """The configurations that a point means. Heads follow the hidden size unless `num_heads` is given.
 
-    Names are those of SPACE and every field of ModelConfig and TrainConfig; an unknown one is a `ConfigError`.
+    Names are those of SPACE and every field of ModelConfig and TrainConfig; an unknown one is a
+    `ConfigError`.
 
     >>> model, train = to_configs({"num_layers": 2, "hidden_size": 64, "learning_rate": 1e-3}, vocab_size=65)
     >>> model.n_layer, model.n_head, train.learning_rate, train.batch_size
     (2, 2, 0.001, 32)
     """
-    fields = {ALIASES.get(name, name): value for name, value in point.items()}
-    unknown = [f"{name!r}, {did_you_mean(str(name), [*ALIASES, *_OWNERS])}" for name in fields if name not in _OWNERS]
+    fields: dict[str, Any] = {ALIASES.get(name, name): value for name, value in point.items()}
+    unknown = [
+        f"{name!r}, {did_you_mean(str(name), [*ALIASES, *_OWNERS])}" for name in fields if name not in _OWNERS
+    ]
     if unknown:
         raise ConfigError("a trial has an unknown setting " + "; ".join(unknown))
     fields = {name: _plain(name, value) for name, value in fields.items()}

@@ -1,9 +1,9 @@
 """Worker processes that live as long as the study: each runs one picklable function at a time, on one thread.
 
 Every slot is its own `ProcessPoolExecutor` of one process, so that a worker that dies costs one call and is
-replaced while the others go on. Workers ignore Ctrl-C, which is the parent's to handle, and end when the parent
-does, however it ends. This file does not know what the functions compute; another engine for the same study
-(Dask, a cluster) offers the four methods of `Pool`.
+replaced while the others go on. Workers ignore Ctrl-C, which is the parent's to handle, and end when the
+parent does, however it ends. This file does not know what the functions compute; another engine for the
+same study (Dask, a cluster) offers the four methods of `Pool`.
 """
 
 from __future__ import annotations
@@ -97,12 +97,15 @@ class Workers:
             _stop(executor)
             return self._submit_to(self._start(slot), function, *arguments)
 
-    def _submit_to(self, executor: ProcessPoolExecutor, function: Callable[..., Any], *arguments: Any) -> Future:
+    def _submit_to(
+        self, executor: ProcessPoolExecutor, function: Callable[..., Any], *arguments: Any
+    ) -> Future:
         with _without_main():
             return executor.submit(function, *arguments)
 
     def _start(self, slot: int) -> ProcessPoolExecutor:
-        # spawn: a forked child of a process that uses threads (torch, tqdm) may hang, and would keep our files open
+        # spawn: a forked child of a process that uses threads (torch, tqdm) may hang, and would keep our
+        # files open
         context = multiprocessing.get_context("spawn")
         executor = ProcessPoolExecutor(1, context, initializer=_prepare, initargs=(self.threads,))
         self._slots[slot] = executor
@@ -110,7 +113,8 @@ class Workers:
 
 
 def _processes(executor: ProcessPoolExecutor) -> dict[int, Any]:
-    # the only way to a worker's process before Python 3.14 (its kill_workers); None once the executor has ended
+    # the only way to a worker's process before Python 3.14 (its kill_workers); None once the executor has
+    # ended
     return dict(getattr(executor, "_processes", None) or {})
 
 
@@ -130,8 +134,9 @@ _MAIN = threading.Lock()
 def _without_main() -> Iterator[None]:
     """Hides the user's main module while a process starts.
 
-    A spawned process imports it again, which would run a script without an `if __name__ == "__main__"` guard once
-    per worker. Our functions are found by their own module's name, so nothing of the user's main is needed.
+    A spawned process imports it again, which would run a script without an `if __name__ == "__main__"`
+    guard once per worker. Our functions are found by their own module's name, so nothing of the user's main
+    is needed.
     """
     with _MAIN:
         main = sys.modules["__main__"]
@@ -145,6 +150,10 @@ def _without_main() -> Iterator[None]:
 def _prepare(threads: int) -> None:
     """Runs first in every worker, before anything can import torch."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(
+        signal, "pthread_sigmask"
+    ):  # the trainer installs a handler of its own; a blocked signal stays away
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     for name in THREAD_VARIABLES:
         os.environ[name] = str(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -155,26 +164,3 @@ def _end_with_parent() -> None:
     if parent is not None:
         wait_for_end([parent.sentinel])
         os._exit(1)
-
-
-def physical_cores() -> int:
-    """Cores that this process may use, hyper-threads counted once: a second trial on the same core gains little."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(allowed, _cores_of_the_machine() or allowed))
-
-
-def _cores_of_the_machine() -> int | None:
-    """From Linux's table of processors; None elsewhere."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123 (a pseudo file)
-            blocks = file.read().strip().split("\n\n")
-    except OSError:
-        return None
-    fields = [dict(_pair(line) for line in block.splitlines()) for block in blocks]
-    cores = {(block.get("physical id"), block["core id"]) for block in fields if "core id" in block}
-    return len(cores) or None
-
-
-def _pair(line: str) -> tuple[str, str]:
-    name, _, value = line.partition(":")
-    return name.strip(), value.strip()
