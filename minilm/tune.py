@@ -1,0 +1,191 @@
+"""`python -m minilm.tune`: from a text to the best model that the minutes can buy, with a page that
+explains it.
+
+Also the three names for programs: `tune` runs a whole study, `train_model` and `space` are what Hyperopt's
+own `fmin` takes. Torch and Hyperopt are loaded only when something is computed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from minilm import cli
+from minilm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from minilm.text.corpora import Corpus
+    from minilm.tuner.records import Trial
+    from minilm.tuner.study import Study, Watch
+    from minilm.tuner.summary import StudyBar
+
+MINUTES = 3.0
+ALGORITHMS = ("tpe", "random", "anneal")  # a test compares them with propose.ALGORITHMS, which needs Hyperopt
+BUDGET = ("minutes", "trials")
+SETTINGS = (*BUDGET, "algo", "workers", "seed")
+
+
+def tune(
+    corpus: Corpus,
+    minutes: float | None = None,
+    trials: int | None = None,
+    space: Any = None,
+    algo: str = "tpe",
+    workers: int | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+) -> Study:
+    """Searches for the best configuration and trains it; give `minutes` or `trials` (default: 3 minutes).
+
+    `space` is a Hyperopt expression of named settings (fields of ModelConfig and TrainConfig, or
+    num_layers, hidden_size). Without `out` the study lives in a temporary folder as long as the returned
+    object. Raises the MinilmError family. Needs no `if __name__ == "__main__"` guard in a script.
+
+    ```python
+    study = tune(load_corpus("my.txt"), minutes=10, out="runs/mine")
+    study.best.result["val_loss"], study.trials.best_trial, study.report()
+    ```
+    """
+    from minilm.tuner.study import run_study
+
+    minutes = MINUTES if minutes is None and trials is None else minutes
+    return run_study(corpus, minutes, trials, space, algo, workers, seed, out)
+
+
+def train_model(params: Mapping[str, Any] | None = None, **settings: Any) -> dict[str, Any]:
+    """Trains one configuration: the objective for `fmin(fn=train_model, space=space, ...)`.
+
+    Takes an evaluated point, keyword arguments, or what `fmin` returns. That has hp.choice as indexes: a
+    hidden_size below 8 is read as one, with num_layers, of the choices (2, 4, 6) layers and (64, 128, 256)
+    channels; for other choices pass `space_eval(space, best)`. Trains on the corpus MINILM_CORPUS (default
+    fables) for MINILM_TRIAL_STEPS steps (default 200). Returns `loss` in validation nats per character and
+    `status`; a training that diverged has status "fail", a `reason` and no loss, so that Hyperopt never
+    sees a NaN.
+    """
+    from minilm.tuner import objective
+
+    return objective.train_model(params, **settings)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "space":  # Hyperopt's form of the default space, built on first use
+        from minilm.tuner.space import to_hyperopt
+
+        return to_hyperopt()
+    raise AttributeError(f"module 'minilm.tune' has no attribute {name!r}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser, off = cli.parser("tune", "python -m minilm.tune my.txt --minutes 10"), argparse.SUPPRESS
+    parser.add_argument(
+        "data", nargs="?", default=off, help="corpus, text file, folder or glob (default: fables)"
+    )
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument(
+        "--minutes", type=float, default=off, help=f"for everything, page included (default: {MINUTES:g})"
+    )
+    budget.add_argument("--trials", type=int, default=off, help="search by count, reproducible for a seed")
+    parser.add_argument("--algo", choices=ALGORITHMS, default=off, help="who proposes (default: tpe)")
+    parser.add_argument(
+        "--workers", type=int, default=off, help="trials side by side (default: one per core)"
+    )
+    parser.add_argument("--out", default=off, help="new folder (default: runs/tune-CORPUS-TIME)")
+    parser.add_argument("--resume", metavar="DIR", default=off, help="continue the study in DIR")
+    parser.add_argument(
+        "--seed", type=int, default=off, help="of proposals, weights and batches (default: 0)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    given = {name: value for name, value in vars(arguments).items() if name in SETTINGS}
+    fixed = [f"--{name}" for name in (*given, "out") if name in arguments and name not in BUDGET]
+    if "resume" in arguments and fixed:
+        raise ConfigError(f"a resumed study keeps its settings, got {', '.join(fixed)}; leave them out")
+    from minilm.tuner.decide import process_started
+
+    begun = process_started() if argv is None else time.monotonic()
+    corpus = _corpus(arguments)
+    folder = Path(arguments.resume if "resume" in arguments else _out(arguments, corpus))
+    try:
+        study = _study(arguments, given, corpus, folder, begun)
+    except KeyboardInterrupt:
+        if folder.is_dir():
+            text = f"interrupted; continue with: python -m minilm.tune --resume {folder}"
+            print(f"\nminilm: {text}", file=sys.stderr)
+        return cli.EXIT_INTERRUPTED
+    _show(study, arguments.json)
+    return 0
+
+
+def _corpus(arguments: argparse.Namespace) -> Corpus:
+    from minilm.text.corpora import load_corpus, load_described
+    from minilm.tuner.records import read_study
+
+    if "data" in arguments or "resume" not in arguments:
+        return load_corpus(getattr(arguments, "data", "fables"))
+    return load_described(read_study(Path(arguments.resume))["corpus"])
+
+
+def _out(arguments: argparse.Namespace, corpus: Corpus) -> str:
+    name = re.sub(r"[^\w.-]+", "-", Path(corpus.name).stem) or "text"
+    return getattr(arguments, "out", f"runs/tune-{name}-{time.strftime('%Y%m%d-%H%M%S')}")
+
+
+def _study(
+    arguments: argparse.Namespace, given: dict[str, Any], corpus: Corpus, folder: Path, begun: float
+) -> Study:
+    from minilm.tuner.study import resume_study, run_study
+    from minilm.tuner.summary import StudyBar, corpus_line
+
+    print(corpus_line(corpus), file=sys.stderr if arguments.json else sys.stdout, flush=True)
+    with StudyBar() as bar:
+        watch = _watch(bar, arguments.json)
+        if "resume" in arguments:
+            return resume_study(folder, **given, corpus=corpus, watch=watch, begun=begun)
+        if "trials" not in given:
+            given.setdefault("minutes", MINUTES)
+        return run_study(corpus, **given, out=folder, watch=watch, begun=begun)
+
+
+def _watch(bar: StudyBar, as_json: bool) -> Watch:
+    from minilm.training.progress import ProgressBar
+    from minilm.tuner.study import Watch
+
+    def start(line: str, trials: int | None, done: list[Trial]) -> None:
+        print(f"search    {line}", file=sys.stderr if as_json else sys.stdout, flush=True)
+        bar.start(trials, done)
+
+    def final(chosen: Trial) -> None:
+        training = ProgressBar()
+        watch.record = training
+        bar.follow(training)
+
+    watch = Watch(start=start, trial=bar.trial, tick=bar.tick, final=final)
+    return watch
+
+
+def _show(study: Study, as_json: bool) -> None:
+    from minilm.training.scores import baseline_rows, table
+    from minilm.tuner.summary import closing, result_rows, settings_text, verdict
+
+    result = study.result
+    if as_json:
+        print(json.dumps({"folder": str(study.folder), **result}, ensure_ascii=False))
+        return
+    rows = [*result_rows(result), *baseline_rows(result["counting"], result["floors"])]
+    print(f"best      {verdict(result)}\n          {settings_text(result['best']['point'])}\n")
+    print(table(rows, result["protocol"]))
+    print(closing(result, study.folder))
+
+
+if __name__ == "__main__":
+    cli.run_verb(main)
