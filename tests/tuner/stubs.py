@@ -1,0 +1,61 @@
+"""Objectives for workers to run in place of training: plain functions, importable in another process.
+
+No Hyperopt here: every worker of these tests would load it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+
+def bowl(task: Any) -> dict[str, Any]:
+    """A smooth loss with its lowest point at a learning rate of 0.01."""
+    tid, point = task
+    return {"loss": 1.0 + (math.log10(point["learning_rate"]) + 2) ** 2, "steps": tid, "curve": [(0.1, 2.0)]}
+
+
+def uneven(task: Any) -> dict[str, Any]:
+    """The same, after a time that differs from trial to trial and from run to run."""
+    time.sleep(0.002 * (os.getpid() + 7 * task[0]) % 0.02)
+    return bowl(task)
+
+
+def slow(task: Any) -> dict[str, Any]:
+    time.sleep(0.25)
+    return bowl(task)
+
+
+def treacherous(task: Any) -> dict[str, Any]:
+    """Every kind of trouble once, at a known trial."""
+    tid, _ = task
+    if tid == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if tid == 2:
+        raise RuntimeError("a bug of ours")
+    losses: dict[int, Any] = {3: math.nan, 4: -math.inf, 5: None, 6: "low"}
+    if tid in losses:
+        return {"loss": losses[tid]}
+    return bowl(task)
+
+
+def hangs(task: Any) -> dict[str, Any]:
+    time.sleep(60 if task[0] == 1 else 0.01)
+    return bowl(task)
+
+
+def no_dict(task: Any) -> float:
+    return 1.0
+
+
+def pid_and_threads(_: Any = None) -> tuple[int, str]:
+    return os.getpid(), os.environ["OMP_NUM_THREADS"]
+
+
+def touch_and_sleep(path: str) -> None:
+    Path(path).write_text(str(os.getpid()))
+    time.sleep(60)

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from minilm.errors import ConfigError
+from minilm.tuner.decide import (
+    LONGEST,
+    SHORTEST,
+    Act,
+    Decision,
+    Rules,
+    decide,
+    plan,
+    process_age,
+    seconds_needed,
+)
+
+START, WAIT, STOP = Act.START, Act.WAIT, Act.STOP
+
+
+@pytest.mark.parametrize(
+    ("ended", "running", "rules", "now", "expected"),
+    [
+        ([], [], Rules(2, trials=3), 0, Decision(START, 0)),
+        ([0, 1], [2], Rules(2, trials=3), 0, Decision(WAIT)),
+        ([0, 1, 2], [], Rules(2, trials=3), 0, Decision(STOP)),
+        ([0, 2], [], Rules(2, trials=3), 0, Decision(START, 1)),  # was running when the study was killed
+        ([0, 1], [], Rules(2, search_end=10), 4, Decision(START, 2)),
+        ([0, 1], [], Rules(2, search_end=10), 6, Decision(STOP)),  # it would need 5 seconds
+        ([0, 1], [2], Rules(2, search_end=10), 6, Decision(WAIT)),
+        ([1], [0], Rules(2, trials=9, in_order=True), 0, Decision(WAIT)),  # trial 2 must know trial 0
+        ([0], [1], Rules(2, trials=9, in_order=True), 0, Decision(START, 2)),
+        ([0], [], Rules(1, trials=9, in_order=True), 0, Decision(START, 1)),
+    ],
+)
+def test_decisions(ended, running, rules, now, expected):
+    assert decide(ended, running, rules, now, needed=5) == expected
+
+
+@pytest.mark.parametrize("minutes", [0.2, 0.5, 1, 3, 10, 60, 600])
+@pytest.mark.parametrize("workers", [1, 2, 16])
+def test_plans_keep_their_promises(minutes, workers):
+    p = plan(minutes, workers, started=6.0)
+    assert SHORTEST <= p.trial <= LONGEST
+    assert 0 <= p.search_end < p.final_end < p.total == 60 * minutes
+    assert p.reserve == pytest.approx(p.total - p.final_end) and p.reserve >= min(3, p.total / 4)
+    assert p.final_end - p.search_end >= 0.2 * p.total  # the final model always has a fair share
+    if minutes >= 3:
+        searched = (p.search_end - 6) * workers
+        assert searched / p.trial >= 8  # enough trials to learn from
+        assert p.final_end - p.search_end >= 0.4 * p.total
+
+
+@pytest.mark.parametrize("minutes", [0, -1, float("nan")])
+def test_impossible_minutes(minutes):
+    with pytest.raises(ConfigError, match="minutes must be above 0"):
+        plan(minutes, 1)
+
+
+def test_a_trial_is_expected_to_take_as_long_as_the_slowest():
+    assert seconds_needed(10, [10.5, 12.0]) == 12.0
+    assert seconds_needed(10, []) > 10
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="the system does not tell")  # noqa: PTH110
+def test_the_interpreters_start_counts():
+    code = "import time; time.sleep(0.3); from minilm.tuner.decide import process_age; print(process_age())"
+    began = time.monotonic()
+    told = float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout)
+    assert 0.28 <= told <= time.monotonic() - began + 0.05
+    assert process_age() > 0

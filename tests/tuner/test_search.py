@@ -1,0 +1,171 @@
+"""The study's logic with stub objectives and real worker processes; nothing is trained."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+
+from minilm.tuner.decide import Rules, known_to
+from minilm.tuner.propose import Proposer, SearchSpace
+from minilm.tuner.records import Journal, Trial, TrialState
+from minilm.tuner.search import LATE, Search, best_trial
+from minilm.tuner.space import Dimension
+from minilm.tuner.workers import Workers
+from tests.tuner import stubs
+
+SPACE = SearchSpace.of((Dimension("learning_rate", "log", 1e-4, 1.0),), {"learning_rate": 3e-3})
+
+
+class Here:
+    """A pool that computes at once in this process, and a clock that such a call moves by ten seconds."""
+
+    def __init__(self, seconds: float = 10.0) -> None:
+        self.now, self.seconds, self.free = 0.0, seconds, 1
+
+    def submit(self, function, *arguments) -> Future:
+        self.now += self.seconds
+        future: Future = Future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def worker_of(self, future) -> int:
+        return 0
+
+    def kill(self, future) -> None:
+        raise AssertionError("nothing can hang here")
+
+    def clock(self) -> float:
+        return self.now
+
+
+def search(pool, journal, rules, function=stubs.bowl, seed=0, **more) -> list[Trial]:
+    Search(Proposer(SPACE, "tpe", seed), pool, journal, rules, function, lambda tid, point: (tid, point), **more).run()
+    return journal.trials
+
+
+def test_trials_until_there_are_enough():
+    pool = Here()
+    trials = search(pool, Journal(None), Rules(1, trials=12, in_order=True), clock=pool.clock)
+    assert [trial.tid for trial in trials] == list(range(12))
+    assert trials[0].point == {"learning_rate": 3e-3}
+    assert best_trial(trials).loss < 1.1
+    assert (trials[3].started, trials[3].ended) == (40.0, 40.0) and trials[3].curve == [[0.1, 2.0]]
+
+
+def test_by_the_clock_no_trial_starts_that_cannot_end():
+    pool, seen = Here(), []
+    trials = search(
+        pool,
+        Journal(None),
+        Rules(1, search_end=47.0),
+        clock=pool.clock,
+        trial_seconds=6.0,
+        on_trial=lambda trial: seen.append(pool.now),
+    )
+    assert len(trials) == 4 and max(seen) <= 47
+
+
+def test_every_kind_of_trouble_is_a_failed_trial_with_its_reason():
+    with Workers(2) as pool:
+        trials = search(pool, Journal(None), Rules(2, trials=9, in_order=True), stubs.treacherous)
+    told = {trial.tid: (trial.state, trial.reason or "") for trial in trials}
+    assert [tid for tid in told if told[tid][0] is TrialState.OK] == [0, 7, 8]
+    for tid, words in {1: "worker died", 2: "a bug of ours", 3: "nan", 4: "-inf", 5: "None", 6: "low"}.items():
+        assert words in told[tid][1]
+    assert all(trial.loss is None for trial in trials if trial.state is TrialState.FAILED)
+
+
+def test_an_answer_of_the_wrong_kind():
+    (trial,) = search(Here(), Journal(None), Rules(1, trials=1), stubs.no_dict)
+    assert trial.state is TrialState.FAILED and "float" in trial.reason
+
+
+def test_a_hung_worker_is_stopped_and_the_others_go_on():
+    with Workers(2) as pool:
+        for future in pool.warm_up(stubs.pid_and_threads, None):
+            future.result(30)
+        began = time.monotonic()
+        clock = lambda: time.monotonic() - began  # noqa: E731
+        trials = search(
+            pool, Journal(None), Rules(2, trials=6, search_end=3.0), stubs.hangs, clock=clock, trial_seconds=0.1
+        )
+        assert clock() < 6
+    assert next(trial for trial in trials if trial.tid == 1).reason == LATE
+    assert sum(trial.state is TrialState.OK for trial in trials) >= 4
+
+
+def test_the_same_seed_and_workers_give_the_same_study_whoever_is_faster():
+    def points() -> list[dict]:
+        with Workers(3) as pool:
+            trials = search(pool, Journal(None), Rules(3, trials=15, in_order=True), stubs.uneven, seed=4)
+        return [trial.point for trial in sorted(trials, key=lambda trial: trial.tid)]
+
+    assert points() == points()
+
+
+def test_every_recorded_proposal_follows_from_the_record():
+    """By the clock too: what a proposal could know is the first `known` lines."""
+    pool = Here()
+    trials = search(pool, Journal(None), Rules(1, search_end=200.0), clock=pool.clock, trial_seconds=5.0)
+    assert len(trials) > 12
+    for trial in trials:
+        proposer = Proposer(SPACE, "tpe", 0)
+        for earlier in trials[: trial.known]:
+            proposer.replay(earlier.tid, earlier.draw, earlier.loss)
+        assert proposer.ask(trial.tid)[1] == trial.point
+
+
+STUDY = """
+import sys
+from pathlib import Path
+from tests.tuner.test_search import search, stubs
+from minilm.tuner.decide import Rules
+from minilm.tuner.records import Journal
+from minilm.tuner.workers import Workers
+with Workers(2) as pool:
+    search(pool, Journal(Path(sys.argv[1])), Rules(2, trials=14, in_order=True), stubs.slow)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_killed_and_continued_equals_undisturbed(tmp_path):
+    lines = tmp_path / "trials.jsonl"
+    root = Path(__file__).parent.parent.parent
+    study = subprocess.Popen([sys.executable, "-c", STUDY, str(tmp_path)], cwd=root)
+    while not lines.exists() or lines.read_bytes().count(b"\n") < 5:
+        time.sleep(0.02)
+    study.send_signal(signal.SIGKILL)
+    study.wait()
+    kept = Journal(tmp_path).trials
+    assert 5 <= len(kept) < 14
+    with Workers(2) as pool:
+        continued = search(pool, Journal(tmp_path), Rules(2, trials=14, in_order=True))
+    undisturbed = Proposer(SPACE, "tpe", 0)
+    for tid in range(14):
+        _, point = undisturbed.ask(tid, known_to(tid, 2))
+        undisturbed.tell(tid, stubs.bowl((tid, point))["loss"])
+    assert continued[: len(kept)] == kept
+    assert {t.tid: (t.point, t.loss) for t in continued} == {
+        tid: (SPACE.point(undisturbed.draws[tid]), undisturbed.losses[tid]) for tid in range(14)
+    }
+
+
+def test_the_default_recipe_wins_unless_another_is_clearly_better():
+    def trial(tid: int, loss: float | None) -> Trial:
+        state = TrialState.FAILED if loss is None else TrialState.OK
+        return Trial(tid, {}, {}, state=state, loss=loss)
+
+    assert best_trial([trial(0, 1.50), trial(1, 1.499)], margin=0.01).tid == 0
+    assert best_trial([trial(0, 1.50), trial(1, 1.40), trial(2, 1.40)], margin=0.01).tid == 1
+    assert best_trial([trial(0, None), trial(1, 9.0)], margin=0.01).tid == 1
+    assert best_trial([trial(0, None)]) is None

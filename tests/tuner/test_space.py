@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hyperopt import rand, space_eval
+from hyperopt.base import Domain, Trials
+
+from minilm.config import ModelConfig, TrainConfig
+from minilm.errors import ConfigError
+from minilm.tuner.propose import plain
+from minilm.tuner.space import (
+    DEFAULT_POINT,
+    SPACE,
+    default_point,
+    dimensions,
+    heads_for,
+    limits_for,
+    to_configs,
+    to_hyperopt,
+)
+
+
+def points(space, count):
+    domain, trials = Domain(lambda c: None, space), Trials()
+    for tid in range(count):
+        (doc,) = rand.suggest([tid], domain, trials, tid)
+        yield plain(space_eval(space, {k: v[0] for k, v in doc["misc"]["vals"].items()}))
+
+
+@pytest.mark.parametrize(("characters", "wide"), [(60, False), (2_000, False), (10**6, False), (10**6, True)])
+def test_every_point_is_a_valid_affordable_model(characters, wide):
+    limits = limits_for(characters, wide)
+    fitted = dimensions(limits, wide)
+    for point in points(to_hyperopt(fitted), 200):
+        model, train = to_configs(point, vocab_size=65, limits=limits)  # checks every rule itself
+        assert model.block_size < characters
+        body = dataclasses.replace(model, vocab_size=1).n_parameters
+        assert body * train.batch_size * model.block_size <= limits.step_cost or train.batch_size == 1
+        assert isinstance(point["hidden_size"], int) and isinstance(point["num_layers"], int)
+
+
+def test_the_space_reaches_both_ends():
+    layers = {point["num_layers"] for point in points(to_hyperopt(), 200)}
+    widths = {point["hidden_size"] for point in points(to_hyperopt(), 200)}
+    assert layers == set(range(1, 9))
+    assert {32, 256} <= widths
+
+
+def test_the_default_recipe_is_the_dataclasses_defaults_and_a_member():
+    model, train = to_configs(DEFAULT_POINT, vocab_size=65)
+    assert (model, train) == (ModelConfig(vocab_size=65), TrainConfig())
+    for dimension in SPACE:
+        value = DEFAULT_POINT[dimension.name]
+        assert dimension.low <= value <= dimension.high
+        assert dimension.step is None or value % dimension.step == 0
+
+
+def test_a_short_text_shortens_the_context_and_keeps_the_default_a_member():
+    limits = limits_for(600)
+    assert default_point(limits)["block_size"] == limits.block_size < 128
+    assert "block_size" not in {d.name for d in dimensions(limits)}
+    model, _ = to_configs({"num_layers": 1}, vocab_size=9, limits=limits)
+    assert model.block_size == limits.block_size
+
+
+@pytest.mark.parametrize("width", range(2, 520, 2))
+def test_heads_divide_every_even_width_into_even_heads(width):
+    assert width % heads_for(width) == 0
+    assert (width // heads_for(width)) % 2 == 0
+
+
+def test_faults_are_sentences():
+    with pytest.raises(ConfigError, match="'learning_rat'.*did you mean 'learning_rate'"):
+        to_configs({"learning_rat": 1e-3}, vocab_size=65)
+    with pytest.raises(ConfigError, match="even"):
+        to_configs({"hidden_size": 33}, vocab_size=65)
+
+
+def test_numpy_values_become_pythons():
+    model, train = to_configs({"num_layers": np.float64(3.0), "learning_rate": np.float64(1e-3)}, vocab_size=65)
+    assert (type(model.n_layer), type(train.learning_rate)) == (int, float)
