@@ -156,7 +156,7 @@ def to_configs(
 
     >>> model, train = to_configs({"num_layers": 2, "hidden_size": 64, "learning_rate": 1e-3}, vocab_size=65)
     >>> model.n_layer, model.n_head, train.learning_rate, train.batch_size
-    (2, 2, 0.001, 32)
+    (2, 2, 0.001, 8)
     """
     fields: dict[str, Any] = {ALIASES.get(name, name): value for name, value in point.items()}
     unknown = [
