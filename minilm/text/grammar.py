@@ -1,9 +1,9 @@
 """A probabilistic grammar of texts that always knows how much information it has told.
 
-A grammar is a set of named lists. A *rule* lists templates, a *pool* lists words with their forms. To tell a text
-is to expand the rule `story`: plain characters are written, `{slots}` are filled. Each draw from a list adds
--ln p to the text's information, and that sum is the whole truth, because no text has two derivations:
-`Grammar.faults` proves it from the lists alone, `derivations` finds it out for a given text by trying everything.
+A grammar is a set of named lists. A *rule* lists templates, a *pool* lists words with their forms. To tell a
+text is to expand the rule `story`: plain characters are written, `{slots}` are filled. Each draw from a list
+adds -ln p to the text's information, and that sum is the whole truth where no text has two derivations
+(ambiguity.py proves it).
 
     {animal}          draw a word from the pool (or a template from the rule) `animal`
     {animal.many:x}   write its form `many`, and remember the word as `x`
@@ -22,12 +22,10 @@ import itertools
 import math
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol, cast
-
-from minilm.errors import CorpusError
 
 Word = Mapping[str, str]  # form -> text; a slot that names no form writes the form ""
 START = "story"
@@ -61,7 +59,8 @@ Template = tuple[str | Slot | Decision, ...]
 
 @dataclass(frozen=True)
 class Deck:
-    """A list with its weights. The order is the frequency: the r-th option weighs 1 / (r + 30), Zipf's law."""
+    """A list with its weights. The order is the frequency: the r-th option weighs 1 / (r + 30), Zipf's
+    law."""
 
     name: str
     options: tuple[Template | Word, ...]
@@ -89,13 +88,15 @@ class Document:
 
 
 class Chooser(Protocol):
-    """Who decides at each draw. `look(i)` is what option i is known to begin with, before any further draw."""
+    """Who decides at each draw. `look(i)` is what option i is known to begin with, before any further
+    draw."""
 
     def pick(self, deck: Deck, used: set[int], position: int, look: Callable[[int], str]) -> int: ...
 
 
 class Dice:
-    """Draws with the deck's probabilities; needs nothing but `random()`, the method no Python version changes."""
+    """Draws with the deck's probabilities; needs nothing but `random()`, the method no Python version
+    changes."""
 
     def __init__(self, random: Random) -> None:
         self.random = random
@@ -114,10 +115,8 @@ class Grammar:
     """The lists, ready to tell.
 
     >>> toy = Grammar({"story": ["{A animal:hero} sang. Sing, {hero}!"]}, {"animal": words("owl fox")})
-    >>> toy.tell(Dice(Random(1))).text
-    'An owl sang. Sing, owl!'
-    >>> round(toy.information("A fox sang. Sing, fox!"), 3), toy.faults()
-    (0.754, [])
+    >>> toy.tell(Dice(Random(1)))
+    Document(text='A fox sang. Sing, fox!', information=0.7096764855603362)
     """
 
     def __init__(self, rules: Mapping[str, Sequence[str]], pools: Mapping[str, Sequence[Word]]) -> None:
@@ -134,22 +133,6 @@ class Grammar:
 
     def tell(self, chooser: Chooser) -> Document:
         return _Telling(self, chooser).document()
-
-    def information(self, text: str) -> float:
-        """Nats of one told text, found from the text alone; `CorpusError` where no derivation tells it."""
-        for document in derivations(self, text):
-            return document.information
-        raise CorpusError(f"the grammar cannot tell this text: {text[:60]!r}; give one whole told text")
-
-    def faults(self) -> list[str]:
-        """Why texts might be ambiguous; empty is a proof that they are not.
-
-        By induction each list is an instantaneous code: reading from the left, the text itself says which option
-        was drawn. For words: none is another plus a non-letter, and a non-letter follows. For templates: where
-        two of them first differ, both have plain characters.
-        """
-        checks = (_repeated, _misplaced, _open_ends, _clashes)
-        return [fault for deck in self.decks.values() for check in checks for fault in check(self, deck)]
 
     def sources(self, slot: Slot) -> list[Deck]:
         """The lists that a slot may draw from; none where it repeats what is remembered."""
@@ -275,127 +258,9 @@ def words(text: str, *forms: str) -> list[Word]:
     >>> words("fox|foxes wild_goose|wild_geese", "many")[1]["many"]
     'wild geese'
     """
-    pool = []
+    pool: list[Word] = []
     for entry in text.split():
         first, *others = entry.replace("_", " ").split("|")
         assert len(others) == len(forms), f"{entry} needs the forms {forms}"
         pool.append({"": first, **dict(zip(forms, others, strict=True))})
     return pool
-
-
-class _DeadEnd(Exception):
-    """No option of a list fits the text."""
-
-
-class _Explorer:
-    """Follows a script of choices, then always takes the first that fits, leaving the others for later."""
-
-    def __init__(self, script: list[int], waiting: list[list[int]], text: str | None) -> None:
-        self.script, self.waiting, self.text = script, waiting, text
-        self.depth = 0
-
-    def pick(self, deck: Deck, used: set[int], position: int, look: Callable[[int], str]) -> int:
-        if self.depth == len(self.script):
-            self.script.append(self.explore(deck, used, position, look))
-        self.depth += 1
-        return self.script[self.depth - 1]
-
-    def explore(self, deck: Deck, used: set[int], position: int, look: Callable[[int], str]) -> int:
-        free = [i for i in range(len(deck.options)) if i not in used]
-        fitting = [i for i in free if self.text is None or self.text.startswith(look(i), position)]
-        if not fitting:
-            raise _DeadEnd
-        self.waiting += [[*self.script, i] for i in fitting[1:]]
-        return fitting[0]
-
-
-def derivations(grammar: Grammar, text: str | None = None) -> Iterator[Document]:
-    """Every derivation of `text`, by trying all choices; of everything the grammar can tell where it is None."""
-    waiting: list[list[int]] = [[]]
-    while waiting:
-        explorer = _Explorer(waiting.pop(), waiting, text)
-        try:
-            document = grammar.tell(explorer)
-        except _DeadEnd:
-            continue
-        if text is None or document.text == text:
-            yield document
-
-
-def _slots(template: Template) -> list[Slot]:
-    return [piece for piece in template if isinstance(piece, Slot)]
-
-
-def _repeated(grammar: Grammar, deck: Deck) -> list[str]:
-    options = [str(option) for option in deck.options]
-    return [f"{deck.name} lists {o} twice" for o in sorted({o for o in options if options.count(o) > 1})]
-
-
-def _misplaced(grammar: Grammar, deck: Deck) -> list[str]:
-    """Decisions before the end of a template, and articles on whole rules, would escape the other checks."""
-    faults = []
-    for template in deck.options if deck.is_rule else ():
-        template = cast(Template, template)
-        body = list(itertools.dropwhile(lambda piece: isinstance(piece, Decision), reversed(template)))
-        faults += [f"{deck.name}: {piece} is not at the end" for piece in body if isinstance(piece, Decision)]
-        faults += [
-            f"{deck.name}: {slot.spec} dresses up a rule"
-            for slot in _slots(template)
-            if (slot.article or slot.capital or slot.form) and any(d.is_rule for d in grammar.sources(slot))
-        ]
-    return faults
-
-
-def _is_open(grammar: Grammar, slot: Slot) -> bool:
-    """Whether what fills the slot may end with a word, so that only the next character closes it."""
-    return any(
-        not deck.is_rule or any(t and isinstance(t[-1], Slot) and _is_open(grammar, t[-1]) for t in _bodies(deck))
-        for deck in grammar.sources(slot)
-    )
-
-
-def _bodies(deck: Deck) -> list[Template]:
-    """The templates without their decisions, which write nothing."""
-    templates = cast("tuple[Template, ...]", deck.options)
-    return [tuple(piece for piece in t if not isinstance(piece, Decision)) for t in templates]
-
-
-def _open_ends(grammar: Grammar, deck: Deck) -> list[str]:
-    """Words that the text does not close: a letter follows, or one word is another plus a non-letter."""
-    faults = []
-    for template in _bodies(deck) if deck.is_rule else ():
-        for slot, follower in itertools.zip_longest(template, template[1:], fillvalue=" "):
-            if not isinstance(slot, Slot) or not _is_open(grammar, slot):
-                continue
-            if isinstance(follower, Slot) or follower[0].isalpha():
-                faults.append(f"{deck.name}: {slot.spec} needs a non-letter after it")
-            for pool in grammar.sources(slot):
-                faults += [] if pool.is_rule else _prefixes(slot, pool)
-    if deck.name == START and any(t and isinstance(t[-1], Slot) and _is_open(grammar, t[-1]) for t in _bodies(deck)):
-        faults.append(f"{START} must end with plain characters")
-    return faults
-
-
-def _prefixes(slot: Slot, pool: Deck) -> list[str]:
-    texts = sorted(shown(slot, cast(Word, word)) for word in pool.options)
-    known = set(texts)
-    faults = [f"{slot.spec}: {text!r} stands for two words" for text, next in itertools.pairwise(texts) if text == next]
-    for text in texts:
-        starts = {text[:i] for i in range(1, len(text)) if not text[i].isalpha()}
-        faults += [f"{slot.spec}: {start!r} begins {text!r}" for start in sorted(starts & known)]
-    return faults
-
-
-def _symbols(template: Template) -> list[str]:
-    """A template as characters and whole slots."""
-    return [s for piece in template for s in ([piece.spec] if isinstance(piece, Slot) else cast(str, piece))]
-
-
-def _clashes(grammar: Grammar, deck: Deck) -> list[str]:
-    """Pairs of templates that do not part at plain characters."""
-    faults = []
-    for one, two in itertools.combinations(map(_symbols, _bodies(deck)) if deck.is_rule else (), 2):
-        parting = next(((a, b) for a, b in zip(one, two, strict=False) if a != b), ("", ""))
-        if not all(len(symbol) == 1 for symbol in parting):
-            faults.append(f"{deck.name}: {''.join(one)!r} and {''.join(two)!r} part at {parting}")
-    return faults
