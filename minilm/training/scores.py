@@ -40,7 +40,7 @@ def compression_rows(corpus: Corpus) -> list[Row]:
     """gzip and xz, primed with the training split, in nats per character like everything else."""
     train = corpus.tokenizer.decode(corpus.train).encode()
     bits = {
-        split: compressed_bits(corpus.tokenizer.decode(tokens).encode(), train)
+        split: compressed_bits(corpus.tokenizer.decode(tokens).encode(), train, len(tokens))
         for split, tokens in (("val", corpus.val), ("test", corpus.test))
     }
     per_bit = 1 / bits_per_character(1.0)
