@@ -1,0 +1,225 @@
+"""Pages from made-up records: whole, honest, self-contained, the same twice, and drawn without torch or pyplot."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minilm.errors import RunError
+from minilm.plots.curves import curve_numbers, draw_curves
+from minilm.plots.layout import Section, write_page
+from minilm.plots.page import run_page, study_page
+from minilm.plots.study import draw_search, draw_slices, search_numbers, slice_numbers
+from minilm.plots.style import COLOR, Picture
+from plots.made_up import CONFIG, CORPUS, RESULT, metrics, trials, write_run, write_study
+
+VOID = {"meta", "br", "hr", "img", "link", "input"}
+
+
+class Reader(HTMLParser):
+    """Checks that every tag is closed in order; keeps ids, links, styled text."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: set[str] = set()
+        self.loads: list[str] = []
+        self.words: list[str] = []
+        self.feed(page.read_text(encoding="utf-8"))
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+        found = {name: value or "" for name, value in attributes}
+        self.ids += [found["id"]] if "id" in found and tag == "tr" else []
+        self.links |= {found["xlink:href"]} if tag == "a" and "xlink:href" in found else set()
+        self.loads += [
+            v for k, v in found.items() if k in ("src", "href") and tag in ("script", "img", "link")
+        ]
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).replace("\u00a0", " ").split())
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return study_page(write_study(tmp_path_factory.mktemp("study")))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_page(write_run(tmp_path_factory.mktemp("run")))
+
+
+def test_study_page_says_what_the_records_say(study):
+    text = Reader(study).text
+    for words in (
+        "24 trials",
+        "2 of them failed",
+        "1.019",
+        "The network beats plain counting by 0.232",
+        "Perfection is 0.160",
+        "the loss became NaN at step 40, learning rate 0.018",
+        "I am <tired> & wise.",
+        "training 900,000, validation 50,000, test 50,000",
+    ):
+        assert words in text
+
+
+def test_every_dot_leads_to_a_row(study):
+    page = Reader(study)
+    assert sorted(page.ids) == sorted(f"trial-{tid}" for tid in range(24))
+    assert page.links == {f"#{row}" for row in page.ids}
+
+
+def test_pictures_lie_beside_the_page(study):
+    names = {"ladder", "search", "trial_curves", "timeline", "slices", "curves", "learning_rate"}
+    pictures = {path.stem: path.read_bytes() for path in study.parent.glob("*.png")}
+    assert set(pictures) == names
+    assert all(data.startswith(b"\x89PNG") and len(data) > 3000 for data in pictures.values())
+
+
+@pytest.mark.parametrize("made", ["study", "run"])
+def test_nothing_is_loaded_from_anywhere(made, request):
+    page = request.getfixturevalue(made)
+    assert Reader(page).loads == []
+    html = page.read_text(encoding="utf-8")
+    assert "<script" not in html
+    names = {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert set(re.findall(r"https?://[^\s\"'<)]+", html)) <= names
+    assert not re.search(r"url\((?!#)", html)
+
+
+def test_same_records_same_bytes(tmp_path, run):
+    again = run_page(write_run(tmp_path / "again"))
+    assert again.read_bytes() == run.read_bytes()
+    assert (again.parent / "curves.png").read_bytes() == (run.parent / "curves.png").read_bytes()
+
+
+def test_colours_follow_the_page_so_that_dark_is_dark(run):
+    body = run.read_text(encoding="utf-8").split("</style>", 1)[1]
+    assert not [hue for hue in COLOR.values() if hue in body]
+    assert "var(--model)" in body
+
+
+def test_run_page_says_what_the_records_say(run):
+    text = Reader(run).text
+    for words in (
+        "1.012",
+        "1.47 bits per character",
+        "2.77 perplexity",
+        "59 % of the way",
+        "cpu",
+        "n layer 4",
+    ):
+        assert words in text
+
+
+def without(values: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in keys}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"result": None}, "has not ended"),
+        ({"result": None, "metrics": []}, "No measurement"),
+        ({"result": {**RESULT, "test_loss": None, "counting": None}}, "1.012"),
+        ({"config": {**CONFIG, "corpus": {**CORPUS, "floors": None}}}, "beats plain counting"),
+        ({"config": without(CONFIG, "corpus", "hardware", "train")}, "n layer"),
+        ({"metrics": metrics()[:1]}, "Learning curves"),
+        ({"result": {**RESULT, "counting": {"val": 0.9, "test": 0.9}}}, "still beats the network by 0.119"),
+        ({"result": {**RESULT, "val_loss": 0.5, "test_loss": 0.5}}, "impossible"),
+    ],
+)
+def test_run_page_bears_what_is_missing(tmp_path, changes, words):
+    assert words in Reader(run_page(write_run(tmp_path / "run", **changes))).text
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ([], "No trial has ended yet"),
+        (trials(1, ()), "found in 1 trial"),
+        (trials(3, (0, 1, 2)), "No trial succeeded"),
+        (trials(5, (0, 1, 3, 4)), "no finished trial to compare with"),
+        ([{"tid": 0, "state": "ok", "loss": 2.0}, {"tid": 1, "state": "ok", "loss": 2.0}], "2 trials"),
+    ],
+)
+def test_study_page_bears_what_is_missing(tmp_path, made, words):
+    assert words in Reader(study_page(write_study(tmp_path, made, finished=False))).text
+
+
+def test_a_choice_against_the_best_trial_is_told(tmp_path):
+    from minilm import files
+
+    write_study(tmp_path, trials(6, ()))
+    files.write_json(tmp_path / "result.json", {**RESULT, "best": {"tid": 0}})
+    assert "the final model follows the default recipe" in Reader(study_page(tmp_path)).text
+
+
+@pytest.mark.parametrize("page", [run_page, study_page])
+def test_other_folders_are_refused(tmp_path, page):
+    with pytest.raises(RunError, match="is not a (run|study)"):
+        page(tmp_path)
+
+
+def test_a_hostile_text_stays_text(tmp_path):
+    evil = "</pre><script>alert(1)</script>"
+    config = {**CONFIG, "corpus": {**CORPUS, "name": evil, "source": {"path": evil}}}
+    made = [{**t, "reason": evil, "point": {evil: t["tid"]}} for t in trials(8, (2,))]
+    folder = write_study(tmp_path, made)
+    write_run(tmp_path / "run", config=config, result={**RESULT, "sample": evil})
+    for page in (study_page(folder), run_page(tmp_path / "run")):
+        assert "<script" not in page.read_text(encoding="utf-8")
+        assert "alert(1)" in Reader(page).text
+
+
+def test_any_content_makes_a_page(tmp_path):
+    page = write_page(tmp_path / "page.html", "A title", [Section("Part one", "Words <here>.")])
+    assert "Words <here>." in Reader(page).text
+
+
+def test_drawing_in_threads_equals_drawing_alone():
+    drawn: list[bytes] = []
+    numbers = curve_numbers(metrics())
+    threads = [threading.Thread(target=lambda: drawn.append(draw_curves(numbers).png())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(drawn) == {draw_curves(numbers).png()}
+
+
+def test_a_picture_shows_itself_in_a_notebook(tmp_path):
+    figure = draw_search(search_numbers(trials()), tmp_path / "search.png")
+    assert isinstance(figure, Picture)
+    assert figure._repr_png_() == (tmp_path / "search.png").read_bytes()
+    assert len(draw_slices(slice_numbers(trials())).axes) == 7
+
+
+def test_pages_need_neither_torch_nor_pyplot():
+    code = "import sys, minilm.plots.page; print(sorted({'torch', 'matplotlib.pyplot'} & set(sys.modules)))"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"

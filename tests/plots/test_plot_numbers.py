@@ -1,0 +1,203 @@
+"""The numbers behind the pictures, against values worked out by hand or by brute force."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from typing import Any
+
+import pytest
+
+from minilm.plots.curves import curve_numbers, loss_limits
+from minilm.plots.ladder import ladder_numbers
+from minilm.plots.style import spread
+from minilm.plots.timeline import timeline_numbers
+from minilm.plots.trials import (
+    curve_window,
+    search_numbers,
+    slice_numbers,
+    trial_curve_numbers,
+)
+from minilm.plots.verdict import (
+    NOISE,
+    Standing,
+    against_counting,
+    against_default,
+    against_floor,
+    closed,
+    perplexity,
+)
+
+
+def trial(tid: int, loss: float | None, started: float, ended: float, **changes: Any) -> dict[str, Any]:
+    state = "failed" if loss is None else "ok"
+    return {
+        "tid": tid,
+        "loss": loss,
+        "state": state,
+        "started": started,
+        "ended": ended,
+        "worker": 0,
+        **changes,
+    }
+
+
+def test_best_is_the_lowest_and_earliest_evaluation():
+    losses = [3.0, 2.0, 1.5, 1.5, 1.8]
+    records = [{"step": i, "train_loss": 1.0, "val_loss": y} for i, y in enumerate(losses, start=1)]
+    numbers = curve_numbers(records)
+    assert numbers.best == (3, 1.5)
+    assert numbers.gap == pytest.approx(0.8)  # at the end, not at the best
+
+
+def test_records_without_an_evaluation_or_with_a_nan_leave_no_point():
+    records = [
+        {"step": 1, "train_loss": 3.0},
+        {"step": 2, "train_loss": math.nan, "val_loss": 2.0},
+        {"step": 3, "val_loss": None},
+    ]
+    numbers = curve_numbers(records, {"floor": None, "counting": 1.7, "unheard of": 1.0})
+    assert numbers.train == [(1, 3.0)]
+    assert numbers.val == [(2, 2.0)]
+    assert numbers.lines == {"counting": 1.7}
+
+
+def test_limits_hold_the_reference_lines_and_let_the_first_drop_go():
+    losses = [5.0] + [2.0 - 0.01 * i for i in range(63)]
+    records = [{"step": i, "train_loss": y} for i, y in enumerate(losses, start=1)]
+    low, high = loss_limits(curve_numbers(records, {"floor": 0.9, "counting": 2.6}))
+    assert low < 0.9
+    assert 2.6 < high < 3.0
+
+
+def test_staircase_against_every_prefix():
+    dice = random.Random(3)
+    trials = [
+        trial(i, dice.choice([None, dice.uniform(1, 3)]), 0, 60 * dice.uniform(1, 9)) for i in range(40)
+    ]
+    numbers = search_numbers(trials)
+    ended = sorted((t["ended"] / 60, t["loss"]) for t in trials if t["loss"] is not None)
+    assert numbers.best_so_far == [(x, min(y for w, y in ended if w <= x)) for x, _ in ended]
+    assert numbers.best is not None
+    assert numbers.best.loss == min(y for _, y in ended)
+    assert {tid for tid, _, _ in numbers.failures} == {t["tid"] for t in trials if t["loss"] is None}
+
+
+def test_search_without_times_counts_trials():
+    numbers = search_numbers([{"tid": 0, "state": "failed", "loss": None, "reason": "NaN"}])
+    assert numbers.failures == [(0, 0, "NaN")]
+    assert (numbers.best, numbers.default, numbers.x_label) == (None, None, "trial")
+
+
+def test_slices_skip_constant_settings_and_pick_their_axis():
+    points = [
+        {"num_layers": n, "learning_rate": lr, "dropout": d, "seed": 1, "own": o}
+        for n, lr, d, o in [(2, 1e-4, 0.0, 5), (4, 1e-3, 0.1, 6), (4, 1e-2, 0.2, 7)]
+    ]
+    slices = slice_numbers([trial(i, 1.0 + i, 0, 1, point=point) for i, point in enumerate(points)])
+    assert [one.name for one in slices] == ["num_layers", "learning_rate", "dropout", "own"]
+    assert {one.name: one.log for one in slices} == {
+        "num_layers": False,
+        "learning_rate": True,
+        "dropout": False,  # holds a zero
+        "own": False,
+    }
+    assert slices[0].ticks == [2, 4]
+    assert slices[0].default == slices[0].best == (0, 2, 1.0)
+
+
+def test_trial_curves_and_their_window():
+    slow, fast = [[1.0, 3.0], [2.0, 2.5]], [[1.0, 2.0], [2.0, 1.0]]
+    trials = [
+        trial(0, 2.5, 0, 2, curve=slow),
+        trial(1, 1.0, 0, 2, curve=fast),
+        trial(2, None, 0, 1, curve=[]),
+    ]
+    numbers = trial_curve_numbers(trials)
+    assert set(numbers.curves) == {0, 1}
+    assert (numbers.best, numbers.default) == (1, 0)
+    low, high = curve_window(numbers)
+    assert low == 1.0
+    assert high > low
+
+
+def test_timeline_rows_and_roles():
+    trials = [
+        trial(0, 2.0, 0, 60, worker=0),
+        trial(1, 1.0, 6, 66, worker=10),
+        trial(2, None, 60, 90, worker=2),
+        trial(3, 1.5, 70, 90, worker=2),
+    ]
+    numbers = timeline_numbers(trials)
+    assert numbers.workers == ["0", "2", "10"]
+    assert [(bar.row, bar.start, bar.end, bar.role) for bar in numbers.bars] == [
+        (0, 0.0, 1.0, "default"),
+        (2, 0.1, 1.1, "best"),
+        (1, 1.0, 1.5, "failed"),
+        (1, 70 / 60, 1.5, "other"),
+    ]
+
+
+def test_spread_keeps_order_and_gap_and_moves_nothing_without_need():
+    dice = random.Random(0)
+    for _ in range(200):
+        wanted = [dice.uniform(0, 5) for _ in range(dice.randint(1, 7))]
+        placed = spread(wanted, gap=0.6)
+        order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+        assert all(placed[b] - placed[a] > 0.6 - 1e-9 for a, b in itertools.pairwise(order))
+        lonely = [
+            i for i, y in enumerate(wanted) if all(abs(y - z) > 5 for j, z in enumerate(wanted) if i != j)
+        ]
+        assert all(placed[i] == wanted[i] for i in lonely)
+        assert sum(placed) == pytest.approx(sum(wanted))  # nothing drifts to one side
+    assert spread([0.0, 10.0], gap=1.0) == [0.0, 10.0]
+
+
+@pytest.mark.parametrize(
+    ("best", "default", "tone", "words"),
+    [
+        (1.0, 1.0 + 2 * NOISE, "good", "beat the default recipe by 0.040"),
+        (1.0, 1.0 + NOISE / 2, "plain", "not clearly better"),
+        (1.0, 1.0, "plain", "No trial beat the default recipe"),
+        (1.0, None, "plain", "no finished trial to compare with (too slow)"),
+        (None, None, "bad", "No trial succeeded"),
+    ],
+)
+def test_tuned_against_default(best, default, tone, words):
+    found = against_default(best, default, "too slow")
+    assert found.tone == tone
+    assert words in found.text
+
+
+def test_counting_that_wins_is_said_to_win():
+    found = against_counting(Standing(model=1.9, counting=1.5))
+    assert found is not None
+    assert found.tone == "bad"
+    assert "still beats the network by 0.400" in found.text
+    assert against_counting(Standing(model=1.9)) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "tone"), [(0.5, "bad"), (1.0 - NOISE / 2, "good"), (1.0 + NOISE / 2, "good"), (1.5, "plain")]
+)
+def test_floor(model, tone):
+    found = against_floor(Standing(model=model, counting=2.0, floor=1.0))
+    assert found is not None
+    assert found.tone == tone
+
+
+def test_worse_than_counting_is_no_share_of_the_way():
+    found = against_floor(Standing(model=2.5, counting=2.0, floor=1.0))
+    assert found is not None
+    assert "%" not in found.text
+    assert closed(Standing(1.5, 1.0, 1.0)) is None
+
+
+def test_perplexity_is_the_exponential():
+    assert perplexity(math.log(7)) == pytest.approx(7)
+
+
+def test_ladder_leaves_out_the_unknown():
+    rungs = ladder_numbers([("a", 2.0, "ink"), ("b", None, "ink"), ("c", math.nan, "ink"), ("d", 1.0, "ink")])
+    assert [rung.name for rung in rungs] == ["d", "a"]
