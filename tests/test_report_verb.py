@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from plots.made_up import trials, write_run, write_study
 
 from minilm import report
 from minilm.errors import RunError
+from tests.plots.made_up import trials, write_run, write_study
 
 
 def test_a_run_and_a_study_are_told_apart(tmp_path, capsys):

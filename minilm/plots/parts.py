@@ -181,7 +181,7 @@ def cell(value: Any) -> str:
 
 def duration(seconds: float) -> str:
     """
-    >>> duration(5.2), duration(90), duration(3700)
+    >>> duration(5.2), duration(90), duration(3720)
     ('5.2 s', '1 min 30 s', '1 h 2 min')
     """
     if seconds < 60:

@@ -1,4 +1,4 @@
-"""Pages from made-up records: whole, honest, self-contained, the same twice, and drawn without torch or pyplot."""
+"""Pages from made-up records: whole, honest, self-contained, the same twice, without torch and pyplot."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from typing import Any
 
 import pytest
 
+from minilm import files
 from minilm.errors import RunError
 from minilm.plots.curves import curve_numbers, draw_curves
 from minilm.plots.layout import Section, write_page
 from minilm.plots.page import run_page, study_page
 from minilm.plots.study import draw_search, draw_slices, search_numbers, slice_numbers
 from minilm.plots.style import COLOR, Picture
-from plots.made_up import CONFIG, CORPUS, RESULT, metrics, trials, write_run, write_study
+from tests.plots.made_up import CONFIG, CORPUS, RESULT, metrics, trials, write_run, write_study
 
+LOADERS = {"script", "img", "link", "iframe", "object", "embed"}
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
 
@@ -42,9 +44,7 @@ class Reader(HTMLParser):
         found = {name: value or "" for name, value in attributes}
         self.ids += [found["id"]] if "id" in found and tag == "tr" else []
         self.links |= {found["xlink:href"]} if tag == "a" and "xlink:href" in found else set()
-        self.loads += [
-            v for k, v in found.items() if k in ("src", "href") and tag in ("script", "img", "link")
-        ]
+        self.loads += [found.get("src", "") + found.get("href", "")] if tag in LOADERS else []
 
     def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.handle_starttag(tag, attributes)
@@ -125,14 +125,7 @@ def test_colours_follow_the_page_so_that_dark_is_dark(run):
 
 def test_run_page_says_what_the_records_say(run):
     text = Reader(run).text
-    for words in (
-        "1.012",
-        "1.47 bits per character",
-        "2.77 perplexity",
-        "59 % of the way",
-        "cpu",
-        "n layer 4",
-    ):
+    for words in ("1.012", "1.47 bits per character", "2.77 perplexity", "59 % of the way", "n layer 4"):
         assert words in text
 
 
@@ -172,9 +165,8 @@ def test_study_page_bears_what_is_missing(tmp_path, made, words):
 
 
 def test_a_choice_against_the_best_trial_is_told(tmp_path):
-    from minilm import files
-
-    write_study(tmp_path, trials(6, ()))
+    made = [{"tid": 0, "state": "ok", "loss": 2.0}, {"tid": 1, "state": "ok", "loss": 1.999}]
+    write_study(tmp_path, made, finished=False)
     files.write_json(tmp_path / "result.json", {**RESULT, "best": {"tid": 0}})
     assert "the final model follows the default recipe" in Reader(study_page(tmp_path)).text
 
@@ -188,7 +180,7 @@ def test_other_folders_are_refused(tmp_path, page):
 def test_a_hostile_text_stays_text(tmp_path):
     evil = "</pre><script>alert(1)</script>"
     config = {**CONFIG, "corpus": {**CORPUS, "name": evil, "source": {"path": evil}}}
-    made = [{**t, "reason": evil, "point": {evil: t["tid"]}} for t in trials(8, (2,))]
+    made = [{**t, "reason": evil, "point": {evil: t["tid"]}} for t in trials(3, (2,))]
     folder = write_study(tmp_path, made)
     write_run(tmp_path / "run", config=config, result={**RESULT, "sample": evil})
     for page in (study_page(folder), run_page(tmp_path / "run")):
