@@ -1,0 +1,130 @@
+"""Our decoders against transformers' own: GPT-2 and Qwen3, logits, loss and gradients, both ways on disk."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from minilm.config import ModelConfig
+from minilm.errors import MinilmError, RunError
+from minilm.interop.huggingface import to_huggingface
+from minilm.model import GPT
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # theirs, not ours
+
+
+@pytest.fixture(scope="module")
+def transformers():
+    return pytest.importorskip("transformers", reason="transformers is not installed: pip install -e .[hf]")
+
+
+def gpt2(transformers):
+    config = transformers.GPT2Config(
+        vocab_size=61, n_positions=24, n_embd=32, n_layer=3, n_head=4, bos_token_id=0, eos_token_id=0
+    )
+    return transformers.GPT2LMHeadModel(config)
+
+
+def qwen3(transformers):
+    config = transformers.Qwen3Config(
+        vocab_size=61,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        head_dim=8,
+        max_position_embeddings=24,
+        tie_word_embeddings=True,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    return transformers.Qwen3ForCausalLM(config)
+
+
+@pytest.fixture(params=[gpt2, qwen3])
+def theirs(request, transformers):
+    torch.manual_seed(0)
+    model = request.param(transformers)
+    with torch.no_grad():  # fresh gains are one and biases zero, which would hide a swapped name
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model.eval()
+
+
+def test_their_folder_gives_their_logits(tmp_path, theirs):
+    theirs.save_pretrained(tmp_path)
+    ours = GPT.from_pretrained(tmp_path)
+    ids = torch.randint(61, (2, 24))
+    loss, logits = ours(ids, labels=ids)[:2]
+    expected = theirs(ids, labels=ids)
+    torch.testing.assert_close(logits, expected.logits, atol=1e-4, rtol=0)
+    torch.testing.assert_close(loss, expected.loss, atol=1e-5, rtol=0)
+    loss.backward()
+    expected.loss.backward()
+    torch.testing.assert_close(
+        ours.wte.weight.grad, theirs.get_input_embeddings().weight.grad, atol=1e-5, rtol=1e-3
+    )
+
+
+def test_our_model_in_their_hands(tmp_path, theirs, transformers):
+    """Ours written as their folder, read by transformers, gives our logits."""
+    theirs.save_pretrained(tmp_path)
+    ours = GPT.from_pretrained(tmp_path)
+    config, tensors = to_huggingface(ours.config, ours.state_dict())
+    folder = tmp_path / "back"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file(
+        {name: t.contiguous() for name, t in tensors.items()}, folder / "model.safetensors", {"format": "pt"}
+    )
+    back = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    ids = torch.randint(61, (2, 24))
+    torch.testing.assert_close(back(ids).logits, ours(ids).logits, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("preset", [ModelConfig.gpt2, ModelConfig.modern])
+def test_the_presets_are_what_they_can_express(tmp_path, preset, transformers):
+    torch.manual_seed(0)
+    ours = GPT(preset(61, n_layer=2, n_head=2, n_embd=16, block_size=24)).eval()
+    config, tensors = to_huggingface(ours.config, ours.state_dict())
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    save_file(
+        {name: t.contiguous() for name, t in tensors.items()},
+        tmp_path / "model.safetensors",
+        {"format": "pt"},
+    )
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    ids = torch.randint(61, (1, 24))
+    torch.testing.assert_close(theirs(ids).logits, ours(ids).logits, atol=1e-4, rtol=0)
+
+
+def test_greedy_generation_agrees(tmp_path, theirs):
+    theirs.save_pretrained(tmp_path)
+    ids = torch.tensor([[5, 7, 9]])
+    expected = theirs.generate(ids, max_new_tokens=15, do_sample=False, eos_token_id=None, pad_token_id=0)
+    assert torch.equal(GPT.from_pretrained(tmp_path).generate(ids, 15, temperature=0), expected)
+
+
+def test_wrong_tensors_are_all_listed(tmp_path, theirs):
+    theirs.save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    names = sorted(tensors)
+    gone, bent = names[0], names[1]
+    del tensors[gone]
+    tensors[bent] = torch.zeros(3, 3, 3)
+    tensors["a.stranger"] = torch.zeros(1)
+    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(RunError) as caught:
+        GPT.from_pretrained(tmp_path)
+    assert all(name in str(caught.value) for name in (gone, bent, "a.stranger"))
+
+
+def test_families_we_do_not_know(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "gpt3"}')
+    save_file({"w": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(MinilmError, match="gpt3"):
+        GPT.from_pretrained(tmp_path)

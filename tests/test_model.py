@@ -1,0 +1,169 @@
+"""The decoder: sizes, losses, causality, cache, backends, folders."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from minilm.config import PRESETS, ModelConfig
+from minilm.errors import ConfigError, RunError
+from minilm.kv_cache import KVCache
+from minilm.model import GPT
+
+SMALL = {"n_layer": 2, "n_head": 2, "n_embd": 16, "block_size": 12}
+V = 11
+
+
+def small(preset="modern", **changes) -> GPT:
+    torch.manual_seed(0)
+    model = GPT(ModelConfig.from_dict({"vocab_size": V, **PRESETS[preset].model, **SMALL, **changes}))
+    with torch.no_grad():  # gains of one and residuals near zero would hide mistakes
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return model.eval()
+
+
+@pytest.fixture
+def ids():
+    return torch.randint(V, (3, 9), generator=torch.Generator().manual_seed(1))
+
+
+def test_the_closed_form_counts_every_parameter():
+    choices = itertools.product(
+        ("rope", "learned"),
+        ("rmsnorm", "layernorm"),
+        (True, False),
+        ("swiglu", "gelu"),
+        (True, False),
+        (True, False),
+    )
+    for position, norm, qk_norm, mlp, bias, tied in choices:
+        config = ModelConfig(
+            V, **SMALL, position=position, norm=norm, qk_norm=qk_norm, mlp=mlp, bias=bias, tie_embeddings=tied
+        )
+        assert GPT(config).n_parameters == config.n_parameters, config
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_labels_are_shifted_and_targets_are_not(preset, ids):
+    model = small(preset)
+    logits = model(ids).logits
+    loss, with_labels = model(ids, labels=ids)[:2]
+    assert logits.shape == with_labels.shape == (3, 9, V)
+    torch.testing.assert_close(logits, with_labels)
+    torch.testing.assert_close(loss, F.cross_entropy(logits[:, :-1].reshape(-1, V), ids[:, 1:].reshape(-1)))
+    torch.testing.assert_close(
+        model(ids, targets=ids).loss, F.cross_entropy(logits.reshape(-1, V), ids.reshape(-1))
+    )
+
+
+def test_minus_100_is_not_scored(ids):
+    model, labels = small(), ids.clone()
+    labels[:, 5:] = -100
+    torch.testing.assert_close(model(ids, labels=labels).loss, model(ids[:, :5], labels=ids[:, :5]).loss)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_future_has_no_influence(preset, ids):
+    model, changed = small(preset), ids.clone()
+    changed[:, 6] = (changed[:, 6] + 1) % V
+    before, after = model(ids).logits, model(changed).logits
+    torch.testing.assert_close(before[:, :6], after[:, :6])
+    assert not torch.allclose(before[:, 6:], after[:, 6:])
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("cuts", [(9,), (4, 5), (1,) * 9, (3, 1, 5)])
+def test_a_cache_changes_nothing(preset, cuts, ids):
+    model = small(preset)
+    cache = KVCache(model.config, batch_size=3)
+    parts = [model(part, cache=cache).logits for part in ids.split(list(cuts), dim=1)]
+    torch.testing.assert_close(torch.cat(parts, dim=1), model(ids).logits, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_backends_agree_in_values_and_gradients(preset, ids):
+    answers = []
+    for attention in ("manual", "fused"):
+        model = small(preset, attention=attention).train()
+        model(ids, labels=ids).loss.backward()
+        answers.append([model(ids).logits, *(p.grad for p in model.parameters())])
+    for one, two in zip(*answers, strict=True):
+        torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-4)
+
+
+def test_positions_matter(ids):
+    """Without a sense of order, swapping two early tokens would leave the last logits alone."""
+    for preset in PRESETS:
+        model, swapped = small(preset, n_layer=1), ids[:, [1, 0, *range(2, 9)]]
+        assert not torch.allclose(model(ids).logits[:, -1], model(swapped).logits[:, -1], atol=1e-4), preset
+
+
+def test_a_new_model_guesses_evenly(ids):
+    torch.manual_seed(0)
+    loss = (
+        GPT(ModelConfig(65, n_layer=2))
+        .eval()(torch.randint(65, (4, 64)), targets=torch.randint(65, (4, 64)))
+        .loss
+    )
+    assert abs(loss.item() - math.log(65)) < 0.15
+
+
+def test_it_learns_one_batch_by_heart(ids):
+    torch.manual_seed(0)
+    model = GPT(ModelConfig(V, **SMALL)).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(150):
+        loss = model(ids, labels=ids).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.1
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_folder_gives_back_the_same_model(tmp_path, preset, ids):
+    model = small(preset)
+    model.save_pretrained(tmp_path)
+    back = GPT.from_pretrained(tmp_path)
+    assert back.config == model.config
+    assert torch.equal(back(ids).logits, model(ids).logits)
+
+
+def test_damaged_folders_are_named(tmp_path):
+    small().save_pretrained(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-3] + bytes([whole[-3] ^ 64]) + whole[-2:])
+    with pytest.raises(RunError, match="checksum"):
+        GPT.from_pretrained(tmp_path)
+    weights.unlink()
+    with pytest.raises(RunError, match=r"model\.safetensors is missing"):
+        GPT.from_pretrained(tmp_path)
+    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04cos\nsystem\n")
+    with pytest.raises(RunError, match="pickle refused"):
+        GPT.from_pretrained(tmp_path)
+
+
+def test_impossible_models_are_refused_before_they_take_memory():
+    with pytest.raises(ConfigError, match="must fit into memory"):
+        GPT(ModelConfig(50_000, n_layer=2000, n_embd=65_536, n_head=512))
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"), [((1, 13), "1 to 12 tokens"), ((1, 0), "1 to 12 tokens"), ((5,), r"\(B, T\)")]
+)
+def test_ids_that_do_not_fit(shape, message):
+    with pytest.raises(ConfigError, match=message):
+        small()(torch.zeros(shape, dtype=torch.int64))
+
+
+def test_labels_and_targets_together_or_of_another_shape(ids):
+    with pytest.raises(ConfigError, match="not both"):
+        small()(ids, labels=ids, targets=ids)
+    with pytest.raises(ConfigError, match="shape of ids"):
+        small()(ids, labels=ids[:, 1:])

@@ -1,0 +1,168 @@
+"""Sampling against brute force: the kept sets, the frequencies, the windows, the stop texts."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from minilm.config import PRESETS, ModelConfig
+from minilm.errors import ConfigError, UnknownCharacterError
+from minilm.model import GPT, Output
+from minilm.sampling import filter_logits, next_token, stream_text, until_stop
+from minilm.text.characters import CharTokenizer
+
+
+def kept_by_sorting(row, top_k, top_p):
+    """The tokens to choose from, one decision at a time."""
+    order = sorted(range(len(row)), key=lambda i: -row[i])
+    order = order[: top_k or len(row)]
+    total = sum(math.exp(row[i]) for i in order)
+    kept, mass = [], 0.0
+    for i in order:
+        kept.append(i)
+        mass += math.exp(row[i]) / total
+        if top_p is not None and mass >= top_p:
+            break
+    return set(kept)
+
+
+@pytest.mark.parametrize("top_p", [None, 1e-9, 0.3, 0.5, 0.9, 0.999, 1.0])
+@pytest.mark.parametrize("top_k", [None, 1, 2, 5, 50])
+def test_the_kept_set_equals_sorting(top_k, top_p):
+    logits = 3 * torch.randn(20, 13, generator=torch.Generator().manual_seed(0))
+    kept = filter_logits(logits, 1.0, top_k, top_p).isfinite()
+    for row, mask in zip(logits.tolist(), kept, strict=True):
+        assert set(mask.nonzero()[:, 0].tolist()) == kept_by_sorting(row, top_k, top_p)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "top_k", "top_p"), [(1.0, None, None), (0.7, 4, None), (1.5, None, 0.8)]
+)
+def test_frequencies_follow_the_probabilities(temperature, top_k, top_p):
+    """Pearson's chi-square over 40,000 draws; the bound is the 99.9 % quantile for five degrees of freedom."""
+    logits = torch.tensor([[1.0, 0.2, -0.5, 2.0, -1.0, 0.0]])
+    n = 40_000
+    draws = next_token(logits.expand(n, -1), temperature, top_k, top_p, torch.Generator().manual_seed(3))
+    kept = kept_by_sorting((logits[0] / temperature).tolist(), top_k, top_p)
+    weights = [math.exp(x / temperature) if i in kept else 0.0 for i, x in enumerate(logits[0].tolist())]
+    expected = [n * w / sum(weights) for w in weights]
+    counts = torch.bincount(draws, minlength=6).tolist()
+    assert all(count == 0 for count, e in zip(counts, expected, strict=True) if e == 0)
+    assert sum((c - e) ** 2 / e for c, e in zip(counts, expected, strict=True) if e) < 20.5
+
+
+def model_of(preset) -> GPT:
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 11, "n_layer": 2, "n_head": 2, "n_embd": 16, "block_size": 10}
+    model = GPT(ModelConfig.from_dict({**PRESETS[preset].model, **sizes}))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return model.eval()
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("prompt_length", [1, 7, 10, 14])
+def test_greedy_text_is_the_same_with_and_without_cache(preset, prompt_length):
+    """Also past block_size, against nanoGPT's rule spelled out: crop, run, take the best."""
+    model = model_of(preset)
+    ids = torch.randint(11, (2, prompt_length), generator=torch.Generator().manual_seed(5))
+    expected = ids
+    for _ in range(25):
+        logits = model(expected[:, -10:]).logits[:, -1]
+        expected = torch.cat((expected, logits.argmax(-1, keepdim=True)), dim=1)
+    for use_cache in (True, False):
+        assert torch.equal(model.generate(ids, 25, temperature=0, use_cache=use_cache), expected)
+
+
+def test_a_seed_decides_the_text():
+    model, ids = model_of("modern"), torch.tensor([[1, 2, 3]])
+    texts = [
+        model.generate(ids, 30, generator=torch.Generator().manual_seed(seed)).tolist() for seed in (7, 7, 8)
+    ]
+    assert texts[0] == texts[1] != texts[2]
+    cached, plain = (
+        model.generate(ids, 30, generator=torch.Generator().manual_seed(7), use_cache=c)
+        for c in (True, False)
+    )
+    assert torch.equal(cached, plain)
+
+
+def test_training_mode_comes_back():
+    model = model_of("modern").train()
+    model.generate(torch.tensor([[1]]), 3)
+    assert model.training
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": -1.0}, "temperature"),
+        ({"temperature": math.nan}, "temperature"),
+        ({"top_k": 0}, "top_k"),
+        ({"top_p": 0.0}, "top_p"),
+        ({"top_p": 1.1}, "top_p"),
+        ({"max_new_tokens": -1}, "max_new_tokens"),
+    ],
+)
+def test_impossible_options(options, message):
+    with pytest.raises(ConfigError, match=message):
+        model_of("modern").generate(torch.tensor([[1]]), **{"max_new_tokens": 2, **options})
+
+
+@pytest.mark.parametrize(
+    "ids", [torch.zeros(1, 0, dtype=torch.int64), torch.tensor([[11]]), torch.tensor([[-1]])]
+)
+def test_impossible_prompts(ids):
+    with pytest.raises(ConfigError):
+        model_of("modern").generate(ids, 2)
+
+
+class Parrot:
+    """A model that recites a text whatever it reads."""
+
+    def __init__(self, text: str, tokenizer: CharTokenizer) -> None:
+        self.config = ModelConfig(tokenizer.vocab_size, n_layer=1, n_head=1, n_embd=2, block_size=64)
+        self.ids, self.said, self.training = tokenizer.encode(text), 0, False
+
+    def __call__(self, ids, *, cache=None):
+        logits = torch.full((1, ids.size(1), self.config.vocab_size), -50.0)
+        logits[:, -1, self.ids[self.said]] = 50.0
+        self.said += 1
+        return Output(None, logits)
+
+    def train(self, mode=True):
+        self.training = mode
+
+    def parameters(self):
+        return iter([torch.zeros(1)])
+
+
+@pytest.mark.parametrize(
+    ("stop", "expected"),
+    [
+        ((), "Fox: hi\nCrow: caw"),
+        (("\nCrow:",), "Fox: hi"),
+        (("zzz", " hi\nX", "\nC"), "Fox: hi"),
+        (("Fox",), ""),
+    ],
+)
+def test_stop_texts_end_the_text_and_are_never_shown(stop, expected):
+    text = "Fox: hi\nCrow: caw"
+    tokenizer = CharTokenizer.from_text(text + "zX")
+    pieces = list(stream_text(Parrot(text, tokenizer), tokenizer, "F", len(text), stop=stop))
+    assert "".join(pieces) == expected
+
+
+def test_a_near_miss_of_a_stop_text_is_not_swallowed():
+    assert "".join(until_stop(iter("a--b---c"), ["---"])) == "a--b"
+    assert "".join(until_stop(iter("aab-"), ["aaab"])) == "aab-"
+
+
+def test_prompts_of_text():
+    tokenizer = CharTokenizer.from_text("ab\n")
+    with pytest.raises(UnknownCharacterError, match="x"):
+        list(stream_text(Parrot("ab", tokenizer), tokenizer, "ax", 2))
+    assert "".join(stream_text(Parrot("ab", tokenizer), tokenizer, "", 2)) == "ab"
