@@ -67,10 +67,11 @@ def run_training(
     shape = model.config if isinstance(model, GPT) else model
     check_shape(shape, corpus)
     hardware = choose_hardware(config, shape.attention)
-    check_memory(shape, config, hardware.device)
+    computed = shape.replace(attention=hardware.attention)  # the folder keeps the user's wish
+    check_memory(computed, config, hardware.device)
     if on_hardware is not None:
         on_hardware(hardware)
-    network = model if isinstance(model, GPT) else build(shape, config.seed)
+    network = model if isinstance(model, GPT) else build(computed, config.seed)
     run = Run(None, network, corpus.tokenizer, describe_run(shape, config, corpus, hardware))
     if out is not None:
         run.folder = files.new_folder(out)
@@ -103,7 +104,8 @@ def resume_training(
     hardware = choose_hardware(config, shape.attention)
     if on_hardware is not None:
         on_hardware(hardware)
-    run = Run(folder, build(shape, config.seed), corpus.tokenizer, stored)
+    network = build(shape.replace(attention=hardware.attention), config.seed)
+    run = Run(folder, network, corpus.tokenizer, stored)
     return _train(run, corpus, config, hardware, deadline=deadline, test=True, on_record=on_record)
 
 

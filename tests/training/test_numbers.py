@@ -1,0 +1,127 @@
+"""Schedules, optimizer groups and the exact loss, each against something written another way."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from minilm.config import CHOICES, ModelConfig, TrainConfig
+from minilm.errors import CorpusError
+from minilm.model import GPT
+from minilm.training.evaluation import bits_per_character, exact_loss, perplexity
+from minilm.training.optim import build_optimizer, decay_groups
+from minilm.training.schedules import SCHEDULES, factor, update_progress
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_every_schedule_rises_then_never_rises_again(schedule):
+    config = TrainConfig(schedule=schedule, warmup=0.1)
+    values = [factor(config, k / 1000) for k in range(1001)]
+    top = values.index(max(values))
+    assert values[0] == 0.0 and max(values) == pytest.approx(1.0) and top == 100
+    assert all(a < b for a, b in zip(values[:100], values[1:101], strict=True))
+    assert all(a >= b - 1e-12 for a, b in zip(values[top:-1], values[top + 1 :], strict=True))
+    assert values[-1] == pytest.approx(1.0 if schedule == "constant" else 0.0, abs=1e-9)
+
+
+def test_wsd_is_flat_until_its_decay():
+    config = TrainConfig(schedule="wsd", warmup=0.1, decay=0.2)
+    assert [round(factor(config, p), 6) for p in (0.1, 0.5, 0.8, 0.9, 1.0)] == [1, 1, 1, 0.5, 0]
+
+
+def test_cosine_is_half_a_wave():
+    config = TrainConfig(schedule="cosine", warmup=0.0)
+    for p in (0.0, 0.2, 0.7):
+        assert factor(config, p) == pytest.approx((math.cos(math.pi * p) + 1) / 2)
+
+
+def test_every_named_schedule_exists():
+    assert set(SCHEDULES) == set(CHOICES["schedule"])
+
+
+def test_no_update_is_wasted_at_zero():
+    config = TrainConfig()
+    rates = [factor(config, update_progress(k, 50)) for k in range(50)]
+    assert min(rates) > 0
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return GPT(ModelConfig.gpt2(7, n_layer=2, n_head=2, n_embd=8, block_size=6))
+
+
+def test_groups_are_a_partition_and_only_matrices_decay(model):
+    decay, rest = decay_groups(model, 0.3)
+    names = {id(p): name for name, p in model.named_parameters()}
+    decayed = {names[id(p)] for p in decay["params"]}
+    assert decayed == {
+        n for n, p in model.named_parameters() if p.ndim == 2 and not n.startswith(("wte", "wpe"))
+    }
+    assert len(decay["params"]) + len(rest["params"]) == len(list(model.parameters()))
+    assert (decay["weight_decay"], rest["weight_decay"]) == (0.3, 0.0)
+
+
+def test_the_optimizer_follows_the_papers_equations(model):
+    """AdamW by hand (Loshchilov & Hutter, 2017, algorithm 2), three steps on one matrix."""
+    config = TrainConfig(learning_rate=0.01, weight_decay=0.1)
+    optimizer = build_optimizer(model, config)
+    parameter = model.blocks[0].mlp.up.weight
+    theta, m, v = parameter.detach().clone().double(), 0.0, 0.0
+    for t in range(1, 4):
+        gradient = torch.randn_like(parameter)
+        optimizer.zero_grad(set_to_none=True)
+        parameter.grad = gradient.clone()
+        optimizer.step()
+        g = gradient.double()
+        m, v = config.beta1 * m + (1 - config.beta1) * g, config.beta2 * v + (1 - config.beta2) * g * g
+        m_hat, v_hat = m / (1 - config.beta1**t), v / (1 - config.beta2**t)
+        theta = theta - 0.01 * (m_hat / (v_hat.sqrt() + 1e-8) + 0.1 * theta)
+    torch.testing.assert_close(parameter.double(), theta, atol=1e-6, rtol=1e-5)
+
+
+def loss_by_loop(model, tokens, before, stride):
+    """One character at a time, its context cut by the protocol's windows."""
+    sequence = ([] if before is None else [before]) + tokens.tolist()
+    n, T = len(sequence) - 1, model.config.block_size
+    losses = []
+    for target in range(n):  # predicts sequence[target + 1]
+        start = 0 if target < T else ((target - T) // stride + 1) * stride
+        logits = model(torch.tensor([sequence[start : target + 1]])).logits[0, -1]
+        losses.append(F.cross_entropy(logits, torch.tensor(sequence[target + 1])).item())
+    return sum(losses) / len(losses)
+
+
+@pytest.mark.parametrize("before", [None, 3])
+@pytest.mark.parametrize("stride", [None, 1, 2, 6])
+@pytest.mark.parametrize("length", [2, 5, 6, 7, 12, 13, 31])
+def test_exact_loss_equals_a_loop(model, length, stride, before):
+    tokens = np.random.default_rng(0).integers(0, 7, length).astype(np.uint8)
+    expected = loss_by_loop(model.eval(), tokens, before, stride or model.config.block_size)
+    assert exact_loss(model, tokens, before=before, stride=stride) == pytest.approx(expected, abs=1e-5)
+
+
+def test_evaluation_leaves_no_trace(model):
+    model.train()
+    state = torch.get_rng_state()
+    exact_loss(model, np.arange(30, dtype=np.uint8) % 7)
+    assert model.training and torch.equal(torch.get_rng_state(), state)
+
+
+def test_fewer_characters_are_spread_over_the_split(model):
+    tokens = np.random.default_rng(0).integers(0, 7, 6000).astype(np.uint8)
+    assert exact_loss(model, tokens, chars=3000) == pytest.approx(exact_loss(model, tokens), abs=0.05)
+
+
+def test_nothing_to_score_is_an_error(model):
+    with pytest.raises(CorpusError, match="at least 2 characters"):
+        exact_loss(model, np.zeros(1, dtype=np.uint8))
+
+
+def test_units():
+    assert bits_per_character(math.log(2)) == pytest.approx(1.0)
+    assert perplexity(math.log(7)) == pytest.approx(7.0)
