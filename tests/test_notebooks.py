@@ -1,0 +1,107 @@
+"""Every notebook's code runs as it stands, made small by replacements that must match exactly once.
+
+The fast way needs no Jupyter: the code cells, one after another, in a fresh process. The slow way is a real
+kernel.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).parent.parent / "notebooks"
+NOTEBOOKS = sorted(path.name for path in FOLDER.glob("*.ipynb"))
+TRIAL_STEPS = "1"
+
+# notebook -> what its code says -> what the test runs instead
+SMALLER: dict[str, dict[str, str]] = {
+    "00_quickstart.ipynb": {"minutes=1.0": "trials=2, workers=1"},
+}
+
+# Shows the last expression of a cell the way a notebook would: as a picture where it can be one.
+RUN_CELLS = """
+import ast, json, sys
+names = {"__name__": "__main__"}
+for cell in json.load(sys.stdin):
+    tree = ast.parse(cell)
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, "<cell>", "exec"), names)
+    if last is not None:
+        value = eval(compile(ast.Expression(last.value), "<cell>", "eval"), names)
+        picture = value._repr_png_() if hasattr(value, "_repr_png_") else None
+        if value is not None:
+            print("shown:", type(value).__name__, len(picture or b""))
+"""
+
+
+def smaller(name: str) -> dict[str, Any]:
+    """The notebook with its code made small."""
+    notebook = json.loads((FOLDER / name).read_text(encoding="utf-8"))
+    for old, new in SMALLER[name].items():
+        cells = [c for c in notebook["cells"] if c["cell_type"] == "code" and old in "".join(c["source"])]
+        assert len(cells) == 1, f"{name}: {old!r} must stand in one code cell, found it in {len(cells)}"
+        cells[0]["source"] = "".join(cells[0]["source"]).replace(old, new)
+    return notebook
+
+
+@pytest.fixture
+def environment(tmp_path) -> dict[str, str]:
+    path = os.pathsep.join([str(FOLDER.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+    quick = {"MINILM_TRIAL_STEPS": TRIAL_STEPS, "MPLBACKEND": "Agg", "PYTHONPATH": path}
+    return {**os.environ, **quick, "IPYTHONDIR": str(tmp_path)}
+
+
+def test_every_notebook_is_known():
+    assert set(SMALLER) == set(NOTEBOOKS)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_format(name):
+    """What any Jupyter and GitHub can show: nbformat 4, ASCII, the standard kernel, modest outputs."""
+    text = (FOLDER / name).read_text(encoding="utf-8")
+    notebook = json.loads(text)
+    assert text.isascii()
+    assert notebook["nbformat"] == 4
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    assert len(text) < 600_000
+    kinds = {o["output_type"] for cell in notebook["cells"] for o in cell.get("outputs", [])}
+    assert "error" not in kinds
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_code_cells_run(name, tmp_path, environment):
+    cells = ["".join(c["source"]) for c in smaller(name)["cells"] if c["cell_type"] == "code"]
+    answer = subprocess.run(
+        [sys.executable, "-c", RUN_CELLS],
+        input=json.dumps(cells),
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert answer.returncode == 0, answer.stderr
+    shown = [line.split() for line in answer.stdout.splitlines() if line.startswith("shown:")]
+    assert shown
+    assert all(kind == "Picture" and int(size) > 3000 for _, kind, size in shown)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_in_a_real_kernel(name, tmp_path, environment, monkeypatch):
+    nbformat = pytest.importorskip("nbformat")
+    client = pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    notebook = nbformat.from_dict(smaller(name))
+    client.NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
