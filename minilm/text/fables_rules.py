@@ -116,7 +116,7 @@ BEGINNING: dict[str, list[str]] = {
         "and {f} opened it, {treat.ing} {a food}.",
         "After {count} {weather} days {h} and {f} met at the {place}, one with {a food}, the other "
         "with {a thing}, both {trait}.",
-        "Somewhere a {weather} wind made the {thing.many} {sound}; {h} {say.past} {manner} and {f} "
+        "Somewhere {a weather} wind made the {thing.many} {sound}; {h} {say.past} {manner} and {f} "
         "scratched {f.their} {limb}.",
         "While the {trade.many} {treat.past} their {thing.many}, {h} and {f} sat {manner} under the "
         "{tree} and counted {flower.many}.",
@@ -194,7 +194,7 @@ ROAD: dict[str, list[str]] = {
         "{treat} {a food}.",
         "For {count} days {h.they} {move.past} from {stem}-{tail} to {stem}-{tail} and {treat.past} "
         "{food.many} for {trait} {trade.many}.",
-        "A {colour} cloud hung over the {look} {place}; it rained {food.many}, or so the "
+        "One {colour} cloud hung over the {look} {place}; it rained {food.many}, or so the "
         "{beast.many} said, and {h} hid under {a look} {thing}.",
         "At {hour} {h} used the {t} to {treat} {a vessel} of {food.many}, and {do.past} with {feeling}.",
         "The {trait} {trade.many} of {stem}-{tail} {treat.past} the {l} {t}, {do.past}, and offered "
@@ -211,7 +211,7 @@ ROAD: dict[str, list[str]] = {
         "{feeling} grew.",
         "Meanwhile {f} {treat.past} the {thing.many}, ate {a food} with {dish}, and told {w} about "
         "{feeling} and {feeling}.",
-        "Then a {weather} storm carried off {count} {look} {thing.many}, {a trait} {trade} and {a "
+        "Then {a weather} storm carried off {count} {look} {thing.many}, {a trait} {trade} and {a "
         "vessel} of {food.many}, but not the {t}.",
         "By {hour} {h.they} reached {stem}-{tail}, where {trait} {trade.many} {do} until {feast} and "
         "{beast.many} {treat} {thing.many}.",
@@ -241,7 +241,7 @@ ROAD: dict[str, list[str]] = {
         "bowed to the {t}.",
     ],
     "temptation": [
-        "What a {look} {t}! I give you {count} {colour} {thing.many} and {a food} for it.",
+        "What {a look} {t}! I give you {count} {colour} {thing.many} and {a food} for it.",
         "Oh! {cry}! Is that {s}? My {kin}, the {rank} of {stem}-{tail}, would pay {a vessel} of "
         "{thing.many}.",
         "Nobody keeps promises on {a weather} {hour}. Let us {treat} the {t} and share the {food.many}.",
@@ -452,7 +452,7 @@ MORALS: dict[str, list[str]] = {
         "A sad truth is worth more than {a look} lie.",
         "Things can be stolen, but {virtue} cannot.",
         "Lose {a t} if you must, but never {a b2}.",
-        "Even a {trait} thief cannot carry off a friendship.",
+        "Even {a trait} thief cannot carry off a friendship.",
     ],
     "moral@broken": [
         "What {a food} has broken, {virtue} can mend.",
