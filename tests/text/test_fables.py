@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from minilm.errors import CorpusError
-from minilm.text import ambiguity, fables
+from minilm.text import fables
 from minilm.text.ambiguity import derivations, faults
 from minilm.text.grammar import Dice, Grammar, article, words
 
@@ -153,7 +153,7 @@ def test_real_fables_have_one_derivation_and_the_recorded_information(told):
 @pytest.mark.slow
 def test_the_whole_file_has_one_derivation(told):
     grammar = fables.grammar()
-    assert [ambiguity.information(grammar, d.text) for d in told] == [d.information for d in told]
+    assert all(list(derivations(grammar, document.text)) == [document] for document in told)
 
 
 @pytest.mark.parametrize("wrong", ["tortoise", "Tortoises", "Moral"])
@@ -263,12 +263,12 @@ def test_a_trained_model_reaches_the_floor_and_does_not_pass_it():
     torch.manual_seed(0)
     model = GPT(
         ModelConfig(
-            vocab_size=len(characters), block_size=T, n_layer=2, n_head=2, n_embd=40, attention="fused"
+            vocab_size=len(characters), block_size=T, n_layer=2, n_head=2, n_embd=32, attention="fused"
         )
     )
-    steps = 450
+    steps = 400
     optimizer = torch.optim.AdamW(model.parameters(), lr=8e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: min(1, s / 20, (steps - s) / 225))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: min(1, s / 20, (steps - s) / 200))
     for _ in range(steps):
         starts = torch.randint(len(train) - T, (16, 1))
         windows = train[starts + torch.arange(T + 1)]  # (B, T + 1)
