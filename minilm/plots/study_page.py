@@ -138,7 +138,11 @@ def _chosen(study: StudyRecords, best: Trial | None) -> Sentence | None:
 def _counts(study: StudyRecords) -> list[Headline]:
     failed = sum(not succeeded(trial) for trial in study.trials)
     cards = [
-        Headline(str(len(study.trials)), "trials", f"{failed} of them failed" if failed else "none failed")
+        Headline(
+            str(len(study.trials)),
+            "trial" + "s" * (len(study.trials) != 1),
+            f"{failed} of them failed" if failed else "none failed",
+        )
     ]
     if parameters := number(_result(study), "n_parameters"):
         cards.append(Headline(f"{parameters:,.0f}", "parameters", "in the final model"))
@@ -150,7 +154,7 @@ def _ladder_section(study: StudyRecords, val: Standing, folder: Path) -> list[Se
     rungs = ladder_numbers(
         [
             ("final model", val.model, "model"),
-            ("best trial", best["loss"] if best else None, "train"),
+            ("best trial", best["loss"] if best and best is not default else None, "train"),
             (
                 "default recipe's trial",
                 default["loss"] if default and succeeded(default) else None,
@@ -198,7 +202,7 @@ def _search_pictures(trials: Sequence[Trial], folder: Path) -> list[Shown]:
     timeline = timeline_numbers(trials)
     if timeline.bars:
         how = (
-            "Every bar is one trial, as long as it took: dark blue the best, orange the default recipe, red "
+            "Every bar is one trial, as long as it took: strong blue the best, orange the default, red "
             "a failure. Gaps are idle time."
         )
         pictures.append(shown(draw_timeline(timeline), "Who did what when", how, folder / "timeline.png"))
