@@ -1,0 +1,236 @@
+"""The training loop and its run folder: learns, stops, diverges loudly, goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from minilm import files
+from minilm.config import ModelConfig, TrainConfig
+from minilm.errors import DivergenceError, RunError, StorageError
+from minilm.text.corpora import load_corpus
+from minilm.training.run import load_run
+from minilm.training.session import resume_training, run_training
+
+ROOT = Path(__file__).parent.parent.parent
+TEXT = "".join(f"{k} green bottles hanging on the wall, and {k * 7 % 13} fell.\n" for k in range(120))
+SHAPE = {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 16, "dropout": 0.1}
+QUICK = {"steps": 40, "batch_size": 4, "evaluations": 4, "threads": 1, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "bottles.txt"
+    path.write_text(TEXT)
+    return path
+
+
+@pytest.fixture(scope="module")
+def corpus(text):
+    return load_corpus(text)
+
+
+def shape(corpus, **changes):
+    return ModelConfig(corpus.tokenizer.vocab_size, **{**SHAPE, **changes})
+
+
+def test_it_learns_and_keeps_the_best(tmp_path, corpus):
+    config = TrainConfig(**{**QUICK, "steps": 150})
+    run = run_training(corpus, shape(corpus, dropout=0.0), config, tmp_path / "run")
+    losses = [record["val_loss"] for record in run.metrics if "val_loss" in record]
+    assert run.result["val_loss"] == min(losses) < 0.8 * math.log(corpus.tokenizer.vocab_size)
+    assert len(losses) == 4 and run.result["stopped"] == "finished" and run.result["protocol"] == "exact"
+    back = load_run(tmp_path / "run")
+    assert back.result == run.result and back.metrics == run.metrics
+    for one, two in zip(back.model.parameters(), run.model.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_the_same_seed_gives_the_same_run(corpus):
+    runs = [run_training(corpus, shape(corpus), TrainConfig(**QUICK, seed=seed)).result for seed in (1, 1, 2)]
+    assert runs[0]["val_loss"] == runs[1]["val_loss"] != runs[2]["val_loss"]
+
+
+def test_it_stops_early_when_nothing_improves(corpus):
+    """At a rate this small only noise moves the loss; patience of one ends at the first step backwards."""
+    config = TrainConfig(steps=400, batch_size=4, evaluations=100, patience=1, learning_rate=1e-9, threads=1)
+    result = run_training(corpus, shape(corpus), config).result
+    assert result["stopped"] == "early" and result["steps"] < 400 and result["best_step"] < result["steps"]
+
+
+@pytest.mark.parametrize("rate", [1e6, 1e30])
+def test_divergence_names_step_and_rate(tmp_path, corpus, rate):
+    config = TrainConfig(**{**QUICK, "steps": 200, "learning_rate": rate, "warmup": 0.0, "grad_clip": 1e9})
+    with pytest.raises(
+        DivergenceError, match=r"diverged at step \d+ with learning rate .*try --lr"
+    ) as caught:
+        run_training(corpus, shape(corpus), config, tmp_path / "run")
+    assert caught.value.step >= 1 and caught.value.learning_rate > 0
+
+
+def test_a_nan_never_touches_the_weights(monkeypatch, corpus):
+    from minilm.model import GPT
+
+    model = GPT(shape(corpus))
+    honest, calls = GPT.forward, []
+
+    def poisoned(self, *arguments, **named):
+        output = honest(self, *arguments, **named)
+        calls.append(self.training)
+        return (
+            output if sum(calls) != 5 or output.loss is None else output._replace(loss=output.loss * math.nan)
+        )
+
+    monkeypatch.setattr(GPT, "forward", poisoned)
+    with pytest.raises(DivergenceError, match="step 5 .*loss became nan"):
+        run_training(corpus, model, TrainConfig(**QUICK))
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+
+
+def test_minutes_are_kept(corpus):
+    started = time.monotonic()
+    result = run_training(corpus, shape(corpus), TrainConfig(minutes=0.03, batch_size=4, threads=1)).result
+    assert time.monotonic() - started < 0.03 * 60 + 1.0
+    assert result["steps"] > 1 and result["stopped"] == "finished"
+
+
+def test_a_deadline_ends_a_run_by_steps(corpus):
+    config = TrainConfig(steps=10**6, batch_size=4, threads=1)
+    started = time.monotonic()
+    result = run_training(corpus, shape(corpus), config, deadline=started + 1.5).result
+    assert time.monotonic() - started < 2.5 and result["stopped"] == "deadline"
+
+
+PROGRAM = """
+import sys
+from minilm.config import ModelConfig, TrainConfig
+from minilm.text.corpora import load_corpus
+from minilm.training.run import has_checkpoint
+from minilm.training.session import resume_training, run_training
+from pathlib import Path
+text, folder = sys.argv[1], Path(sys.argv[2])
+if (folder / "config.json").exists():
+    resume_training(folder)
+else:
+    corpus = load_corpus(text)
+    shape = ModelConfig(corpus.tokenizer.vocab_size, **{shape})
+    run_training(corpus, shape, TrainConfig(**{config}), folder)
+"""
+
+
+def start(text, folder, **changes) -> subprocess.Popen:
+    config = {**QUICK, "steps": 300, "evaluations": 30, "patience": None, **changes}
+    program = PROGRAM.replace("{shape}", repr(SHAPE)).replace("{config}", repr(config))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", program, str(text), str(folder)], env=environment, stderr=subprocess.DEVNULL
+    )
+
+
+def fingerprint(folder) -> tuple:
+    """Weights, optimizer and generators, and the losses on the way; seconds differ between any two runs."""
+    digest = hashlib.sha256()
+    for name in ("checkpoint.safetensors", "model.safetensors"):
+        tensors, _ = files.read_tensors(folder / name)
+        for key in sorted(tensors):
+            digest.update(
+                key.encode() + tensors[key].contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+            )
+    records = files.read_records(folder / "metrics.jsonl")
+    return digest.hexdigest(), [(r["step"], r["train_loss"], r.get("val_loss")) for r in records]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(text, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    assert start(text, folder).wait(timeout=120) == 0
+    return fingerprint(folder)
+
+
+@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGINT])
+def test_killed_and_resumed_equals_uninterrupted(text, tmp_path, uninterrupted, kind):
+    """Dropout is on, so weights, optimizer, batches and torch's generator must all come back, bit for bit."""
+    folder, kills = tmp_path / "run", 0
+    while True:
+        process = start(text, folder)
+        known = len(_lines(folder))
+        while process.poll() is None and (kills >= 2 or len(_lines(folder)) < known + 9):
+            time.sleep(0.005)
+        if process.poll() is None:
+            process.send_signal(kind)
+            kills += 1
+        code = process.wait(timeout=120)
+        if code == 0:
+            break
+    assert kills >= 1
+    assert fingerprint(folder) == uninterrupted
+
+
+def _lines(folder) -> list[str]:
+    path = folder / "metrics.jsonl"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_the_resume_test_can_fail(text, tmp_path, uninterrupted):
+    folder = tmp_path / "run"
+    assert start(text, folder, seed=1).wait(timeout=120) == 0
+    assert fingerprint(folder) != uninterrupted
+
+
+def test_resume_refuses_other_settings_and_texts(tmp_path, corpus):
+    run_training(corpus, shape(corpus), TrainConfig(**QUICK), tmp_path / "run")
+    with pytest.raises(RunError, match="learning_rate"):
+        resume_training(tmp_path / "run", changes={"learning_rate": 0.5})
+    other = tmp_path / "other.txt"
+    other.write_text(TEXT.replace("green", "brown"))
+    with pytest.raises(RunError, match="corpus"):
+        resume_training(tmp_path / "run", corpus=load_corpus(other))
+
+
+def test_a_full_disk_loses_nothing(tmp_path, monkeypatch, corpus):
+    honest = files.write_bytes
+    written = []
+
+    def full(path, data):
+        written.append(str(path))
+        if sum("checkpoint" in name for name in written) > 2:
+            raise StorageError(f"cannot write {path}: the disk is full")
+        honest(path, data)
+
+    monkeypatch.setattr(files, "write_bytes", full)
+    with pytest.raises(StorageError, match="disk is full"):
+        run_training(corpus, shape(corpus), TrainConfig(**QUICK), tmp_path / "run")
+    monkeypatch.undo()
+    resumed = resume_training(tmp_path / "run")
+    assert resumed.result["steps"] == QUICK["steps"]
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "metrics.jsonl"])
+def test_damaged_files_of_a_run_are_named(tmp_path, corpus, name):
+    run_training(corpus, shape(corpus), TrainConfig(**QUICK), tmp_path / "run")
+    path = tmp_path / "run" / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 3] = b"\x00\xff{"
+    path.write_bytes(bytes(data))
+    with pytest.raises(RunError, match=name.split(".")[0]):
+        load_run(tmp_path / "run")
+
+
+def test_folders_that_are_no_runs(tmp_path):
+    with pytest.raises(RunError, match="does not exist"):
+        load_run(tmp_path / "nowhere")
+    with pytest.raises(RunError, match="is not a run"):
+        load_run(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
+    with pytest.raises(RunError, match="does not describe a run"):
+        load_run(tmp_path)
