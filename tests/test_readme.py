@@ -18,7 +18,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHORTER = {  # in README -> in this test
     "minilm.tune fables": "minilm.tune fables --trials 2 --workers 1",
     "--minutes 10": "--trials 2 --workers 1",
-    'tune("my.txt", minutes=10)': 'tune("my.txt", trials=2, workers=1)',
+    "minutes=10": "trials=2, workers=1",
     "max_evals=100": "max_evals=2",
     "--steps 200": "--steps 20",
 }
