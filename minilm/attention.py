@@ -48,20 +48,12 @@ def causal_mask(T: int, S: int, device: torch.device | str | None = None) -> Ten
 def attention_weights(scores: Tensor, mask: Tensor | None = None) -> Tensor:
     """softmax over the keys that the mask allows, (..., T, S) -> (..., T, S); rows sum to 1.
 
-    A query that may see nothing gets weights of zero. Computed in float32 or wider: in half precision the
-    sum of many small exponentials would lose most of them.
+    In float32 or wider: half precision would lose most of a sum of many small exponentials.
     """
     scores = scores if scores.dtype == torch.float64 else scores.float()
-    if mask is None:
-        return scores.softmax(dim=-1)
-    blind = blind_queries(mask)  # softmax over nothing is 0/0: let them look, then forget what they saw
-    weights = scores.masked_fill(~(mask | blind), -math.inf).softmax(dim=-1)
-    return weights.masked_fill(blind, 0.0)
-
-
-def blind_queries(mask: Tensor) -> Tensor:
-    """Which queries may attend to nothing at all, (..., T, S) -> (..., T, 1)."""
-    return ~mask.any(dim=-1, keepdim=True)
+    if mask is not None:  # added, since a sum passes its gradient on for free and masked_fill copies it
+        scores = scores + torch.zeros_like(mask, dtype=scores.dtype).masked_fill(~mask, -math.inf)
+    return scores.softmax(dim=-1)
 
 
 def mix(weights: Tensor, v: Tensor) -> Tensor:
@@ -69,17 +61,27 @@ def mix(weights: Tensor, v: Tensor) -> Tensor:
     return weights.to(v.dtype) @ v
 
 
-def joint_mask(q: Tensor, k: Tensor, mask: Tensor | None, is_causal: bool) -> Tensor | None:
-    """The caller's mask and the causal one together, at least (T or 1, S or 1), or None where all is open."""
-    if mask is not None:
-        if mask.dtype != torch.bool:
-            raise ConfigError(f"mask must be boolean, True = may attend, got {mask.dtype}; compare it with 0")
-        mask = torch.atleast_2d(mask)
+def joint_mask(
+    q: Tensor, k: Tensor, mask: Tensor | None, is_causal: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """(allowed, blind): who may see whom, (..., T, S), and which queries may see nothing, (..., T, 1).
+
+    A softmax over nothing would be 0/0, so blind queries are allowed everything here; the caller forgets what
+    they saw. None stands for "all may see all" and for "nobody is blind".
+    """
     T, S = q.size(-2), k.size(-2)
-    if not is_causal or (T == 1 and S > 0):  # the last moment sees everything
-        return mask
-    causal = causal_mask(T, S, q.device)
-    return causal if mask is None else mask & causal
+    if mask is not None and mask.dtype != torch.bool:
+        raise ConfigError(f"mask must be boolean, True = may attend, got {mask.dtype}; compare it with 0")
+    if is_causal and T > 1:  # a single query is the last moment, and sees every key
+        causal = causal_mask(T, S, q.device)
+        if mask is None and T <= S:
+            return causal, None
+        mask = causal if mask is None else mask & causal
+    if mask is None:
+        return None, None
+    mask = torch.atleast_2d(mask)
+    blind = ~mask.any(dim=-1, keepdim=True)
+    return mask | blind, blind
 
 
 def scaled_dot_product_attention(
@@ -105,8 +107,11 @@ def scaled_dot_product_attention(
     >>> scaled_dot_product_attention(q, k, torch.tensor([[10.0], [20.0]]))  # no preference: the mean
     tensor([[15.]])
     """
+    allowed, blind = joint_mask(q, k, mask, is_causal)
     scores = attention_scores(q, k, scale)  # (..., T, S)
-    weights = attention_weights(scores, joint_mask(q, k, mask, is_causal))  # (..., T, S)
+    weights = attention_weights(scores, allowed)  # (..., T, S)
+    if blind is not None:
+        weights = weights.masked_fill(blind, 0.0)
     output = mix(F.dropout(weights, dropout_p) if dropout_p else weights, v)  # (..., T, D)
     return (output, weights) if return_weights else output
 
@@ -145,14 +150,10 @@ def fused_attention(
         )
     if mask is None and is_causal and q.size(-2) == k.size(-2):  # the training path builds no mask
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout_p, scale=scale)
-    joint = joint_mask(
-        q, k, mask, is_causal
-    )  # torch's own is_causal aligns first with first: wrong for T < S
-    if joint is None:
-        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p, scale=scale)
-    blind = blind_queries(joint)
-    output = F.scaled_dot_product_attention(q, k, v, joint | blind, dropout_p=dropout_p, scale=scale)
-    return output.masked_fill(blind, 0.0)
+    # Otherwise a mask: torch's is_causal aligns the first query with the first key, wrong where T < S.
+    allowed, blind = joint_mask(q, k, mask, is_causal)
+    output = F.scaled_dot_product_attention(q, k, v, allowed, dropout_p=dropout_p, scale=scale)
+    return output if blind is None else output.masked_fill(blind, 0.0)
 
 
 BACKENDS: dict[str, Callable[..., Any]] = {"manual": scaled_dot_product_attention, "fused": fused_attention}
