@@ -58,7 +58,7 @@ class Slice(NamedTuple):
     name: str
     dots: list[Dot]
     log: bool
-    ticks: list[float] | None  # every value that was tried, where they are few
+    ticks: list[float] | None  # every value that was tried, where they are few and whole
     best: Dot | None
     default: Dot | None
 
@@ -175,7 +175,7 @@ def _slice(name: str, trials: Sequence[Trial]) -> Slice:
         log=bool(values)
         and values[0] > 0
         and values[-1] / values[0] >= 6,  # else a linear axis shows it as well
-        ticks=values if len(values) <= 6 else None,
+        ticks=values if len(values) <= 6 and all(value == int(value) for value in values) else None,
         best=_find(dots, best_trial(trials)),
         default=_find(dots, default_trial(trials)),
     )

@@ -103,7 +103,7 @@ def test_slices_skip_constant_settings_and_pick_their_axis():
         "dropout": False,  # holds a zero
         "own": False,
     }
-    assert slices[0].ticks == [2, 4]
+    assert [one.ticks for one in slices] == [[2, 4], None, None, [5, 6, 7]]
     assert slices[0].default == slices[0].best == (0, 2, 1.0)
 
 
