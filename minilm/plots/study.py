@@ -177,9 +177,15 @@ def draw_slice(one: Slice, hovers: dict[str, str] | None = None) -> Picture:
 
 
 def draw_slices(slices: Sequence[Slice], path_png: str | Path | None = None) -> Picture:
-    """All hyperparameters in one picture, a panel each."""
-    columns = min(4, max(1, len(slices)))
-    rows = max(1, math.ceil(len(slices) / columns))
+    """All hyperparameters in one picture, a panel each; words where there is nothing to compare yet."""
+    if not slices:
+        figure = Picture(5.6, 0.6)
+        figure.text(
+            0.02, 0.4, "Too few trials to compare settings.", color=COLOR["muted"], fontsize=FONT_SIZE
+        )
+        return save_png(figure, path_png)
+    columns = min(4, len(slices))
+    rows = math.ceil(len(slices) / columns)
     figure = Picture(2.9 * columns, 2.4 * rows)
     figure.subplots_adjust(
         left=0.6 / (2.9 * columns),

@@ -209,6 +209,7 @@ def test_a_picture_shows_itself_in_a_notebook(tmp_path):
     assert isinstance(figure, Picture)
     assert figure._repr_png_() == (tmp_path / "search.png").read_bytes()
     assert len(draw_slices(slice_numbers(trials())).axes) == 7
+    assert "Too few trials" in draw_slices([]).svg()
 
 
 def test_pages_need_neither_torch_nor_pyplot():
