@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +23,7 @@ from minilm.errors import ConfigError
 
 if TYPE_CHECKING:
     from minilm.text.corpora import Corpus
-    from minilm.tuner.records import Trial
-    from minilm.tuner.study import Study, Watch
-    from minilm.tuner.summary import StudyBar
+    from minilm.tuner.study import Study
 
 MINUTES = 3.0
 ALGORITHMS = ("tpe", "random", "anneal")  # a test compares them with propose.ALGORITHMS, which needs Hyperopt
@@ -144,48 +144,34 @@ def _study(
     arguments: argparse.Namespace, given: dict[str, Any], corpus: Corpus, folder: Path, begun: float
 ) -> Study:
     from minilm.tuner.study import resume_study, run_study
-    from minilm.tuner.summary import StudyBar, corpus_line
+    from minilm.tuner.summary import corpus_line
+    from minilm.tuner.watch import StudyBar
 
-    print(corpus_line(corpus), file=sys.stderr if arguments.json else sys.stdout, flush=True)
-    with StudyBar() as bar:
-        watch = _watch(bar, arguments.json)
+    say = partial(print, file=sys.stderr if arguments.json else sys.stdout, flush=True)
+    say(corpus_line(corpus))
+    with StudyBar(say) as bar:
         if "resume" in arguments:
-            return resume_study(folder, **given, corpus=corpus, watch=watch, begun=begun)
+            return resume_study(folder, **given, corpus=corpus, watch=bar, begun=begun)
         if "trials" not in given:
             given.setdefault("minutes", MINUTES)
-        return run_study(corpus, **given, out=folder, watch=watch, begun=begun)
-
-
-def _watch(bar: StudyBar, as_json: bool) -> Watch:
-    from minilm.training.progress import ProgressBar
-    from minilm.tuner.study import Watch
-
-    def start(line: str, trials: int | None, done: list[Trial]) -> None:
-        print(f"search    {line}", file=sys.stderr if as_json else sys.stdout, flush=True)
-        bar.start(trials, done)
-
-    def final(chosen: Trial) -> None:
-        training = ProgressBar()
-        watch.record = training
-        bar.follow(training)
-
-    watch = Watch(start=start, trial=bar.trial, tick=bar.tick, final=final)
-    return watch
+        return run_study(corpus, **given, out=folder, watch=bar, begun=begun)
 
 
 def _show(study: Study, as_json: bool) -> None:
-    from minilm.training.scores import baseline_rows, table
-    from minilm.tuner.summary import closing, result_rows, settings_text, verdict
+    from minilm.tuner.summary import closing, settings_text, verdict
 
     result = study.result
     if as_json:
         print(json.dumps({"folder": str(study.folder), **result}, ensure_ascii=False))
         return
-    rows = [*result_rows(result), *baseline_rows(result["counting"], result["floors"])]
     print(f"best      {verdict(result)}\n          {settings_text(result['best']['point'])}\n")
-    print(table(rows, result["protocol"]))
-    print(closing(result, study.folder))
+    print(f"{study.table()}\n{closing(result, study.folder)}")
 
 
 if __name__ == "__main__":
-    cli.run_verb(main)
+    try:
+        cli.run_verb(main)
+    except SystemExit as end:  # torch takes seconds to tidy up after itself, and the deadline is near
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.code if isinstance(end.code, int) else 1)

@@ -17,7 +17,7 @@ FLOORS = [
     ["sampling"],
     ["model"],
     ["training"],
-    ["tuner.objective"],
+    ["tuner.objective", "tuner.final"],
     ["tuner.study"],
     ["cli"],
     ["train", "tune", "evaluate", "sample", "report", "data"],

@@ -10,15 +10,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
 from minilm.errors import ConfigError
 
 SEARCH_SHARE = 0.4  # of the minutes; the final model gets the most of the rest
+FINAL_SHARE = 0.25  # for the final training, however slow the start was
+WARM_UP = 4.0  # seconds until workers are ready
 TRIALS_WANTED = 14  # enough for TPE to leave its random start, few enough that each one learns something
-SHORTEST, LONGEST = 2.0, 60.0  # seconds of training in a trial
+SHORTEST, LONGEST = 4.0, 60.0  # seconds of training in a trial
 STEP_TRIAL_LIMIT = 1800.0  # seconds after which a trial with a step budget counts as hung
 OVERHEAD = 0.15  # share of a trial's time for its evaluations and for building the model
 GPU_WORKERS = 4
@@ -107,7 +109,7 @@ class Plan:
     reserve: float  # from there to the end: test split, sample, page
 
 
-def plan(minutes: float, workers: int, started: float = 0.0, resumed: bool = False) -> Plan:
+def plan(minutes: float, workers: int, started: float = 0.0) -> Plan:
     """The plan for a command of `minutes`, of which `started` seconds are gone when the first trial can
     start.
 
@@ -117,15 +119,24 @@ def plan(minutes: float, workers: int, started: float = 0.0, resumed: bool = Fal
     if not minutes > 0:
         raise ConfigError(f"minutes must be above 0, got {minutes}; 3 is the default")
     total = 60.0 * minutes
-    reserve = min(0.25 * total, 4.0 + 0.02 * total)
-    search_end = max(started, 0.0) + SEARCH_SHARE * total
-    search_end = min(search_end, total - reserve - 0.25 * total)
+    reserve = min(0.25 * total, 6.0 + 0.02 * total)
+    search_end = min(started + WARM_UP + SEARCH_SHARE * total, total - reserve - FINAL_SHARE * total)
     trial = min(max(SEARCH_SHARE * total * workers / TRIALS_WANTED, SHORTEST), LONGEST)
     return Plan(total, round(trial, 1), search_end, total - reserve, reserve)
 
 
+def rest_of(minutes: float, workers: int, spent: float, started: float = 0.0) -> Plan:
+    """The plan of a later sitting of a study of `minutes`, `spent` seconds of which earlier ones have used.
+
+    The final model keeps its share even where they have used everything.
+    """
+    total = 60.0 * minutes
+    left = plan(max(total - spent, (1 - SEARCH_SHARE) * total) / 60, workers, started)
+    return replace(left, search_end=min(left.search_end, max(SEARCH_SHARE * total - spent, 0.0)))
+
+
 def seconds_needed(trial_seconds: float, measured: Collection[float]) -> float:
-    """How long a trial takes from start to end: as the slowest so far, or a guess before there is one."""
+    """How long a trial takes from start to end: as the slowest of late, or a guess before there is one."""
     return max(measured, default=(1 + OVERHEAD) * trial_seconds + 1.0)
 
 

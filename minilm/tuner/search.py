@@ -21,7 +21,8 @@ from minilm.tuner.space import Point
 from minilm.tuner.workers import Pool
 
 LATE = "stopped: too slow for the time left"
-TICK = 0.5  # seconds between two looks at the clock
+TICK, SOON = 0.5, 0.05  # seconds between two looks at the clock, at the workers
+RECENT = 8  # trials whose durations tell how long the next one takes
 
 OnTrial = Callable[[Trial], None]
 MakeTask = Callable[[int, Point], Any]
@@ -46,16 +47,20 @@ class Search:
     on_trial: OnTrial | None = None
     on_tick: Callable[[], None] | None = None
     running: dict[Future, Trial] = field(default_factory=dict)
-    _warm: set[int] = field(default_factory=set)  # workers that have finished a trial
+    _spent: list[float] = field(default_factory=list)  # seconds from start to end, of trials that succeeded
+    _cold: set[int] = field(
+        default_factory=set
+    )  # workers that replace a dead one and have ended no trial yet
     _late: set[int] = field(default_factory=set)  # trials whose worker was stopped
 
     def run(self) -> None:
         """Raises what the user's Ctrl-C raises; everything recorded until then stays."""
         self._remember()
         while True:
-            stop = self._fill()
-            if stop and not self.running:
+            if self._fill():
                 return
+            if not self.running:  # the workers are still preparing themselves
+                time.sleep(SOON)
             done, _ = wait(self.running, timeout=TICK, return_when=FIRST_COMPLETED)
             for future in sorted(done, key=lambda one: self.running[one].tid):
                 self._collect(future)
@@ -68,29 +73,24 @@ class Search:
             self.proposer.replay(trial.tid, trial.draw, trial.loss)
 
     def _fill(self) -> bool:
-        """Starts trials while workers are free; whether the rules want no more."""
-        while self.pool.free:
+        """Starts trials while workers are free; whether the rules want no more and none is running."""
+        while True:
             ended = [trial.tid for trial in self.journal.trials]
             running = [trial.tid for trial in self.running.values()]
             decision = decide(ended, running, self.rules, self.clock(), self._needed())
-            if decision.act is not Act.START:
+            if decision.act is not Act.START or not self.pool.free:
                 return decision.act is Act.STOP
             self._start(decision.tid)
-        return False
 
     def _needed(self) -> float:
         if self.trial_seconds is None:
             return 0.0
-        spent = [
-            t.ended - t.started
-            for t in self.journal.trials
-            if t.state is TrialState.OK and t.ended and t.started
-        ]
-        return seconds_needed(self.trial_seconds, spent)
+        return seconds_needed(self.trial_seconds, self._spent[-RECENT:])
 
     def _start(self, tid: int) -> None:
         known = known_to(tid, self.rules.workers) if self.rules.in_order else None
         _, point = self.proposer.ask(tid, known)
+        started = round(self.clock(), 3)
         future = self.pool.submit(self.function, self.make_task(tid, point))
         self.running[future] = Trial(
             tid=tid,
@@ -98,17 +98,25 @@ class Search:
             draw=self.proposer.draws[tid],
             known=len(self.journal.trials),
             worker=self.pool.worker_of(future),
-            started=round(self.clock(), 3),
+            started=started,
         )
 
     def _collect(self, future: Future) -> None:
         trial = self.running.pop(future)
         ended = self._judged(trial, future)
-        self._warm.add(trial.worker or 0)
+        self._note_duration(ended)
         self.journal.add(ended)
         self.proposer.tell(ended.tid, ended.loss)
         if self.on_trial is not None:
             self.on_trial(ended)
+
+    def _note_duration(self, trial: Trial) -> None:
+        """A new worker's first trial also loads what the others have, and says nothing of the next."""
+        assert trial.worker is not None and trial.started is not None and trial.ended is not None
+        if trial.state is TrialState.OK:
+            if trial.worker not in self._cold:
+                self._spent.append(trial.ended - trial.started)
+            self._cold.discard(trial.worker)
 
     def _judged(self, trial: Trial, future: Future) -> Trial:
         """The trial with what its worker answered, or with the reason why there is no answer."""
@@ -117,6 +125,7 @@ class Search:
         if trial.tid in self._late:
             return replace(trial, reason=LATE)
         if isinstance(error, BrokenProcessPool):
+            self._cold.add(trial.worker or 0)
             return replace(trial, reason="its worker died; out of memory, or killed from outside")
         if error is not None:
             return replace(trial, reason=f"crashed: {type(error).__name__}: {error}")
@@ -124,13 +133,13 @@ class Search:
 
     def _kill_late(self) -> None:
         for future, trial in list(self.running.items()):
-            allowed = seconds_allowed(self.trial_seconds, trial.worker in self._warm)
+            allowed = seconds_allowed(self.trial_seconds, warm=trial.worker not in self._cold)
             end = (trial.started or 0.0) + allowed
             if self.rules.search_end is not None:
                 end = min(end, self.rules.search_end)
             if self.clock() > end and not future.done():
                 self._late.add(trial.tid)
-                self._warm.discard(trial.worker or 0)
+                self._cold.add(trial.worker or 0)
                 self.pool.kill(future)
 
 

@@ -166,7 +166,8 @@ def to_configs(
         raise ConfigError("a trial has an unknown setting " + "; ".join(unknown))
     fields = {name: _plain(name, value) for name, value in fields.items()}
     if limits is not None:
-        fields["block_size"] = min(fields.get("block_size", DEFAULT_POINT["block_size"]), limits.block_size)
+        fields.setdefault("block_size", DEFAULT_POINT["block_size"])
+        fields["block_size"] = min(fields["block_size"], limits.block_size)
     if "n_embd" in fields:
         fields.setdefault("n_head", heads_for(fields["n_embd"]))
     model = ModelConfig(**{"vocab_size": vocab_size, **_owned(fields, ModelConfig)})

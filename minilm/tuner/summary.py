@@ -1,22 +1,18 @@
-"""What a person sees of a study in a terminal: the bar while it runs, the lines and rows at its end.
+"""What a person reads of a study in a terminal at its end: lines and rows.
 
 Text and rows from plain records; nothing is measured here.
 """
 
 from __future__ import annotations
 
-import math
-import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from minilm.plots.parts import PAGE
 from minilm.text.corpora import Corpus
-from minilm.tuner.records import BEST, Trial
+from minilm.tuner.records import BEST, Trial, TrialState
 
 SHORT = {
     "num_layers": "layers",
@@ -41,14 +37,32 @@ def _short(value: Any) -> str:
     return f"{value:.2g}" if isinstance(value, float) else str(value)
 
 
-def left_text(seconds: float) -> str:
-    """A time that is left.
-
-    >>> left_text(75.2), left_text(-3)
-    ('1:15', '0:00')
-    """
-    minutes, rest = divmod(max(0, int(seconds)), 60)
-    return f"{minutes}:{rest:02d}"
+def result_of(
+    chosen: Trial,
+    trials: list[Trial],
+    config: Mapping[str, Any],
+    numbers: Mapping[str, Any],
+    counting: Mapping[str, Any] | None,
+    sample: str,
+) -> dict[str, Any]:
+    """The content of a study's result.json: `config` and `numbers` are the final run's."""
+    default = next((trial for trial in trials if trial.tid == 0), None)
+    return {
+        "best": {
+            "tid": chosen.tid,
+            "point": chosen.point,
+            "model": config["model"],
+            "train": config["train"],
+        },
+        "best_trial_loss": chosen.loss,
+        "default_trial_loss": default.loss if default else None,
+        "trials": len(trials),
+        "failed": sum(trial.state is TrialState.FAILED for trial in trials),
+        **numbers,
+        "counting": counting,
+        "floors": config["corpus"]["floors"],
+        "sample": sample,
+    }
 
 
 def result_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -88,56 +102,3 @@ def closing(result: Mapping[str, Any], folder: Path) -> str:
     if page.exists():
         lines += [f"pictures  {folder}/*.png", f"page      {page}"]
     return "\n".join(lines)
-
-
-class StudyBar:
-    """Trials done, the best loss so far, and the time left, on stderr where that is a terminal.
-
-    >>> with StudyBar() as bar:
-    ...     bar.start(None, [])
-    """
-
-    def __init__(self) -> None:
-        self._bar: tqdm | None = None
-        self._next: Any = None
-        self._count, self._best = 0, math.inf
-
-    def start(self, trials: int | None, done: Sequence[Trial]) -> None:
-        shape = "{desc} |{bar}| {elapsed}{postfix}" if trials else "{desc}, {elapsed}{postfix}"
-        self._bar = tqdm(total=trials, file=sys.stderr, disable=None, leave=False, bar_format=shape)
-        for trial in done:
-            self.trial(trial)
-
-    def trial(self, trial: Trial) -> None:
-        self._count, self._best = self._count + 1, min(self._best, _loss(trial))
-        if self._bar is not None:
-            best = "-" if math.isinf(self._best) else f"{self._best:.3f}"
-            self._bar.set_description_str(f"{self._count} trials done, best loss {best}", refresh=False)
-            self._bar.update(1)
-
-    def tick(self, seconds_left: float | None) -> None:
-        if self._bar is not None:
-            if seconds_left is not None:
-                self._bar.set_postfix_str(f"{left_text(seconds_left)} left", refresh=False)
-            self._bar.refresh()
-
-    def follow(self, other: Any) -> None:
-        """The search is over; the bar of the final training takes the line."""
-        self.close()
-        self._next = other
-
-    def close(self) -> None:
-        for bar in (self._bar, self._next):
-            if bar is not None:
-                bar.__exit__(None, None, None)
-        self._bar = self._next = None
-
-    def __enter__(self) -> StudyBar:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-
-def _loss(trial: Trial) -> float:
-    return math.inf if trial.loss is None else trial.loss

@@ -44,9 +44,9 @@ class Pool(Protocol):
 class Workers:
     """`count` local processes; use as a context manager, so that none outlives the block."""
 
-    def __init__(self, count: int, threads: int = 1) -> None:
+    def __init__(self, count: int, threads: int = 1, background: bool = False) -> None:
         assert count >= 1
-        self.count, self.threads = count, threads
+        self.count, self.threads, self.background = count, threads, background
         self._slots: list[ProcessPoolExecutor | None] = [None] * count
         self._calls: dict[int, Future] = {}
 
@@ -60,9 +60,10 @@ class Workers:
     def free(self) -> int:
         return self.count - sum(not call.done() for call in self._calls.values())
 
-    def warm_up(self, function: Callable[..., Any], *arguments: Any) -> list[Future]:
-        """Starts every worker on its preparations. A trial submitted meanwhile waits behind them."""
-        return [self._submit(slot, function, *arguments) for slot in range(self.count)]
+    def warm_up(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Starts every worker on its preparations; none is free before it is done with them."""
+        for slot in range(self.count):
+            self._calls[slot] = self._submit(slot, function, *arguments)
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future:
         busy = {slot for slot, call in self._calls.items() if not call.done()}
@@ -93,21 +94,18 @@ class Workers:
         try:
             with _without_main():
                 return executor.submit(function, *arguments)
-        except BrokenProcessPool:  # it died between two calls
+        except BrokenProcessPool:  # it died since its last call
             _stop(executor)
-            return self._submit_to(self._start(slot), function, *arguments)
-
-    def _submit_to(
-        self, executor: ProcessPoolExecutor, function: Callable[..., Any], *arguments: Any
-    ) -> Future:
-        with _without_main():
-            return executor.submit(function, *arguments)
+            self._slots[slot] = None
+            return self._submit(slot, function, *arguments)
 
     def _start(self, slot: int) -> ProcessPoolExecutor:
         # spawn: a forked child of a process that uses threads (torch, tqdm) may hang, and would keep our
         # files open
         context = multiprocessing.get_context("spawn")
-        executor = ProcessPoolExecutor(1, context, initializer=_prepare, initargs=(self.threads,))
+        executor = ProcessPoolExecutor(
+            1, context, initializer=_prepare, initargs=(self.threads, self.background)
+        )
         self._slots[slot] = executor
         return executor
 
@@ -147,13 +145,15 @@ def _without_main() -> Iterator[None]:
             sys.modules["__main__"] = main
 
 
-def _prepare(threads: int) -> None:
+def _prepare(threads: int, background: bool) -> None:
     """Runs first in every worker, before anything can import torch."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(
         signal, "pthread_sigmask"
     ):  # the trainer installs a handler of its own; a blocked signal stays away
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    if background and hasattr(os, "nice"):
+        os.nice(10)  # on a full machine, take what the others leave
     for name in THREAD_VARIABLES:
         os.environ[name] = str(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -71,6 +71,8 @@ def test_a_trial_is_expected_to_take_as_long_as_the_slowest():
 def test_the_interpreters_start_counts():
     code = "import time; time.sleep(0.3); from minilm.tuner.decide import process_age; print(process_age())"
     began = time.monotonic()
-    told = float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout)
+    told = float(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
+    )
     assert 0.28 <= told <= time.monotonic() - began + 0.05
     assert process_age() > 0

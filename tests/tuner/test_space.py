@@ -58,8 +58,8 @@ def test_the_default_recipe_is_the_dataclasses_defaults_and_a_member():
 
 
 def test_a_short_text_shortens_the_context_and_keeps_the_default_a_member():
-    limits = limits_for(600)
-    assert default_point(limits)["block_size"] == limits.block_size < 128
+    limits = limits_for(400)
+    assert default_point(limits)["block_size"] == limits.block_size < DEFAULT_POINT["block_size"]
     assert "block_size" not in {d.name for d in dimensions(limits)}
     model, _ = to_configs({"num_layers": 1}, vocab_size=9, limits=limits)
     assert model.block_size == limits.block_size
@@ -79,5 +79,7 @@ def test_faults_are_sentences():
 
 
 def test_numpy_values_become_pythons():
-    model, train = to_configs({"num_layers": np.float64(3.0), "learning_rate": np.float64(1e-3)}, vocab_size=65)
+    model, train = to_configs(
+        {"num_layers": np.float64(3.0), "learning_rate": np.float64(1e-3)}, vocab_size=65
+    )
     assert (type(model.n_layer), type(train.learning_rate)) == (int, float)

@@ -94,7 +94,9 @@ def test_a_script_without_guard_runs_once(tmp_path):
 
 def test_workers_die_with_a_parent_that_is_killed(tmp_path):
     mark = tmp_path / "pid"
-    parent = subprocess.Popen(script(tmp_path, f"pool.submit(stubs.touch_and_sleep, {str(mark)!r}).result()"), env=ENVIRONMENT)
+    parent = subprocess.Popen(
+        script(tmp_path, f"pool.submit(stubs.touch_and_sleep, {str(mark)!r}).result()"), env=ENVIRONMENT
+    )
     while not mark.exists() or not mark.read_text():
         time.sleep(0.02)
     parent.kill()

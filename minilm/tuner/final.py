@@ -1,0 +1,96 @@
+"""The end of a study: the chosen configuration trained at length, or its trial's own model where that is
+better.
+
+The final model is never worse than the best trial's on the validation split. The test split is read here,
+once.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minilm import files
+from minilm.errors import DivergenceError
+from minilm.text.corpora import Corpus
+from minilm.training.evaluation import exact_loss
+from minilm.training.run import RESULT, Run, load_run
+from minilm.training.session import run_training
+from minilm.training.trainer import WEIGHTS
+from minilm.tuner.records import BEST, MODELS, Trial
+from minilm.tuner.settings import FEWEST_CHARS, Settings
+from minilm.tuner.space import to_configs
+
+FINAL_STEPS = 4  # times a trial's steps, for the final model of a study without a clock
+CLOSE = 0.02  # nats per character; nearer to its trial's loss than this, the two models are compared exactly
+
+
+@dataclass(frozen=True)
+class Finish:
+    """One final training; `deadline` is a moment of `time.monotonic()`, None where there is none."""
+
+    corpus: Corpus
+    settings: Settings
+    folder: Path
+    deadline: float | None
+    on_record: Callable[[dict[str, Any]], None]
+
+    def run(self, chosen: Trial) -> Run:
+        """The final model in the study's folder `best`, scored on both splits."""
+        kept = self.folder / MODELS / str(chosen.tid)
+        has_model = (kept / WEIGHTS).is_file()
+        if has_model and self._too_short():
+            return self._adopt(kept, chars=FEWEST_CHARS)
+        try:
+            run = self._train(chosen)
+        except DivergenceError:  # the longer schedule stays at the high learning rate for more steps
+            if not has_model:
+                raise
+            return self._adopt(kept)
+        return self._adopt(kept) if has_model and self._trial_is_better(chosen, kept, run) else run
+
+    def _too_short(self) -> bool:
+        trial = self.settings.budget.seconds
+        return self.deadline is not None and self.deadline - time.monotonic() < (trial or 0.0) / 2
+
+    def _train(self, chosen: Trial) -> Run:
+        """With the whole machine, all evaluations and early stopping, on a schedule fitted to the time."""
+        settings = self.settings
+        model, train = to_configs(chosen.point, self.corpus.tokenizer.vocab_size, settings.limits)
+        if self.deadline is None:
+            config = train.replace(steps=FINAL_STEPS * (settings.budget.steps or 1), seed=settings.seed)
+        else:
+            left = max(self.deadline - time.monotonic(), 0.1)
+            config = train.replace(minutes=left / 60, seed=settings.seed)
+        out = self.folder / BEST
+        return run_training(self.corpus, model, config, out, deadline=self.deadline, on_record=self.on_record)
+
+    def _trial_is_better(self, chosen: Trial, kept: Path, run: Run) -> bool:
+        """On the same characters: a trial's own loss is of a part of the split."""
+        if chosen.loss is None or run.result["val_loss"] <= chosen.loss - CLOSE:
+            return False
+        return _loss(load_run(kept), self.corpus, "val") < _loss(run, self.corpus, "val")
+
+    def _adopt(self, kept: Path, chars: int | None = None) -> Run:
+        """Makes a trial's model the final one; `chars` where there is no time to score whole splits."""
+        best = self.folder / BEST
+        shutil.rmtree(best, ignore_errors=True)
+        kept.rename(best)
+        run = load_run(best)
+        run.result = {
+            **run.result,
+            "protocol": "exact" if chars is None else f"exact windows, {chars} characters of each split",
+            "val_loss": _loss(run, self.corpus, "val", chars),
+            "test_loss": _loss(run, self.corpus, "test", chars),
+        }
+        files.write_json(best / RESULT, run.result)
+        return run
+
+
+def _loss(run: Run, corpus: Corpus, split: str, chars: int | None = None) -> float:
+    tokens, end = {"val": (corpus.val, corpus.bounds[0]), "test": (corpus.test, corpus.bounds[1])}[split]
+    return exact_loss(run.model, tokens, before=int(corpus.tokens[end - 1]), chars=chars)

@@ -1,0 +1,115 @@
+"""What a study is fixed to from its first trial on: the text, the space, the budget of a trial, the seed.
+
+Written to study.json and read back on resume. No torch, no clock, nothing that happens.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from minilm.config import ModelConfig, TrainConfig
+from minilm.errors import ConfigError, did_you_mean
+from minilm.tuner.propose import ALGORITHMS
+from minilm.tuner.space import Limits
+
+TRIAL_STEPS = 200
+TRIAL_EVALUATIONS = 4
+EVALUATION_SHARE = 0.1  # of a trial's work, for its evaluations
+FORWARD_SHARE = 1 / 3  # of a training step's work: evaluating a character costs a third of training on it
+CHARS_PER_SECOND = 500  # of a trial in seconds: what a CPU core evaluates four times in a tenth of that time
+FEWEST_CHARS = 4000  # an estimate from less would choose by luck
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every trial of a study gets: `steps`, or `seconds` of training."""
+
+    steps: int | None = None
+    seconds: float | None = None
+
+    def trial_config(self, train: TrainConfig, seed: int, threads: int | None) -> TrainConfig:
+        """A trial's training: short, evaluated a few times on a part of the split, never stopped early."""
+        return train.replace(
+            steps=self.steps,
+            minutes=None if self.seconds is None else self.seconds / 60,
+            evaluations=min(TRIAL_EVALUATIONS, self.steps or TRIAL_EVALUATIONS),
+            eval_chars=max(FEWEST_CHARS, self.eval_chars),
+            patience=None,
+            seed=seed,
+            threads=threads,
+        )
+
+    @property
+    def eval_chars(self) -> int:
+        """Characters per evaluation, the same for every trial so that losses compare."""
+        if self.seconds is not None:
+            return int(CHARS_PER_SECOND * self.seconds)
+        trained = (self.steps or 0) * TrainConfig().batch_size * ModelConfig(vocab_size=1).block_size
+        return int(EVALUATION_SHARE / FORWARD_SHARE * trained / TRIAL_EVALUATIONS)
+
+    def text(self) -> str:
+        return f"{self.steps} steps" if self.seconds is None else f"{self.seconds:g} s"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The content of study.json."""
+
+    corpus: dict[str, Any]  # Corpus.describe()
+    space: str  # SearchSpace.text
+    limits: Limits
+    budget: Budget
+    algo: str
+    seed: int
+    workers: int
+    device: str
+    minutes: float | None = None
+    trials: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        parts = {"limits": vars(self.limits), "budget": vars(self.budget)}
+        return {**vars(self), **{name: dict(part) for name, part in parts.items()}}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Settings:
+        kept = {name: values[name] for name in cls.__dataclass_fields__}
+        parts = {"limits": Limits(**values["limits"]), "budget": Budget(**values["budget"])}
+        return cls(**{**kept, **parts})
+
+    def text(self) -> str:
+        """Workers, threads and why, in one line."""
+        plural = "s" * (self.workers > 1)
+        on_cpu = "trials side by side on a core each beat one trial on all cores"
+        why = on_cpu if self.device == "cpu" else "small models leave a GPU idle, so they share it"
+        return (
+            f"{self.workers} worker{plural} x 1 thread on {self.device}, {self.budget.text()} per trial, "
+            f"{self.algo} ({why})"
+        )
+
+
+def check_request(
+    minutes: float | None, trials: int | None, algo: str, workers: int | None, seed: int
+) -> None:
+    """Refuses what no study can do, before anything is loaded or written."""
+    if (minutes is None) == (trials is None):
+        raise ConfigError(f"give minutes or trials, one of them, got minutes={minutes} and trials={trials}")
+    if minutes is not None and not 0 < minutes < float("inf"):
+        raise ConfigError(f"minutes must be a number above 0, got {minutes}; 3 is the default")
+    if trials is not None and trials < 1:
+        raise ConfigError(f"trials must be at least 1, got {trials}; 20 is a start")
+    if workers is not None and not 1 <= workers <= 1024:
+        raise ConfigError(f"workers must be from 1 to 1024, got {workers}; leave it out for one per core")
+    if not 0 <= seed < 2**63:
+        raise ConfigError(f"seed must be from 0 to 2**63 - 1, got {seed}")
+    if algo not in ALGORITHMS:
+        raise ConfigError(f"unknown search algorithm {algo!r}, {did_you_mean(algo, ALGORITHMS)}")
+
+
+def trial_steps() -> int:
+    """Steps of a trial with a fixed budget: MINILM_TRIAL_STEPS, or TRIAL_STEPS."""
+    given = os.environ.get("MINILM_TRIAL_STEPS", str(TRIAL_STEPS))
+    if not given.isdecimal() or int(given) < 1:
+        raise ConfigError(f"MINILM_TRIAL_STEPS must be a whole number from 1 up, got {given!r}")
+    return int(given)

@@ -1,0 +1,103 @@
+"""Whoever looks on while a study runs: `Watch` sees nothing, `StudyBar` shows a progress bar on stderr."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from minilm.tuner.records import Trial
+
+
+class Watch:
+    """What a study tells; override what is of interest."""
+
+    def start(self, line: str, trials: int | None, done: Sequence[Trial]) -> None:
+        """The search begins: `line` says with what; `trials` are planned if known, `done` are earlier."""
+
+    def trial(self, trial: Trial) -> None:
+        """A trial has ended and is recorded."""
+
+    def tick(self, seconds_left: float | None) -> None:
+        """Comes twice a second during the search; None where no clock limits it."""
+
+    def final(self, chosen: Trial) -> None:
+        """The search is over; this configuration is trained at length now."""
+
+    def record(self, values: dict[str, Any]) -> None:
+        """A metrics record of that training."""
+
+
+class StudyBar(Watch):
+    """Trials done, the best loss so far, the time left; then the progress of the final model.
+
+    Draws nothing where stderr is no terminal. `say` gets the one line about workers.
+
+    >>> with StudyBar(print) as bar:
+    ...     bar.start("2 workers", 10, [])
+    search    2 workers
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._bar: tqdm | None = None
+        self._count, self._best = 0, math.inf
+
+    def start(self, line: str, trials: int | None, done: Sequence[Trial]) -> None:
+        self._say(f"search    {line}")
+        self._open("{desc} |{bar}| {elapsed}{postfix}" if trials else "{desc}, {elapsed}{postfix}", trials)
+        for trial in done:
+            self.trial(trial)
+
+    def trial(self, trial: Trial) -> None:
+        self._count += 1
+        self._best = min(self._best, math.inf if trial.loss is None else trial.loss)
+        best = "-" if math.isinf(self._best) else f"{self._best:.3f}"
+        self._show(1, f"{self._count} trials done, best loss {best}")
+
+    def tick(self, seconds_left: float | None) -> None:
+        if self._bar is not None:
+            if seconds_left is not None:
+                self._bar.set_postfix_str(f"{left_text(seconds_left)} left", refresh=False)
+            self._bar.refresh()
+
+    def final(self, chosen: Trial) -> None:
+        self._open("{desc} {percentage:3.0f}% |{bar}| {elapsed}, {remaining} left", 100)
+
+    def record(self, values: dict[str, Any]) -> None:
+        if self._bar is not None:
+            loss = f"loss {values['val_loss']:.3f}" if "val_loss" in values else f"step {values['step']}"
+            self._show(100 * values["progress"] - self._bar.n, f"final model, {loss},")
+
+    def _open(self, shape: str, total: int | None) -> None:
+        self.close()
+        self._bar = tqdm(total=total, file=sys.stderr, disable=None, leave=False, bar_format=shape)
+
+    def _show(self, progress: float, text: str) -> None:
+        if self._bar is not None:
+            self._bar.set_description_str(text, refresh=False)
+            self._bar.update(progress)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def __enter__(self) -> StudyBar:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def left_text(seconds: float) -> str:
+    """A time that is left.
+
+    >>> left_text(75.2), left_text(-3)
+    ('1:15', '0:00')
+    """
+    minutes, rest = divmod(max(0, int(seconds)), 60)
+    return f"{minutes}:{rest:02d}"
