@@ -30,7 +30,7 @@ class Tokenizer(Protocol):
     """What `stream_text` needs of a tokenizer."""
 
     def encode(self, text: str) -> list[int]: ...
-    def decode(self, ids: Sequence[int]) -> str: ...
+    def decode(self, ids: list[int]) -> str: ...
 
 
 def filter_logits(
@@ -82,12 +82,12 @@ def next_token(
 def check_options(max_new_tokens: int, temperature: float, top_k: int | None, top_p: float | None) -> None:
     """Reports every impossible option at once, as one ConfigError."""
     faults = []
-    if max_new_tokens < 0:
-        faults.append(f"max_new_tokens must be at least 0, got {max_new_tokens}")
+    if not isinstance(max_new_tokens, int) or max_new_tokens < 0:
+        faults.append(f"max_new_tokens must be a whole number, at least 0, got {max_new_tokens}")
     if not 0 <= temperature < math.inf:  # written so that NaN fails too
         faults.append(f"temperature must be 0 (greedy) or a positive number, got {temperature}")
-    if top_k is not None and top_k < 1:
-        faults.append(f"top_k must be at least 1 or None, got {top_k}")
+    if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
+        faults.append(f"top_k must be a whole number, at least 1, or None, got {top_k}")
     if top_p is not None and not 0 < top_p <= 1:
         faults.append(f"top_p must be above 0 and at most 1, or None, got {top_p}")
     if faults:

@@ -142,7 +142,8 @@ def _fit(tokens: np.ndarray, vocab_size: int, orders: list[int]) -> dict[int, li
     below it a k-gram counts by how many different tokens it follows (eq. 24)."""
     if len(tokens) == 0:
         raise CorpusError("the counting baseline needs at least one token to count, got none")
-    below, lower, found = np.array([1 / vocab_size]), [], {}
+    below, found = np.array([1 / vocab_size]), {}
+    lower: list[_Level] = []
     grams = _grams(tokens[-COUNTED:].astype(np.int64), vocab_size, max(orders))
     for k, (gram, longer) in enumerate(pairwise(chain(grams, [None])), start=1):
         assert gram is not None
