@@ -99,7 +99,7 @@ def test_in_a_real_kernel(name, tmp_path, environment, monkeypatch):
     pytest.importorskip("ipykernel")
     for variable, value in environment.items():
         monkeypatch.setenv(variable, value)
-    notebook = nbformat.from_dict(smaller(name))
+    notebook = nbformat.reads(json.dumps(smaller(name)), as_version=4)
     client.NotebookClient(
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     ).execute()
