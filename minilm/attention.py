@@ -192,7 +192,8 @@ class CausalSelfAttention(nn.Module):
         """`rotary` are the (T, D/2) cosines and sines of these positions; `cache` brings the earlier keys."""
         B, T, C = x.shape
         H, D = self.config.n_head, self.config.head_size
-        q, k, v = self.qkv(x).view(B, T, 3, H, D).permute(2, 0, 3, 1, 4)  # each (B, H, T, D)
+        qkv = self.qkv(x).view(B, T, 3, H, D).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.contiguous()  # each (B, H, T, D); one copy here saves many slow strided passes
         q, k = self.q_norm(q), self.k_norm(k)
         if rotary is not None:
             q, k = rotate(q, *rotary), rotate(k, *rotary)

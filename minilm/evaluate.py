@@ -1,4 +1,4 @@
-"""`python -m minilm.evaluate`: the exact loss of a run, with counting, compression and the floor beside it."""
+"""`python -m minilm.evaluate`: the exact loss of a run, beside counting, compression and the floor."""
 
 from __future__ import annotations
 

@@ -211,6 +211,10 @@ def aligned_targets(ids: Tensor, labels: Tensor | None, targets: Tensor | None) 
         raise ConfigError(f"{name} must have the shape of ids, {tuple(ids.shape)}, got {tuple(given.shape)}")
     if labels is None:
         return given.long()
+    if labels.size(1) < 2:
+        raise ConfigError(
+            "labels must have at least 2 tokens, since each is predicted from the one before, got 1"
+        )
     return F.pad(labels[:, 1:], (0, 1), value=IGNORED).long()  # cheaper than cutting the larger logits
 
 

@@ -1,4 +1,4 @@
-"""`python -m minilm.train`: one training run, from a text to a run folder with weights, records and a page."""
+"""`python -m minilm.train`: one training run, from a text to a folder with weights, records and a page."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from minilm import cli
 from minilm.config import PRESETS, ModelConfig, TrainConfig
+from minilm.errors import ConfigError
 
 if TYPE_CHECKING:
     from minilm.model import GPT
@@ -61,7 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("train", "python -m minilm.train my.txt --steps 500 --lr 1e-3")
     off = argparse.SUPPRESS  # where no default would mean anything
     parser.add_argument("data", nargs="?", default=off, help="corpus, file, folder or glob (default: fables)")
-    parser.add_argument("--preset", choices=tuple(PRESETS), default="modern", help="starting values")
+    presets = "; ".join(f"{name}: {preset.about}" for name, preset in PRESETS.items())
+    parser.add_argument("--preset", choices=tuple(PRESETS), default=off, help=f"{presets} (default: modern)")
     cli.add_config_flags(parser, list(cli.FLAGS))
     parser.add_argument("--out", default=off, help="new folder (default: runs/train-CORPUS-TIME)")
     parser.add_argument("--resume", metavar="DIR", default=off, help="continue the run in DIR")
@@ -71,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _configs(arguments: argparse.Namespace) -> tuple[ModelConfig, TrainConfig]:
     """Preset and flags merged; the vocabulary is filled in when the text is known."""
-    preset, own = PRESETS[arguments.preset], cli.given(arguments, TrainConfig)
+    preset, own = PRESETS[getattr(arguments, "preset", "modern")], cli.given(arguments, TrainConfig)
     start = {key: value for key, value in preset.train.items() if key != "steps" or "minutes" not in own}
     shape = {"vocab_size": 1, **preset.model, **cli.given(arguments, ModelConfig)}
     return ModelConfig.from_dict(shape), TrainConfig.from_dict({**start, **own})
@@ -80,6 +82,8 @@ def _configs(arguments: argparse.Namespace) -> tuple[ModelConfig, TrainConfig]:
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     shape, config = _configs(arguments)  # before torch is loaded: a wrong flag is answered at once
+    if "resume" in arguments and "out" in arguments:
+        raise ConfigError("--resume goes on in the run's own folder; give --resume or --out, not both")
     stream = sys.stderr if arguments.json else sys.stdout
     corpus = _corpus(arguments)
     print(_corpus_line(corpus), file=stream)
@@ -87,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         run = _run(arguments, corpus, shape, config, folder, stream)
     except KeyboardInterrupt:
-        if folder.is_dir():
+        if (folder / "config.json").is_file():
             print(
                 f"\nminilm: interrupted; continue with: python -m minilm.train --resume {folder}",
                 file=sys.stderr,
@@ -111,7 +115,7 @@ def _corpus(arguments: argparse.Namespace) -> Corpus:
 def _corpus_line(corpus: Corpus) -> str:
     sizes = " / ".join(f"{len(part):,}" for part in (corpus.train, corpus.val, corpus.test))
     return (
-        f"corpus    {corpus.name}: {len(corpus.tokens):,} characters, {corpus.tokenizer.vocab_size} different; "
+        f"corpus    {corpus.name}: {len(corpus.tokens):,} characters, {corpus.tokenizer.vocab_size} different, "
         f"train / val / test {sizes}"
     )
 
@@ -139,6 +143,8 @@ def _run(
     with ProgressBar() as bar:
         if "resume" in arguments:
             changes = {**cli.given(arguments, ModelConfig), **cli.given(arguments, TrainConfig)}
+            if "preset" in arguments:
+                changes = {**PRESETS[arguments.preset].model, **PRESETS[arguments.preset].train, **changes}
             return resume_training(folder, corpus=corpus, changes=changes, on_record=bar, on_hardware=tell)
         context = fitting_block_size(corpus, shape.block_size)
         if context < shape.block_size and "block_size" not in arguments:

@@ -17,6 +17,7 @@ SHAPES = [
     (1, 2, 1, 7, 3),
     (2, 1, 4, 9, 5),
     (1, 1, 6, 6, 1),
+    (1, 2, 5, 3, 2),  # more queries than keys: causal leaves the first two blind
 ]  # B, H, T, S, D
 
 
@@ -124,6 +125,22 @@ def test_weights_are_probabilities_and_scaled_by_the_head_size():
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3, 4))
     torch.testing.assert_close(weights, (q @ k.transpose(-1, -2) / 3.0).softmax(-1))
     torch.testing.assert_close(output, weights @ v)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_blind_query_has_no_weights(backend):
+    q, k = torch.randn(4, 2), torch.randn(3, 2)  # no batch, no heads; the first query is before every key
+    output, weights = BACKENDS[backend](q, k, k, is_causal=True, return_weights=True)
+    torch.testing.assert_close(weights.sum(-1), torch.tensor([0.0, 1.0, 1.0, 1.0]))
+    torch.testing.assert_close(output, weights @ k)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_mask_of_keys_alone_equals_leaving_them_out(backend):
+    q, k = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 6, 5)
+    kept = torch.tensor([True, False, True, True, False, True])
+    without = k[:, :, kept]
+    torch.testing.assert_close(BACKENDS[backend](q, k, k, kept), BACKENDS[backend](q, without, without))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from minilm.config import ModelConfig
-from minilm.errors import MinilmError, RunError
-from minilm.interop.huggingface import to_huggingface
+from minilm.errors import ConfigError, MinilmError, RunError
+from minilm.interop.huggingface import from_huggingface, read_config, to_huggingface
 from minilm.model import GPT
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # theirs, not ours
@@ -65,9 +65,13 @@ def test_their_folder_gives_their_logits(tmp_path, theirs):
     torch.testing.assert_close(loss, expected.loss, atol=1e-5, rtol=0)
     loss.backward()
     expected.loss.backward()
-    torch.testing.assert_close(
-        ours.wte.weight.grad, theirs.get_input_embeddings().weight.grad, atol=1e-5, rtol=1e-3
-    )
+    grads = to_huggingface(ours.config, {name: p.grad for name, p in ours.named_parameters()})[1]
+    wanted = {name: p.grad for name, p in theirs.named_parameters()}
+    assert grads.keys() == wanted.keys()
+    for name, grad in grads.items():
+        torch.testing.assert_close(
+            grad, wanted[name], atol=1e-5, rtol=1e-3, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 def test_our_model_in_their_hands(tmp_path, theirs, transformers):
@@ -121,6 +125,80 @@ def test_wrong_tensors_are_all_listed(tmp_path, theirs):
     with pytest.raises(RunError) as caught:
         GPT.from_pretrained(tmp_path)
     assert all(name in str(caught.value) for name in (gone, bent, "a.stranger"))
+
+
+GPT2 = {"model_type": "gpt2"}
+QWEN3 = {
+    "model_type": "qwen3",
+    "vocab_size": 61,
+    "max_position_embeddings": 24,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "head_dim": 8,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "wrong"),
+    [
+        (GPT2, {"activation_function": "relu"}),
+        (GPT2, {"scale_attn_by_inverse_layer_idx": True}),
+        (QWEN3, {"num_key_value_heads": 2}),
+        (QWEN3, {"head_dim": 16}),
+        (QWEN3, {"attention_bias": True}),
+        (QWEN3, {"rope_scaling": {"rope_type": "yarn"}}),
+        (QWEN3, {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}),
+    ],
+)
+def test_models_that_ours_cannot_be(settings, wrong):
+    assert read_config(settings).n_layer > 0
+    with pytest.raises(RunError, match="|".join([*wrong, "rope_type"])):
+        read_config({**settings, **wrong})
+
+
+def test_a_missing_size_is_named():
+    with pytest.raises(RunError, match="hidden_size"):
+        read_config({key: value for key, value in QWEN3.items() if key != "hidden_size"})
+
+
+def test_older_files_of_gpt2(tmp_path, transformers):
+    """The first published weights have no prefix, keep the causal mask as a constant, and may copy the head."""
+    torch.manual_seed(0)
+    theirs = gpt2(transformers).eval()
+    theirs.save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    old = {name.removeprefix("transformer."): tensor for name, tensor in tensors.items()}
+    old |= {"h.0.attn.bias": torch.ones(1, 1, 24, 24), "lm_head.weight": old["wte.weight"].clone()}
+    save_file(old, tmp_path / "model.safetensors", {"format": "pt"})
+    ids = torch.randint(61, (1, 24))
+    torch.testing.assert_close(
+        GPT.from_pretrained(tmp_path)(ids).logits, theirs(ids).logits, atol=1e-4, rtol=0
+    )
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("preset", [ModelConfig.gpt2, ModelConfig.modern])
+def test_there_and_back_is_exact(preset, tied):
+    ours = GPT(preset(13, n_layer=2, n_head=2, n_embd=16, block_size=8, tie_embeddings=tied))
+    config, tensors = from_huggingface(*to_huggingface(ours.config, ours.state_dict()))
+    assert config.replace(mlp_hidden=None) == ours.config
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in ours.state_dict().items())
+
+
+def test_what_they_cannot_express_is_refused_with_the_reason():
+    config = ModelConfig.modern(13, mlp="gelu")
+    with pytest.raises(ConfigError, match="qwen3 needs mlp='swiglu'"):
+        to_huggingface(config, {})
+
+
+def test_weights_in_several_parts(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(GPT2))
+    (tmp_path / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(RunError, match="several parts"):
+        GPT.from_pretrained(tmp_path)
 
 
 def test_families_we_do_not_know(tmp_path):

@@ -162,6 +162,55 @@ def test_ids_that_do_not_fit(shape, message):
         small()(torch.zeros(shape, dtype=torch.int64))
 
 
+def test_the_start_is_gpt2s():
+    """normal(0, 0.02), what adds to the residual stream divided by sqrt(2 n_layer), biases zero."""
+    torch.manual_seed(0)
+    weights = GPT(ModelConfig.gpt2(500, n_layer=8, n_embd=64, n_head=2)).state_dict()
+    for name, scale in {"wte": 1, "blocks.3.attention.qkv": 1, "blocks.3.mlp.up": 1}.items():
+        assert abs(weights[f"{name}.weight"].std().item() / 0.02 - scale) < 0.05, name
+    for name in ("blocks.3.attention.proj", "blocks.7.mlp.down"):
+        assert abs(weights[f"{name}.weight"].std().item() / 0.02 - 1 / 4) < 0.02, name
+        assert not weights[f"{name}.bias"].any()
+
+
+def test_loading_spends_no_random_numbers(tmp_path):
+    small().save_pretrained(tmp_path)
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    GPT.from_pretrained(tmp_path)
+    assert torch.equal(torch.rand(4), expected)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_half_precision_stays_near(preset, ids):
+    """Under autocast, without a warning (pytest makes them errors), and wholly in bfloat16."""
+    model = small(preset, dropout=0.1)
+    exact = model(ids, labels=ids).loss
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model(ids, labels=ids).loss
+    assert loss.dtype == torch.float32 and abs(loss - exact) < 0.1
+    assert abs(model.bfloat16()(ids, labels=ids).loss - exact) < 0.1
+
+
+def test_a_full_cache_says_so(ids):
+    model = small()
+    cache = KVCache(model.config, batch_size=3)
+    model(ids, cache=cache)
+    assert (cache.length, cache.room) == (9, 3)
+    with pytest.raises(ConfigError, match="9 in the cache"):
+        model(ids[:, :4], cache=cache)
+    with pytest.raises(ConfigError, match="holds 12 positions of 3 texts"):
+        model(ids[:2, :2], cache=cache)
+    cache.reset()
+    torch.testing.assert_close(model(ids, cache=cache).logits, model(ids).logits)
+
+
+def test_a_single_label_has_nothing_to_predict_it():
+    with pytest.raises(ConfigError, match="at least 2 tokens"):
+        small()(torch.tensor([[1]]), labels=torch.tensor([[1]]))
+
+
 def test_labels_and_targets_together_or_of_another_shape(ids):
     with pytest.raises(ConfigError, match="not both"):
         small()(ids, labels=ids, targets=ids)

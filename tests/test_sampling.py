@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from random import Random
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch
 from minilm.config import PRESETS, ModelConfig
 from minilm.errors import ConfigError, UnknownCharacterError
 from minilm.model import GPT, Output
-from minilm.sampling import filter_logits, next_token, stream_text, until_stop
+from minilm.sampling import decode_pieces, filter_logits, next_token, stream, stream_text, until_stop
 from minilm.text.characters import CharTokenizer
 
 
@@ -94,6 +95,21 @@ def test_training_mode_comes_back():
     model = model_of("modern").train()
     model.generate(torch.tensor([[1]]), 3)
     assert model.training
+    tokens = stream(model, torch.tensor([[1]]), 3)
+    next(tokens)
+    tokens.close()  # a reader who leaves early
+    assert model.training
+
+
+def test_ties_do_not_widen_top_k():
+    assert filter_logits(torch.ones(1, 6), top_k=2).isfinite().sum() == 2
+    assert filter_logits(torch.ones(1, 6), temperature=0).isfinite().sum() == 1
+
+
+@pytest.mark.parametrize("temperature", [0, 1e-45, 1e-6])
+def test_cold_is_greedy(temperature):
+    logits = torch.tensor([[1.0, 3.0, 2.0], [9.0, -9.0, 0.0]])
+    assert next_token(logits, temperature).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -101,9 +117,12 @@ def test_training_mode_comes_back():
     [
         ({"temperature": -1.0}, "temperature"),
         ({"temperature": math.nan}, "temperature"),
+        ({"temperature": math.inf}, "temperature"),
         ({"top_k": 0}, "top_k"),
+        ({"top_k": 2.5}, "top_k"),
         ({"top_p": 0.0}, "top_p"),
         ({"top_p": 1.1}, "top_p"),
+        ({"top_p": math.nan}, "top_p"),
         ({"max_new_tokens": -1}, "max_new_tokens"),
     ],
 )
@@ -156,6 +175,39 @@ def test_stop_texts_end_the_text_and_are_never_shown(stop, expected):
     assert "".join(pieces) == expected
 
 
+def test_stop_texts_equal_searching_the_whole():
+    """However a text is cut into pieces, the shown part is what stands before the earliest stop text."""
+    random = Random(0)
+    for _ in range(2000):
+        text = "".join(random.choices("ab", k=random.randrange(12)))
+        stops = ["".join(random.choices("ab", k=random.randint(1, 4))) for _ in range(random.randrange(3))]
+        cuts = sorted(random.choices(range(len(text) + 1), k=3))
+        pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+        end = min((text.index(stop) for stop in stops if stop in text), default=len(text))
+        assert "".join(until_stop(iter(pieces), stops)) == text[:end], (text, stops, pieces)
+
+
+def test_one_stop_text_may_stand_alone_but_not_be_empty():
+    tokenizer = CharTokenizer.from_text("abcd")
+    assert "".join(stream_text(Parrot("abcd", tokenizer), tokenizer, "a", 4, stop="cd")) == "ab"
+    with pytest.raises(ConfigError, match="at least one character"):
+        stream_text(Parrot("abcd", tokenizer), tokenizer, "a", 4, stop=("c", ""))
+
+
+class Bytes:
+    """A tokenizer whose tokens are single bytes, so that most characters take several."""
+
+    def decode(self, ids):
+        return bytes(ids).decode("utf-8", errors="replace")
+
+
+def test_no_half_character_is_shown():
+    text = "aé€😀b"
+    pieces = list(decode_pieces(Bytes(), iter(text.encode())))
+    assert pieces == list(text)
+    assert "".join(decode_pieces(Bytes(), iter(text.encode()[:-3]))).startswith("aé€")
+
+
 def test_a_near_miss_of_a_stop_text_is_not_swallowed():
     assert "".join(until_stop(iter("a--b---c"), ["---"])) == "a--b"
     assert "".join(until_stop(iter("aab-"), ["aaab"])) == "aab-"
@@ -165,4 +217,5 @@ def test_prompts_of_text():
     tokenizer = CharTokenizer.from_text("ab\n")
     with pytest.raises(UnknownCharacterError, match="x"):
         list(stream_text(Parrot("ab", tokenizer), tokenizer, "ax", 2))
-    assert "".join(stream_text(Parrot("ab", tokenizer), tokenizer, "", 2)) == "ab"
+    for tokenizer in (tokenizer, CharTokenizer.from_text("ab")):  # an empty prompt: newline, else token 0
+        assert "".join(stream_text(Parrot("ab", tokenizer), tokenizer, "", 2)) == "ab"

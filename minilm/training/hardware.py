@@ -7,7 +7,8 @@ the machine cannot grant is a ConfigError; `auto` always finds something.
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,6 +153,20 @@ def _container_limit() -> list[int]:
     except OSError:
         return []
     return [max(0, int(limit) - int(used))] if limit.isdecimal() and used.isdecimal() else []
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Turns torch's own ways of running out of memory into the user's sentence."""
+    try:
+        yield
+    except RuntimeError as error:  # torch.OutOfMemoryError on a GPU, a plain RuntimeError on the CPU
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise ConfigError(
+            "the training must fit into memory, and it ran out; choose fewer or narrower layers, a smaller "
+            "batch or a shorter context"
+        ) from error
 
 
 def check_memory(model: ModelConfig, train: TrainConfig, device: str) -> None:

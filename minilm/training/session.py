@@ -6,6 +6,7 @@ Joins what the other files know: hardware, model, trainer, run folder. It prints
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from minilm.model import GPT
 from minilm.text.corpora import Corpus, load_described
 from minilm.training.checkpoint import differences
 from minilm.training.evaluation import exact_loss
-from minilm.training.hardware import Hardware, check_memory, choose_hardware
+from minilm.training.hardware import Hardware, check_memory, choose_hardware, memory_errors
 from minilm.training.run import (
     CONFIG,
     METRICS,
@@ -101,7 +102,7 @@ def resume_training(
         return load_run(folder)
     corpus = corpus or load_described(stored["corpus"])
     config, shape = TrainConfig.from_dict(stored["train"]), ModelConfig.from_dict(stored["model"])
-    hardware = choose_hardware(config, shape.attention)
+    hardware = _as_before(choose_hardware(config, shape.attention), stored.get("hardware"))
     if on_hardware is not None:
         on_hardware(hardware)
     network = build(shape.replace(attention=hardware.attention), config.seed)
@@ -126,6 +127,15 @@ def _refuse_changes(
             f"a resumed run keeps its settings, but {folder} differs: {faults}; "
             "leave them out, or start a new run"
         )
+
+
+def _as_before(hardware: Hardware, stored: Any) -> Hardware:
+    """The hardware, with a warning in its line where it is not the run's first one."""
+    old = stored if isinstance(stored, dict) else {}
+    changed = differences(old, {name: getattr(hardware, name) for name in old if hasattr(hardware, name)})
+    if not changed:
+        return hardware
+    return replace(hardware, why=f"{hardware.why}; {changed}: equal in quality, no longer bit for bit")
 
 
 def _plain(value: Any) -> Any:
@@ -185,7 +195,8 @@ def _train(
         step = trainer.resume() if has_checkpoint(run.folder) else 0
         cut_metrics(run.folder, step)
         run.metrics = files.read_records(run.folder / METRICS) if step else []
-    result = trainer.fit()
+    with memory_errors():
+        result = trainer.fit()
     add_to_result(run, final_numbers(run.model, corpus, result, trainer.state.eval_chars, test))
     return run
 

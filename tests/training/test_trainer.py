@@ -1,4 +1,4 @@
-"""The training loop and its run folder: learns, stops, diverges loudly, goes on as if nothing had happened."""
+"""The training loop and its run folder: learns, stops, diverges loudly, goes on as if never stopped."""
 
 from __future__ import annotations
 

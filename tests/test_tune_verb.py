@@ -1,0 +1,286 @@
+"""The verb, the names for `fmin`, and a real study of three tiny trials, run once for most tests here."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import minilm.tune
+from minilm.errors import ConfigError, RunError
+from minilm.tune import main, train_model
+from minilm.tuner.records import Journal, TrialState
+
+ROOT = Path(__file__).parent.parent
+LETTERS = "the quick brown fox jumps over a lazy dog, and "
+
+
+def write_text(folder: Path, word: str = "so on; ") -> Path:
+    path = folder / "tale.txt"
+    path.write_text("".join(f"{LETTERS}{number % 7} {word}\n" for number in range(60)))
+    return path
+
+
+def environment(**more: str) -> dict[str, str]:
+    threads = {"OMP_NUM_THREADS": "1", "MINILM_TRIAL_STEPS": "3"}
+    return {**os.environ, "PYTHONPATH": str(ROOT), **threads, **more}
+
+
+def tune(*arguments: str, **more: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "minilm.tune", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment(**more), timeout=300)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """(folder, text, what the verb printed)"""
+    home = tmp_path_factory.mktemp("study")
+    text, folder = write_text(home), home / "out"
+    done = tune(str(text), "--trials", "3", "--workers", "2", "--out", str(folder), "--seed", "5")
+    assert done.returncode == 0, done.stderr
+    return folder, text, done.stdout
+
+
+def test_what_the_verb_prints(study):
+    folder, _, printed = study
+    lines = printed.splitlines()
+    assert lines[0].startswith("corpus    tale")
+    assert "2 workers x 1 thread on cpu, 3 steps per trial" in lines[1]
+    for words in (
+        "final model",
+        "counting (Kneser-Ney",
+        "a sample",
+        f"run       {folder / 'best'}",
+        "learning",
+    ):
+        assert words in printed.replace("lr ", "learning "), words
+    assert f"page      {folder / 'report.html'}" in printed and (folder / "report.html").is_file()
+
+
+def test_the_numbers_hold(study):
+    from minilm import load_corpus, load_run
+    from minilm.training.evaluation import exact_loss
+
+    folder, text, _ = study
+    result, run, corpus = (
+        json.loads((folder / "result.json").read_text()),
+        load_run(folder),
+        load_corpus(text),
+    )
+    before = int(corpus.tokens[corpus.bounds[0] - 1])
+    assert result["val_loss"] == pytest.approx(exact_loss(run.model, corpus.val, before=before), abs=1e-6)
+    assert result["protocol"] == "exact" and result["test_loss"] > 0 and result["counting"]["val"] > 0
+    assert result["val_loss"] <= result["best_trial_loss"] + 1e-6
+    assert run.config["train"]["steps"] == 4 * 3 or run.result["steps"] == 3
+    assert len(result["sample"]) > 100 and not (folder / "models").exists()
+
+
+def test_the_records_hold(study):
+    from minilm.tuner.space import DEFAULT_POINT
+
+    trials = sorted(Journal(study[0]).trials, key=lambda trial: trial.tid)
+    assert [trial.tid for trial in trials] == [0, 1, 2]
+    first = trials[0]
+    assert first.state is TrialState.OK and first.point == DEFAULT_POINT
+    assert first.steps == 3 and first.curve and first.n_parameters > 0 and first.tokens_per_second > 0
+    assert first.worker in (0, 1) and 0 <= first.started < first.ended
+
+
+def test_a_finished_study_is_only_loaded(study, capsys):
+    folder, _, printed = study
+    before = (folder / "trials.jsonl").read_bytes()
+    assert main(["--resume", str(folder), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["val_loss"] == json.loads((folder / "result.json").read_text())["val_loss"]
+    assert (folder / "trials.jsonl").read_bytes() == before
+
+
+def test_study_as_an_object(study):
+    import hyperopt
+
+    from minilm.tuner.study import resume_study
+
+    again = resume_study(study[0])
+    assert isinstance(again.trials, hyperopt.Trials) and len(again.trials) == 3
+    assert again.trials.best_trial["result"]["loss"] == min(trial.loss for trial in again.records)
+    assert again.best.model.n_parameters == again.result["n_parameters"]
+    assert again.report() == study[0] / "report.html"
+
+
+def test_resume_refuses_another_text_space_or_setting(study, tmp_path):
+    from hyperopt import hp
+
+    from minilm.tuner.study import resume_study
+
+    other = write_text(tmp_path, "not so; ")
+    with pytest.raises(RunError, match="another text"):
+        main([str(other), "--resume", str(study[0])])
+    with pytest.raises(RunError, match="another space"):
+        resume_study(study[0], space={"dropout": hp.uniform("dropout", 0, 0.5)})
+    with pytest.raises(ConfigError, match="--seed"):
+        main(["--resume", str(study[0]), "--seed", "1"])
+    with pytest.raises(ConfigError, match="counts trials"):
+        main(["--resume", str(study[0]), "--minutes", "1"])
+    with pytest.raises(RunError, match="not a study"):
+        main(["--resume", str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--trials", "0"], "at least 1"),
+        (["--minutes", "0"], "above 0"),
+        (["--minutes", "nan"], "above 0"),
+        (["--workers", "0"], "from 1"),
+        (["--seed", "-1"], "seed"),
+    ],
+)
+def test_impossible_requests_are_sentences(tmp_path, arguments, words):
+    with pytest.raises(ConfigError, match=words):
+        main([str(write_text(tmp_path)), *arguments, "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_is_quick_and_loads_nothing_heavy():
+    code = (
+        "import sys, minilm.tune\n"
+        "try: minilm.tune.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'hyperopt', 'numpy', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
+    assert done.stdout.splitlines()[-1] == "[]" and "--minutes" in done.stdout
+
+
+def test_the_verbs_algorithms_are_the_tuners():
+    from minilm.tuner.propose import ALGORITHMS
+
+    assert minilm.tune.ALGORITHMS == tuple(ALGORITHMS)
+
+
+@pytest.fixture
+def bare(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINILM_CORPUS", str(write_text(tmp_path)))
+    monkeypatch.setenv("MINILM_TRIAL_STEPS", "2")
+
+
+def test_the_documents_snippet(bare):
+    import numpy as np
+    from hyperopt import fmin, hp, tpe
+
+    space = {
+        "learning_rate": hp.loguniform("learning_rate", -5, -2),
+        "num_layers": hp.choice("num_layers", [2, 4, 6]),
+        "hidden_size": hp.choice("hidden_size", [64, 128, 256]),
+    }
+    quiet = {"show_progressbar": False, "rstate": np.random.default_rng(0)}
+    best = fmin(fn=train_model, space=space, algo=tpe.suggest, max_evals=2, **quiet)
+    again = train_model(best)  # indexes of hp.choice
+    assert again["status"] == "ok" and again["params"]["hidden_size"] in (64, 128, 256)
+    assert again["params"]["num_layers"] in (2, 4, 6)
+
+
+def test_our_own_space_and_what_fmin_returns(bare):
+    import numpy as np
+    from hyperopt import Trials, fmin, tpe
+
+    trials = Trials()
+    best = fmin(
+        fn=pickle.loads(pickle.dumps(train_model)),  # noqa: S301 (ours, of this moment)
+        space=minilm.tune.space,
+        algo=tpe.suggest,
+        max_evals=2,
+        trials=trials,
+        show_progressbar=False,
+        rstate=np.random.default_rng(3),
+    )
+    assert all(isinstance(result["loss"], float) for result in trials.results)
+    assert train_model(best)["loss"] == pytest.approx(min(trials.losses()), abs=1e-5)  # np.float64 values
+    assert train_model(**{name: value.item() for name, value in best.items()})["status"] == "ok"
+
+
+def test_a_diverging_training_is_a_failure_without_a_loss(bare):
+    answer = train_model({"learning_rate": 1e30, "num_layers": 1, "hidden_size": 32})
+    assert answer["status"] == "fail" and "loss" not in answer and "diverged" in answer["reason"]
+
+
+def test_train_model_names_what_it_does_not_know(bare):
+    with pytest.raises(ConfigError, match="did you mean 'learning_rate'"):
+        train_model({"learning_rat": 0.1})
+    with pytest.raises(ConfigError, match="space_eval"):
+        train_model({"hidden_size": 5, "num_layers": 1})
+
+
+@pytest.mark.slow
+def test_more_trials_continue_as_one_study(study, tmp_path):
+    """3 trials and then 2 more are the same 5 trials, losses included."""
+    folder, text, _ = study
+    kept = (folder / "trials.jsonl").read_bytes()
+    assert tune("--resume", str(folder), "--trials", "5").returncode == 0
+    assert (folder / "trials.jsonl").read_bytes().startswith(kept)
+    whole = tmp_path / "whole"
+    arguments = ["--trials", "5", "--workers", "2", "--seed", "5", "--out", str(whole)]
+    assert tune(str(text), *arguments).returncode == 0
+    parts, undisturbed = ({t.tid: (t.point, t.loss) for t in Journal(f).trials} for f in (folder, whole))
+    assert parts == undisturbed
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_ctrl_c_keeps_the_records_and_leaves_no_process(tmp_path):
+    folder = tmp_path / "out"
+    command = [
+        sys.executable,
+        "-m",
+        "minilm.tune",
+        str(write_text(tmp_path)),
+        "--trials",
+        "40",
+        "--out",
+        str(folder),
+    ]
+    process = subprocess.Popen(
+        command, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while not (folder / "trials.jsonl").exists():
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it too
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130 and f"--resume {folder}" in told
+    kept = Journal(folder).trials
+    assert kept and all(trial.state is TrialState.OK for trial in kept)
+    time.sleep(0.5)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+    done = tune("--resume", str(folder), "--trials", str(len(kept) + 1))
+    assert done.returncode == 0, done.stderr
+    assert len(Journal(folder).trials) == len(kept) + 1
+
+
+@pytest.mark.slow
+def test_a_script_without_guard_runs_its_lines_once(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from minilm import load_corpus\nfrom minilm.tune import tune\nprint('once')\n"
+        f"study = tune(load_corpus({str(write_text(tmp_path))!r}), trials=2, workers=2)\n"
+        "print(study.best.result['steps'], study.trials.losses(), study.report())\n"
+    )
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True, env=environment())
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("once") == 1 and "report.html" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_deadline_is_kept(tmp_path):
+    began = time.monotonic()
+    done = tune("--minutes", "0.5", "--out", str(tmp_path / "out"))
+    assert time.monotonic() - began <= 30.0
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "best" / "model.safetensors").is_file()

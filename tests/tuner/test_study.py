@@ -1,0 +1,74 @@
+"""Decisions of the study and of its end that need no search."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from minilm.errors import AllTrialsFailedError
+from minilm.tuner.decide import plan, rest_of
+from minilm.tuner.records import Trial, TrialState
+from minilm.tuner.search import LATE
+from minilm.tuner.settings import Budget, Settings, trial_steps
+from minilm.tuner.space import Limits
+from minilm.tuner.study import _chosen
+from minilm.tuner.summary import result_rows, verdict
+
+
+def sitting(*reasons):
+    failed = [Trial(tid, {}, {}, state=TrialState.FAILED, reason=why) for tid, why in enumerate(reasons)]
+    return SimpleNamespace(
+        journal=SimpleNamespace(trials=failed),
+        space=SimpleNamespace(default={"num_layers": 4}),
+        folder="here",
+    )
+
+
+def test_all_trials_failed_says_why_and_exits_with_3():
+    with pytest.raises(AllTrialsFailedError, match="trial 1: diverged at step 3") as caught:
+        _chosen(sitting("its worker died", "diverged at step 3"))
+    assert caught.value.exit_code == 3
+
+
+def test_too_little_time_for_any_trial_is_no_failure_of_the_recipe():
+    assert _chosen(sitting(LATE, LATE)).point == {"num_layers": 4}
+
+
+def test_settings_survive_the_file():
+    settings = Settings(
+        {"name": "x"}, "text", Limits(64, 1e9), Budget(seconds=4.0), "tpe", 0, 2, "cpu", minutes=3.0
+    )
+    assert Settings.from_dict(settings.to_dict()) == settings
+
+
+def test_a_later_sitting_leaves_the_final_model_its_share():
+    first, late = plan(10, 2), rest_of(10, 2, spent=500.0)
+    assert late.search_end == 0.0 and late.total == pytest.approx(0.6 * first.total)
+    half = rest_of(10, 2, spent=120.0)
+    assert half.search_end == pytest.approx(120.0) and half.total == pytest.approx(480.0)
+
+
+def test_trial_steps_come_from_the_environment(monkeypatch):
+    monkeypatch.setenv("MINILM_TRIAL_STEPS", "7")
+    assert trial_steps() == 7
+    monkeypatch.setenv("MINILM_TRIAL_STEPS", "many")
+    with pytest.raises(ValueError, match="MINILM_TRIAL_STEPS"):
+        trial_steps()
+
+
+def result(tid, best, default):
+    return {
+        "best": {"tid": tid},
+        "best_trial_loss": best,
+        "default_trial_loss": default,
+        "val_loss": 1.0,
+        "test_loss": 1.1,
+    }
+
+
+def test_the_verdict_is_honest():
+    assert "no trial was clearly better" in verdict(result(0, 1.5, 1.5))
+    assert "0.100 nats" in verdict(result(7, 1.4, 1.5))
+    assert "failed" in verdict(result(7, 1.4, None))
+    assert [row["val"] for row in result_rows(result(7, 1.4, None))] == [1.0, 1.4]
