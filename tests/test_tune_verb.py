@@ -162,7 +162,7 @@ def test_help_is_quick_and_loads_nothing_heavy():
 def test_the_verbs_algorithms_are_the_tuners():
     from minilm.tuner.propose import ALGORITHMS
 
-    assert minilm.tune.ALGORITHMS == tuple(ALGORITHMS)
+    assert tuple(ALGORITHMS) == minilm.tune.ALGORITHMS
 
 
 @pytest.fixture
