@@ -212,9 +212,9 @@ def until_stop(pieces: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
     held = ""
     for piece in pieces:
         held += piece
-        places = [place for text in stops if (place := held.find(text)) >= 0]
-        if places:
-            held = held[: min(places)]
+        found = [(place + len(text), place) for text in stops if (place := held.find(text)) >= 0]
+        if found:  # the one that is complete first, though a longer one may have begun before it
+            held = held[: min(found)[1]]
             break
         keep = max((_overlap(held, text) for text in stops), default=0)
         ready, held = held[: len(held) - keep], held[len(held) - keep :]

@@ -11,7 +11,15 @@ import torch
 from minilm.config import PRESETS, ModelConfig
 from minilm.errors import ConfigError, UnknownCharacterError
 from minilm.model import GPT, Output
-from minilm.sampling import decode_pieces, filter_logits, next_token, stream, stream_text, until_stop
+from minilm.sampling import (
+    decode_pieces,
+    filter_logits,
+    next_token,
+    prompt_ids,
+    stream,
+    stream_text,
+    until_stop,
+)
 from minilm.text.characters import CharTokenizer
 
 
@@ -176,14 +184,15 @@ def test_stop_texts_end_the_text_and_are_never_shown(stop, expected):
 
 
 def test_stop_texts_equal_searching_the_whole():
-    """However a text is cut into pieces, the shown part is what stands before the earliest stop text."""
+    """However a text is cut into pieces, it ends before the stop text that is complete first."""
     random = Random(0)
     for _ in range(2000):
         text = "".join(random.choices("ab", k=random.randrange(12)))
         stops = ["".join(random.choices("ab", k=random.randint(1, 4))) for _ in range(random.randrange(3))]
         cuts = sorted(random.choices(range(len(text) + 1), k=3))
         pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
-        end = min((text.index(stop) for stop in stops if stop in text), default=len(text))
+        complete = [(text.index(stop) + len(stop), text.index(stop)) for stop in stops if stop in text]
+        end = min(complete, default=(0, len(text)))[1]
         assert "".join(until_stop(iter(pieces), stops)) == text[:end], (text, stops, pieces)
 
 
@@ -217,5 +226,9 @@ def test_prompts_of_text():
     tokenizer = CharTokenizer.from_text("ab\n")
     with pytest.raises(UnknownCharacterError, match="x"):
         list(stream_text(Parrot("ab", tokenizer), tokenizer, "ax", 2))
-    for tokenizer in (tokenizer, CharTokenizer.from_text("ab")):  # an empty prompt: newline, else token 0
-        assert "".join(stream_text(Parrot("ab", tokenizer), tokenizer, "", 2)) == "ab"
+    assert "".join(stream_text(Parrot("ab", tokenizer), tokenizer, "", 2)) == "ab"
+
+
+def test_an_empty_prompt_starts_from_a_newline_or_from_token_0():
+    assert prompt_ids(CharTokenizer.from_text("\tab\n"), "") == [1]
+    assert prompt_ids(CharTokenizer.from_text("ab"), "") == [0]
