@@ -1,0 +1,76 @@
+"""The end of a study on a real, tiny model: the trial's own model is kept where longer training did worse."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from minilm import load_corpus, load_run
+from minilm.config import TrainConfig
+from minilm.errors import DivergenceError
+from minilm.training.session import run_training
+from minilm.tuner.final import Finish
+from minilm.tuner.records import MODELS, Trial, TrialState
+from minilm.tuner.settings import Budget, Settings
+from minilm.tuner.space import limits_for, to_configs
+
+POINT = {"num_layers": 1, "hidden_size": 16, "block_size": 8, "batch_size": 4, "learning_rate": 1e-2}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "tale.txt"
+    path.write_text("a fox and a crane met at the well, and the crane said no.\n" * 40)
+    return load_corpus(path)
+
+
+def finish(corpus, folder, budget, deadline=None):
+    settings = Settings(corpus.describe(), "", limits_for(len(corpus.train)), budget, "tpe", 0, 1, "cpu")
+    return Finish(corpus, settings, folder, deadline, lambda values: None)
+
+
+def trial(corpus, folder, steps, **changes):
+    """A trial with its model on the disk, as a worker leaves it."""
+    point = {**POINT, **changes}
+    model, train = to_configs(POINT, corpus.tokenizer.vocab_size)
+    config = train.replace(steps=steps, evaluations=1, eval_chars=64)
+    run = run_training(corpus, model, config, folder / MODELS / "3", test=False)
+    return Trial(3, point, {}, state=TrialState.OK, loss=run.result["val_loss"]), run
+
+
+def test_longer_training_wins(corpus, tmp_path):
+    chosen, _ = trial(corpus, tmp_path, steps=2)
+    run = finish(corpus, tmp_path, Budget(steps=30)).run(chosen)
+    assert run.result["steps"] == 120 and run.result["val_loss"] < chosen.loss
+    assert run.result["test_loss"] > 0 and load_run(tmp_path).config["train"]["steps"] == 120
+
+
+def test_the_trials_model_is_kept_where_it_is_better(corpus, tmp_path):
+    chosen, kept = trial(corpus, tmp_path, steps=150)
+    run = finish(corpus, tmp_path, Budget(steps=1)).run(chosen)
+    assert run.result["steps"] == 150 and run.result["protocol"] == "exact"
+    assert {"val_loss", "test_loss"} <= set(load_run(tmp_path).result)
+    same = zip(run.model.parameters(), kept.model.parameters(), strict=True)
+    assert all((ours == theirs).all() for ours, theirs in same)
+
+
+def test_a_final_training_that_diverges_falls_back(corpus, tmp_path):
+    chosen, _ = trial(corpus, tmp_path, steps=2, learning_rate=1e30)
+    assert finish(corpus, tmp_path, Budget(steps=5)).run(chosen).result["steps"] == 2
+    with pytest.raises(DivergenceError):
+        finish(corpus, tmp_path / "none", Budget(steps=5)).run(chosen)
+
+
+def test_without_time_the_trials_model_is_the_answer(corpus, tmp_path):
+    chosen, _ = trial(corpus, tmp_path, steps=2)
+    began = time.monotonic()
+    run = finish(corpus, tmp_path, Budget(seconds=60.0), deadline=began + 0.5).run(chosen)
+    assert run.result["steps"] == 2 and "characters" in run.result["protocol"]
+
+
+def test_a_trials_training_is_short_cheap_and_never_stopped_early():
+    config = Budget(seconds=10.0).trial_config(TrainConfig(), seed=4, threads=1)
+    assert (config.steps, config.minutes, config.patience, config.seed) == (None, 10 / 60, None, 4)
+    assert config.evaluations <= 4 and config.eval_chars >= 4000
+    assert Budget(steps=2).trial_config(TrainConfig(), 0, None).evaluations == 2
