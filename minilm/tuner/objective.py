@@ -101,7 +101,7 @@ def sample_text(run: Run, characters: int, seed: int, deadline: float | None = N
 
     from minilm.sampling import stream_text
 
-    generator = torch.Generator(device=next(run.model.parameters()).device).manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     pieces: list[str] = []
     for piece in stream_text(run.model, run.tokenizer, "", characters, temperature=0.8, generator=generator):
         pieces.append(piece)
