@@ -48,7 +48,7 @@ def causal_mask(T: int, S: int, device: torch.device | str | None = None) -> Ten
 def attention_weights(scores: Tensor, mask: Tensor | None = None) -> Tensor:
     """softmax over the keys that the mask allows, (..., T, S) -> (..., T, S); rows sum to 1.
 
-    In float32 or wider: half precision would lose most of a sum of many small exponentials.
+    In float32 or wider: rounded to half precision, a thousand small weights would no longer sum to 1.
     """
     scores = scores if scores.dtype == torch.float64 else scores.float()
     if mask is not None:  # added, since a sum passes its gradient on for free and masked_fill copies it

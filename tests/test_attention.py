@@ -107,6 +107,22 @@ def test_huge_scores_stay_finite(backend, dtype):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_scores_beyond_float16_stay_finite(backend):
+    """200 x 200 x 64 / 8 is 320,000, and float16 ends at 65,504; equal scores give the mean."""
+    q, v = torch.full((1, 1, 3, 64), 200.0).half(), torch.randn(1, 1, 3, 64).half()
+    expected = v.mean(-2, keepdim=True).expand_as(v)
+    torch.testing.assert_close(BACKENDS[backend](q, q, v), expected, atol=1e-2, rtol=1e-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_of_half_precision_inputs_still_sum_to_one(dtype):
+    torch.manual_seed(0)
+    q, k = torch.randn(4, 8).to(dtype), torch.randn(1000, 8).to(dtype)
+    weights = scaled_dot_product_attention(q, k, k, return_weights=True)[1]
+    torch.testing.assert_close(weights.double().sum(-1), torch.ones(4).double(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_the_future_has_no_influence(backend):
     torch.manual_seed(0)
     q, k, v = (torch.randn(1, 2, 6, 4) for _ in range(3))

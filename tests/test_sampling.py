@@ -109,6 +109,10 @@ def test_training_mode_comes_back():
     assert model.training
 
 
+def test_the_nucleus_ends_where_it_reaches_top_p_exactly():
+    assert filter_logits(torch.zeros(1, 2), top_p=0.5).isfinite().sum() == 1
+
+
 def test_ties_do_not_widen_top_k():
     assert filter_logits(torch.ones(1, 6), top_k=2).isfinite().sum() == 2
     assert filter_logits(torch.ones(1, 6), temperature=0).isfinite().sum() == 1
