@@ -177,7 +177,7 @@ class Trainer:
             self.state.next_evaluation = self.budget.evaluation_spacing()
 
     def _price_evaluation(self, total: float) -> None:
-        chars = min(TOKENS_PER_BATCH, len(self.val_tokens))
+        chars = min(TOKENS_PER_BATCH, len(self.val_tokens), self.state.eval_chars or TOKENS_PER_BATCH)
         for _ in range(2):  # the first call pays for warming up
             started = time.monotonic()
             exact_loss(self.model, self.val_tokens, before=self.before, chars=chars)
