@@ -133,7 +133,8 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("name", "arguments", "part"), WRONG)
-def test_wrong_input_is_one_sentence(desk, capfd, name, arguments, part):
+def test_wrong_input_is_one_sentence(desk, capfd, monkeypatch, name, arguments, part):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)  # `--device cuda` must be wrong here too
     empty_folder = desk / "folder"
     empty_folder.mkdir(exist_ok=True)
     contents = {"empty": b"", "binary": b"GIF89a\x00\x01" * 300, "same": b"a" * 3000, "short": b"short"}
