@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
 import os
 import re
 import sys
@@ -110,6 +111,8 @@ def run_verb(
 
     A `MinilmError` becomes one sentence on stderr; set MINILM_DEBUG=1 to see its traceback.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that cannot show a character gets its number
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         sys.exit(main(argv) or 0)
     except MinilmError as error:

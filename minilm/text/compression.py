@@ -9,22 +9,28 @@ from __future__ import annotations
 import gzip
 import lzma
 
+from minilm.errors import CorpusError
+
 CONTEXT = {"gzip": 1 << 16, "xz": 16 << 20}  # bytes of training text before the split; gzip looks back 32 KB
 
 
 def compressed_bits(split: bytes, train: bytes = b"", characters: int | None = None) -> dict[str, float]:
     """Bits per character of `split` after `train`; `characters` where they are fewer than the bytes.
 
+    An empty split raises `CorpusError`.
+
     >>> bits = compressed_bits(b"ab" * 500, b"ab" * 500)
     >>> bits["gzip"] < 0.1, bits["xz"] < 0.1
     (True, True)
     """
+    if not split:
+        raise CorpusError("a split must hold at least one byte to be compressed, got none")
     count = characters or len(split)
     sizes = {"gzip": _gzip_size, "xz": _xz_size}
     bits = {}
     for name, size in sizes.items():
         before = train[-CONTEXT[name] :]
-        bits[name] = 8 * (size(before + split) - size(before)) / count if count else 0.0
+        bits[name] = 8 * (size(before + split) - size(before)) / count
     return bits
 
 

@@ -8,6 +8,7 @@ of models, and of files only where the tokens are kept.
 from __future__ import annotations
 
 import hashlib
+import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,12 +127,19 @@ def load_corpus(
 
 def load_described(description: dict[str, Any]) -> Corpus:
     """The corpus that `Corpus.describe` described; `CorpusError` where its text has changed since."""
-    was = description["source"]
-    corpus = load_corpus(was["path"], split=tuple(was["split"]))
-    if corpus.source["sha256"] != was["sha256"]:
-        python = f" (Python {was['python']} then, {corpus.source['python']} now)" if "python" in was else ""
+    try:
+        was = description["source"]
+        path, split, sha256 = str(was["path"]), tuple(was["split"]), str(was["sha256"])
+    except (KeyError, TypeError) as error:
         raise CorpusError(
-            f"the text {was['path']} has changed{python}: sha256 must begin with {was['sha256'][:12]}, got "
+            "the description of a corpus is damaged: it must hold a source with path, split and sha256; "
+            "restore the run's config.json"
+        ) from error
+    corpus = load_corpus(path, split=split)
+    if corpus.source["sha256"] != sha256:
+        python = f" (Python {was['python']} then, {platform.python_version()} now)" if "python" in was else ""
+        raise CorpusError(
+            f"the text {path} has changed{python}: sha256 must begin with {sha256[:12]}, got "
             f"{corpus.source['sha256'][:12]}; restore the text or start a new run"
         )
     return corpus
@@ -158,11 +166,11 @@ def _survey(source: Source) -> _Survey:
 
 
 def _bounds(length: int, split: tuple[float, float, float]) -> tuple[int, int]:
-    train, val, test = split
-    if min(split) < 0 or not train or not val or abs(sum(split) - 1) > 1e-9:
+    if len(split) != 3 or not (min(split) >= 0 and split[0] * split[1] > 0 and abs(sum(split) - 1) < 1e-9):
         raise ConfigError(
             f"split must be three shares that sum to 1, of which only test may be 0, got {tuple(split)}"
         )
+    train, val, test = split
     train_end = int(length * train)
     return train_end, (int(length * (train + val)) if test else length)
 

@@ -41,7 +41,7 @@ def find_files(where: str, names: Iterable[str] = ()) -> list[Path]:
 
     `names` are corpus names, which a misspelt path may have meant. `CorpusError` says what is wrong.
     """
-    path = Path(where).expanduser()
+    path = Path(os.path.expanduser(where))  # Path's own raises where there is no such user
     if _exists(path):
         found = _in_folder(path) if path.is_dir() else [path]
     elif glob.has_magic(where):

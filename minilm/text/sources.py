@@ -7,6 +7,7 @@ tokens and splits. To add a corpus: write a function that returns a Source, list
 from __future__ import annotations
 
 import hashlib
+import http.client
 import importlib.util
 import os
 import platform
@@ -54,13 +55,20 @@ class Entry:
 def cache_folder() -> Path:
     """Where downloads and large token arrays are kept between runs; may not exist yet."""
     base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "minilm"
+    if Path(base).is_absolute():
+        return Path(base) / "minilm"
+    try:
+        return Path.home() / ".cache" / "minilm"
+    except RuntimeError as error:  # a container's user without an entry in the password file
+        raise CorpusError(
+            "this user has no home folder to cache texts in; name one in XDG_CACHE_HOME"
+        ) from error
 
 
 def own_files(where: str) -> Source:
     """The user's file, folder or glob."""
     paths = reading.find_files(where, CORPORA)
-    path = Path(where).expanduser().absolute()
+    path = Path(os.path.expanduser(where)).absolute()
     return Source(
         name=path.stem if path.is_file() else path.name,
         path=str(path),
@@ -109,7 +117,7 @@ def _python() -> Source:
     """The top-level modules of the standard library that are pure ASCII."""
     folder = Path(sysconfig.get_paths()["stdlib"])
     paths = sorted(path for path in folder.glob("*.py") if not path.name.startswith("_sysconfigdata"))
-    paths = [path for path in paths if path.stat().st_size and path.read_bytes().isascii()]
+    paths = [path for path in paths if path.is_file() and path.stat().st_size and path.read_bytes().isascii()]
     if not paths:
         raise CorpusError(f"this Python came without its sources in {folder}; choose another corpus")
     facts = {"python": platform.python_version(), "files": len(paths)}
@@ -117,7 +125,7 @@ def _python() -> Source:
 
 
 def _shakespeare() -> Source:
-    path = next((path for path in _shakespeare_places() if path.is_file()), None)
+    path = next((path for path in _shakespeare_places() if os.path.isfile(path)), None)
     if path is None:
         text = _download_shakespeare()
         return Source("shakespeare", "shakespeare", lambda: [text], sha256=SHAKESPEARE_SHA256)
@@ -146,7 +154,7 @@ def _download_shakespeare() -> str:
     try:
         with urllib.request.urlopen(SHAKESPEARE_URL, timeout=DOWNLOAD_SECONDS) as answer:
             data = answer.read(SHAKESPEARE_BYTES + 1)  # one more shows that the file is another one
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise CorpusError(
             f"cannot download Tiny Shakespeare ({error}); fetch {SHAKESPEARE_URL} elsewhere and put it "
             f"at {cache_folder() / SHAKESPEARE_NAMES[0]}, or name its folder in MINILM_DATA"
@@ -164,7 +172,7 @@ def _keep(data: bytes) -> None:
     try:
         cache_folder().mkdir(parents=True, exist_ok=True)
         files.write_bytes(cache_folder() / SHAKESPEARE_NAMES[0], data)
-    except (OSError, StorageError):
+    except (OSError, StorageError, CorpusError):
         pass  # a cache that cannot be written costs a download next time, nothing more
 
 

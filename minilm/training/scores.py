@@ -33,27 +33,28 @@ def baseline_rows(counting: dict[str, Any] | None, floors: dict[str, float] | No
 def counting(corpus: Corpus) -> dict[str, Any]:
     """The counting baseline as plain JSON values."""
     found = counting_baseline(corpus)
-    return {"order": int(found["order"]), "val": float(found["val"]), "test": float(found["test"])}
+    test = None if found["test"] is None else float(found["test"])
+    return {"order": int(found["order"]), "val": float(found["val"]), "test": test}
 
 
 def compression_rows(corpus: Corpus) -> list[Row]:
     """gzip and xz, primed with the training split, in nats per character like everything else."""
     train = corpus.tokenizer.decode(corpus.train).encode()
-    bits = {
-        split: compressed_bits(corpus.tokenizer.decode(tokens).encode(), train, len(tokens))
-        for split, tokens in (("val", corpus.val), ("test", corpus.test))
-    }
     per_bit = 1 / bits_per_character(1.0)
-    return [
-        {"name": name, "val": bits["val"][name] * per_bit, "test": bits["test"][name] * per_bit}
-        for name in bits["val"]
-    ]
+    rows: dict[str, Row] = {}
+    for split, tokens in (("val", corpus.val), ("test", corpus.test)):
+        if not len(tokens):
+            continue
+        text = corpus.tokenizer.decode(tokens).encode()
+        for name, bits in compressed_bits(text, train, len(tokens)).items():
+            rows.setdefault(name, {"name": name, "val": None, "test": None})[split] = bits * per_bit
+    return list(rows.values())
 
 
 def model_row(model: Any, corpus: Corpus, stride: int | None = None) -> Row:
     """A model's loss on the whole of both splits, `exact` or, with a stride, `sliding`."""
     val, test = (
-        exact_loss(model, tokens, before=int(corpus.tokens[end - 1]), stride=stride)
+        exact_loss(model, tokens, before=int(corpus.tokens[end - 1]), stride=stride) if len(tokens) else None
         for tokens, end in zip((corpus.val, corpus.test), corpus.bounds, strict=True)
     )
     return {"name": "model", "val": val, "test": test}
