@@ -12,6 +12,7 @@ import heapq
 import itertools
 import json
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -28,9 +29,32 @@ if TYPE_CHECKING:
 KIND = "bpe"
 Pair = tuple[str, str]
 
-# GPT-2's cut in the words of the stdlib: a letter is a word character that is neither digit nor underscore.
-# Its `\p{N}` also holds numerals that are no digits (Roman numerals, fractions); here they join the letters.
-WORDS = re.compile(r"'(?:s|t|re|ve|m|ll|d)| ?[^\W\d_]+| ?\d+| ?(?:[^\s\w]|_)+|\s+(?!\S)|\s+")
+SPACE = (
+    r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # Unicode's; `\s` adds U+1C to U+1F
+)
+
+
+@functools.cache
+def _words() -> re.Pattern[str]:
+    """GPT-2's pattern in the stdlib's terms: there `\\w` is letters, numbers and "_", and `\\d` only some numbers."""
+    planes = map(chr, range(0x20000))  # no number stands above
+    numerals = "".join(
+        c for c in planes if unicodedata.category(c) in ("Nl", "No")
+    )  # Roman ones, fractions ...
+    letter, number = rf"[^\W\d_{numerals}]", rf"[\d{numerals}]"
+    other = rf"(?:[^\w{SPACE}]|_)"
+    return re.compile(
+        rf"'(?:s|t|re|ve|m|ll|d)| ?{letter}+| ?{number}+| ?{other}+|[{SPACE}]+(?![^{SPACE}])|[{SPACE}]+"
+    )
+
+
+def cut(text: str) -> list[str]:
+    """The words between which no merge may reach; joined they are the text.
+
+    >>> cut("I'll take 2 pears  now")
+    ['I', "'ll", ' take', ' 2', ' pears', ' ', ' now']
+    """
+    return _words().findall(text)
 
 
 @functools.cache
@@ -130,7 +154,7 @@ def learn_merges(text: str, count: int) -> list[Pair]:
     >>> learn_merges("low lower lowest", 2)
     [('l', 'o'), ('lo', 'w')]
     """
-    words = _Words(Counter(visible(word) for word in WORDS.findall(text)))
+    words = _Words(Counter(map(visible, cut(text))))
     merges: list[Pair] = []
     while len(merges) < count and (pair := words.most_frequent()) is not None:
         merges.append(pair)
@@ -154,7 +178,8 @@ class BPETokenizer:
         self.special_tokens = tuple(special_tokens)
         self._texts = {number: piece for piece, number in self.vocabulary.items()}
         _check(self)
-        self._special = re.compile("(" + "|".join(map(re.escape, self.special_tokens)) + ")")
+        longest_first = sorted(self.special_tokens, key=len, reverse=True)  # one may begin another
+        self._special = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
         self._known: dict[str, list[int]] = {}
 
     @classmethod
@@ -211,7 +236,7 @@ class BPETokenizer:
     def _encode_part(self, part: str) -> list[int]:
         if part in self.special_tokens:
             return [self.vocabulary[part]]
-        return [number for word in WORDS.findall(part) for number in self._word(word)]
+        return [number for word in cut(part) for number in self._word(word)]
 
     def _word(self, word: str) -> list[int]:
         if word not in self._known:  # words repeat, so each is merged once

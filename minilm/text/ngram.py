@@ -1,9 +1,14 @@
 """The counting baseline: interpolated modified Kneser-Ney over characters, which every neural model must beat.
 
-After Chen & Goodman, "An empirical study of smoothing techniques for language modeling" (1999), section 3; equation
-numbers are theirs. A k-gram is known by its rank among the distinct k-grams of the text, so that a longer one is a
-pair (rank of its first k - 1 tokens, last token) and fits an integer however large the vocabulary. Everything is
-whole arrays: U_k distinct k-grams, V tokens in the vocabulary. Knows nothing of characters, files or torch.
+After Chen & Goodman, "An empirical study of smoothing techniques for language modeling", Computer Speech and
+Language 13 (1999), the section on modified Kneser-Ney. With c(hw) the count of token w after context h and h' the
+context without its first token,
+
+    p(w | h) = (c(hw) - D(c(hw))) / c(h.) + backoff(h) p(w | h'),   backoff(h) = sum over w of D(c(hw)) / c(h.)
+
+A k-gram is known by its rank among the distinct k-grams of the text, so that a longer one is a pair (rank of its
+first k - 1 tokens, last token) and fits an integer however large the vocabulary. Everything is whole arrays: U_k
+distinct k-grams, V tokens in the vocabulary. Knows nothing of characters, files or torch.
 """
 
 from __future__ import annotations
@@ -139,7 +144,7 @@ def _best(models: list[KneserNey], train: np.ndarray, val: np.ndarray) -> Kneser
 
 def _fit(tokens: np.ndarray, vocab_size: int, orders: list[int]) -> dict[int, list[_Level]]:
     """The levels of a model of each order. Models share all but their top one: only there do plain counts count,
-    below it a k-gram counts by how many different tokens it follows (eq. 24)."""
+    below it a k-gram counts by how many different tokens it follows."""
     if len(tokens) == 0:
         raise CorpusError("the counting baseline needs at least one token to count, got none")
     below, found = np.array([1 / vocab_size]), {}
@@ -182,7 +187,7 @@ def _distinct(keys: np.ndarray, span: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _smooth(grams: _Grams, counts: np.ndarray, vocab_size: int, below: np.ndarray) -> _Level:
-    """Discounts `counts` (U_k,) and gives what that frees to the level below, `below` (U_k-1,) (eq. 25 to 27)."""
+    """Discounts `counts` (U_k,) and gives what that frees to the level below, `below` (U_k-1,)."""
     contexts = grams.keys // vocab_size  # (U_k,)
     discounts = _discounts(counts)[np.minimum(counts, 3)]  # (U_k,)
     totals = np.bincount(contexts, counts, len(below))  # (U_k-1,)
@@ -194,9 +199,10 @@ def _smooth(grams: _Grams, counts: np.ndarray, vocab_size: int, below: np.ndarra
 
 
 def _discounts(counts: np.ndarray) -> np.ndarray:
-    """(0, D1, D2, D3+) from how many k-grams were counted once to four times (eq. 26).
+    """(0, D(1), D(2), D(3 or more)) from n_j, how many k-grams were counted j times.
 
-    Where a text is too small or too regular for the estimate, half the count, as KenLM falls back to.
+    D(j) = j - (j + 1) Y n_j+1 / n_j with Y = n_1 / (n_1 + 2 n_2). Where a text is too small or too regular for
+    this estimate, half the count, as KenLM falls back to.
     """
     n = np.bincount(np.minimum(counts, 5), minlength=6)
     result = np.array([0, 0.5, 1.0, 1.5])

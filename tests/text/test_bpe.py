@@ -8,7 +8,7 @@ import random
 import pytest
 
 from minilm.errors import ConfigError, MinilmError, RunError
-from minilm.text.bpe import WORDS, BPETokenizer, learn_merges, merge, pairs_of, visible
+from minilm.text.bpe import BPETokenizer, cut, learn_merges, merge, pairs_of, visible
 
 TEXT = (
     "Fox: I'll give the kettle back, she said; they've 42 pears and 1024 plums.\n\n"
@@ -23,12 +23,14 @@ HARD = [
     "it's we'll I'M",
     "a\u0301\x00\x7f",
     "  trailing  ",
+    "x² + ½y, Ⅷ and ৩",  # numbers that are not decimal digits
+    "a\x1c\x1fb \x85\u2028 c",  # separators: the first two are no white space to Unicode
 ]
 
 
 def naive_merges(text: str, count: int) -> list[tuple[str, str]]:
     """Counts all pairs anew before each merge."""
-    words = [list(visible(word)) for word in WORDS.findall(text)]
+    words = [list(visible(word)) for word in cut(text)]
     merges = []
     for _ in range(count):
         counts: dict[tuple[str, str], int] = {}
