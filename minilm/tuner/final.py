@@ -85,7 +85,7 @@ class Finish:
             **run.result,
             "protocol": "exact" if chars is None else f"exact windows, {chars} characters of each split",
             "val_loss": _loss(run, self.corpus, "val", chars),
-            "test_loss": _loss(run, self.corpus, "test", chars),
+            "test_loss": _loss(run, self.corpus, "test", chars) if len(self.corpus.test) else None,
         }
         files.write_json(best / RESULT, run.result)
         return run

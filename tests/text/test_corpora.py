@@ -1,0 +1,192 @@
+"""Where texts come from and come from again: downloads, descriptions, shares, tokenizers on a disk."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import io
+import json
+
+import numpy as np
+import pytest
+
+from minilm.errors import ConfigError, CorpusError, RunError, UnknownCharacterError
+from minilm.text import corpora, sources
+from minilm.text.batches import Batches
+from minilm.text.characters import CharTokenizer
+from minilm.text.compression import compressed_bits
+from minilm.text.corpora import load_corpus, load_described
+from minilm.text.tokenizers import load_tokenizer
+from minilm.training.scores import compression_rows, counting
+
+LINES = "".join(f"line {k}: the quick brown fox\n" for k in range(200))
+
+
+@pytest.fixture
+def file(tmp_path):
+    (tmp_path / "t.txt").write_text(LINES)
+    return tmp_path / "t.txt"
+
+
+@pytest.fixture
+def no_shakespeare(tmp_path, monkeypatch):
+    """Neither given nor cached; what urlopen answers or raises is the test's."""
+    monkeypatch.delenv("MINILM_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def answer(what):
+        def urlopen(url, timeout):
+            if isinstance(what, Exception):
+                raise what
+            return io.BytesIO(what)
+
+        monkeypatch.setattr(sources.urllib.request, "urlopen", urlopen)
+
+    return answer
+
+
+def test_a_download_is_checked_and_kept(no_shakespeare, shakespeare_folder, tmp_path):
+    whole = (shakespeare_folder / "tinyshakespeare.txt").read_bytes()
+    no_shakespeare(b"<html>please log in</html>")
+    with pytest.raises(CorpusError, match="proxy or login"):
+        load_corpus("shakespeare")
+    assert not (tmp_path / "cache").exists()
+    no_shakespeare(whole)
+    assert load_corpus("shakespeare").text.encode() == whole
+    no_shakespeare(OSError("no second download"))
+    assert load_corpus("shakespeare").source["sha256"] == hashlib.sha256(whole).hexdigest()
+
+
+def test_a_download_that_breaks_off(no_shakespeare):
+    no_shakespeare(http.client.IncompleteRead(b"First Cit"))
+    with pytest.raises(CorpusError, match="put it at"):
+        load_corpus("shakespeare")
+
+
+def test_no_home(monkeypatch):
+    def none():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(sources.Path, "home", none)
+    with pytest.raises(CorpusError, match="XDG_CACHE_HOME"):
+        sources.cache_folder()
+
+
+@pytest.mark.parametrize(
+    "split",
+    [(0.9, 0.1), (0.5, 0.4, 0.2), (1.0, 0.0, 0.0), (0, 0.5, 0.5), (1.1, -0.2, 0.1), (float("nan"),) * 3],
+)
+def test_impossible_shares(file, split):
+    with pytest.raises(ConfigError, match="split must be three shares"):
+        load_corpus(file, split=split)
+
+
+def test_a_corpus_without_a_test_split_has_no_numbers_there(file):
+    corpus = load_corpus(file, split=(0.9, 0.1, 0.0))
+    rows = [counting(corpus), *compression_rows(corpus)]
+    assert len(rows) == 3 and all(row["test"] is None and 0 < row["val"] < 2 for row in rows)
+    with pytest.raises(CorpusError):
+        compressed_bits(b"")
+
+
+def test_a_description_survives_json_and_refuses_damage(file):
+    description = load_corpus(file, split=(0.8, 0.1, 0.1)).describe()
+    again = load_described(json.loads(json.dumps(description)))
+    assert again.describe() == description and again.text == LINES
+    for damaged in ({}, {"source": None}, {"source": {"path": str(file)}}):
+        with pytest.raises(CorpusError, match="damaged"):
+            load_described(damaged)
+
+
+def test_fables_keep_their_own_split_and_floor_only_at_their_own_shares():
+    own, other = load_corpus("fables"), load_corpus("fables", split=(0.5, 0.25, 0.25))
+    assert own.floor is not None and other.floor is None
+    assert own.source["sha256"] == other.source["sha256"] and own.bounds != other.bounds
+
+
+@pytest.mark.parametrize(
+    "grown", [LINES + "more", LINES.replace("quick", "slow"), LINES.replace("fox", "Fox")]
+)
+def test_a_text_that_changes_between_the_passes(tmp_path, grown):
+    texts = iter([LINES, grown])
+    source = sources.Source("moving", "moving", lambda: [next(texts)])
+    survey = corpora._survey(source)
+    with pytest.raises(CorpusError, match="changed while it was read"):
+        corpora._tokens(source, CharTokenizer(survey.characters), survey, 10**9)
+
+
+def test_mapped_tokens_are_kept_and_mended(file, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    tokens = np.array(load_corpus(file, mapped_above=0).tokens)
+    (kept,) = (tmp_path / "cache" / "minilm" / "tokens").iterdir()
+    kept.write_bytes(kept.read_bytes()[:100])  # a copy that was cut short
+    again = load_corpus(file, mapped_above=0)
+    assert np.array_equal(again.tokens, tokens) and again.text == LINES
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(CorpusError, match="XDG_CACHE_HOME"):
+        load_corpus(file, mapped_above=0)
+
+
+@pytest.mark.parametrize(("known", "stand_in"), [("abc?", "?"), ("abc ", " "), ("bca", "a")])
+def test_stand_ins(known, stand_in):
+    tokenizer = CharTokenizer.from_text(known)
+    assert tokenizer.decode(tokenizer.encode("a🦊b", errors="replace")) == f"a{stand_in}b"
+    with pytest.raises(UnknownCharacterError, match="between 0 and"):
+        tokenizer.decode([0, tokenizer.vocab_size])
+    with pytest.raises(UnknownCharacterError, match="got -1"):
+        tokenizer.decode([-1])
+    with pytest.raises(ConfigError, match='"pt"'):
+        tokenizer.encode("a", return_tensors="tf")
+    assert tokenizer.decode([]) == "" and tokenizer.encode("") == []
+
+
+def test_long_texts_are_encoded_in_pieces_without_a_seam(monkeypatch):
+    monkeypatch.setattr("minilm.text.characters.CHUNK", 7)
+    tokenizer = CharTokenizer.from_text(LINES)
+    assert tokenizer.decode(tokenizer.encode_array(LINES)) == LINES
+
+
+DAMAGED = {
+    "none": None,
+    "json": "{",
+    "foreign": '{"version": 1}',
+    "kind": '{"format": "minilm-tokenizer", "kind": "chars"}',
+    "missing": '{"format": "minilm-tokenizer", "kind": "char"}',
+    "order": '{"format": "minilm-tokenizer", "kind": "char", "characters": "ba"}',
+    "twice": '{"format": "minilm-tokenizer", "kind": "char", "characters": "aab"}',
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damaged_tokenizers(tmp_path, name):
+    if (content := DAMAGED[name]) is not None:
+        (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(RunError, match=r"tokenizer\.json"):
+        load_tokenizer(tmp_path)
+
+
+def test_epochs_differ_and_start_at_other_offsets():
+    batches = Batches(np.arange(1000), block_size=10, batch_size=99, seed=1)
+    orders = []
+    for epoch in range(6):
+        batches.restore({"epoch": epoch, "index": 0})
+        orders.append(batches.next()[0][:, 0].tolist())
+    assert len({order[0] % 10 for order in orders}) > 1 and len({tuple(order) for order in orders}) == 6
+
+
+@pytest.mark.parametrize("length", [9, 10, 16, 17, 18])
+def test_the_shortest_splits_give_batches_too(length):
+    batches = Batches(np.arange(length), block_size=8, batch_size=5, seed=0)
+    for _ in range(20):
+        ids, targets = batches.next()
+        assert ids.shape == (5, 8) and bool((targets == ids + 1).all())
+
+
+@pytest.mark.parametrize(
+    "state", [{"epoch": -1, "index": 0}, {"epoch": 0, "index": 100}, {"epoch": 0, "index": -1}]
+)
+def test_positions_of_another_text(state):
+    with pytest.raises(RunError, match="position"):
+        Batches(np.arange(100), block_size=8, batch_size=2, seed=0).restore(state)
