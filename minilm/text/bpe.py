@@ -29,18 +29,15 @@ if TYPE_CHECKING:
 KIND = "bpe"
 Pair = tuple[str, str]
 
-SPACE = (
-    r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # Unicode's; `\s` adds U+1C to U+1F
-)
+# Unicode's white space; the stdlib's `\s` adds U+001C to U+001F
+SPACE = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 
 
 @functools.cache
 def _words() -> re.Pattern[str]:
-    """GPT-2's pattern in the stdlib's terms: there `\\w` is letters, numbers and "_", and `\\d` only some numbers."""
-    planes = map(chr, range(0x20000))  # no number stands above
-    numerals = "".join(
-        c for c in planes if unicodedata.category(c) in ("Nl", "No")
-    )  # Roman ones, fractions ...
+    """GPT-2's pattern in the stdlib's terms: there `\\w` is letters, numbers and "_", `\\d` decimal digits only."""
+    points = map(chr, range(0x20000))  # no number stands above
+    numerals = "".join(c for c in points if unicodedata.category(c) in ("Nl", "No"))  # Roman, fractions, ...
     letter, number = rf"[^\W\d_{numerals}]", rf"[\d{numerals}]"
     other = rf"(?:[^\w{SPACE}]|_)"
     return re.compile(
