@@ -19,7 +19,7 @@ from minilm.text.tokenizer_file import FILE, read_kind, write_tokenizer
 if TYPE_CHECKING:
     from torch import Tensor
 
-CHUNK = 1 << 20  # characters encoded at a time: UTF-32 needs four bytes for each, whatever the text's size
+CHUNK = 1 << 20  # characters converted at a time: UTF-32 needs four bytes for each, whatever the text's size
 STAND_INS = "? "  # what an unknown character becomes with errors="replace", the first of these that is known
 
 
@@ -103,7 +103,9 @@ class CharTokenizer:
                 f"an id must be between 0 and {self.vocab_size - 1}, got {wrong}; was this text encoded by "
                 "another tokenizer?"
             )
-        return self._points[array.ravel()].tobytes().decode("utf-32-le", "surrogatepass")
+        flat = array.ravel()
+        chunks = (self._points[flat[at : at + CHUNK]] for at in range(0, len(flat), CHUNK))
+        return "".join(points.tobytes().decode("utf-32-le", "surrogatepass") for points in chunks)
 
     def save(self, folder: str | Path) -> None:
         """Writes `folder/tokenizer.json`."""
