@@ -23,9 +23,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     from minilm.config import TrainConfig
     from minilm.text.corpora import load_described
+    from minilm.text.ngram import counting_baseline
     from minilm.training.hardware import choose_hardware
     from minilm.training.run import load_run
-    from minilm.training.scores import baseline_rows, compression_rows, counting, model_row, table
+    from minilm.training.scores import baseline_rows, compression_rows, model_row, table
 
     run = load_run(arguments.run)
     corpus = load_described(run.config["corpus"])
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     protocol = "exact" if stride is None else f"sliding, stride {stride}"
     rows = [
         model_row(run.model.to(hardware.device), corpus, stride),
-        *baseline_rows(run.result.get("counting") or counting(corpus), corpus.floors),
+        *baseline_rows(run.result.get("counting") or counting_baseline(corpus), corpus.floors),
         *compression_rows(corpus),
     ]
     if arguments.json:

@@ -46,11 +46,11 @@ def train(
 
 def _complete(run: Run, corpus: Corpus) -> Path | None:
     """Adds the counting baseline to the result and, where there is a folder, draws its page."""
+    from minilm.text.ngram import counting_baseline
     from minilm.training.run import add_to_result
-    from minilm.training.scores import counting
 
     if "counting" not in run.result:
-        add_to_result(run, {"counting": counting(corpus)})
+        add_to_result(run, {"counting": counting_baseline(corpus)})
     if run.folder is None:
         return None
     from minilm.plots.page import run_page

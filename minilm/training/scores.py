@@ -9,7 +9,6 @@ from typing import Any
 
 from minilm.text.compression import compressed_bits
 from minilm.text.corpora import Corpus
-from minilm.text.ngram import counting_baseline
 from minilm.training.evaluation import bits_per_character, exact_loss, perplexity
 
 Row = dict[str, Any]  # name, val and test in nats per character, each a number or None
@@ -28,13 +27,6 @@ def baseline_rows(counting: dict[str, Any] | None, floors: dict[str, float] | No
     if floors is not None:
         rows.append({"name": "entropy floor", "val": floors["val"], "test": floors["test"]})
     return rows
-
-
-def counting(corpus: Corpus) -> dict[str, Any]:
-    """The counting baseline as plain JSON values."""
-    found = counting_baseline(corpus)
-    test = None if found["test"] is None else float(found["test"])
-    return {"order": int(found["order"]), "val": float(found["val"]), "test": test}
 
 
 def compression_rows(corpus: Corpus) -> list[Row]:

@@ -16,8 +16,9 @@ from minilm.text.batches import Batches
 from minilm.text.characters import CharTokenizer
 from minilm.text.compression import compressed_bits
 from minilm.text.corpora import load_corpus, load_described
+from minilm.text.ngram import counting_baseline
 from minilm.text.tokenizers import load_tokenizer
-from minilm.training.scores import compression_rows, counting
+from minilm.training.scores import compression_rows
 
 LINES = "".join(f"line {k}: the quick brown fox\n" for k in range(200))
 
@@ -84,7 +85,7 @@ def test_impossible_shares(file, split):
 
 def test_a_corpus_without_a_test_split_has_no_numbers_there(file):
     corpus = load_corpus(file, split=(0.9, 0.1, 0.0))
-    rows = [counting(corpus), *compression_rows(corpus)]
+    rows = [counting_baseline(corpus), *compression_rows(corpus)]
     assert len(rows) == 3 and all(row["test"] is None and 0 < row["val"] < 2 for row in rows)
     with pytest.raises(CorpusError):
         compressed_bits(b"")
