@@ -23,7 +23,8 @@ from minilm.errors import RunError, StorageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-TEMPORARY = ".partial"  # suffix of files being written; swept by `new_folder`
+TEMPORARY = ".partial"  # suffix of files being written
+LOCK = ".lock"
 JSON_LIMIT = 64 * 2**20  # bytes; no file of ours comes near, so a larger one is not ours
 
 
@@ -218,9 +219,33 @@ def new_folder(path: str | Path) -> Path:
         )
     if path.is_dir() and any(path.iterdir()):
         raise StorageError(f"the folder {path} is not empty; choose another --out, or --resume it")
+    make_folder(path)
     with _storage_errors(path, 0):
-        path.mkdir(parents=True, exist_ok=True)
         probe = path / f"write-test{TEMPORARY}"  # a read-only folder should fail now, not after the training
         probe.touch()
         probe.unlink()
     return path
+
+
+def make_folder(path: str | Path) -> None:
+    """The folder and its parents, where they are missing."""
+    with _storage_errors(Path(path), 0):
+        Path(path).mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keeps a second process out of a folder of ours. The system frees the lock of a process that died."""
+    if os.name != "posix":  # no flock there; two processes in one folder are on their own
+        yield
+        return
+    import fcntl
+
+    with _storage_errors(folder / LOCK, 0):
+        lock = (folder / LOCK).open("w")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RunError(f"{folder} is being written by another process; wait for it or stop it") from error
+        yield

@@ -180,8 +180,7 @@ class GPT(nn.Module):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes config.json and model.safetensors into `folder`, which is made if it is missing."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(folder)
         files.write_tensors(folder / WEIGHTS, self.state_dict(), {})
         files.write_json(folder / "config.json", {"format": "minilm", "model": self.config.to_dict()})
 

@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ConfigError("--resume goes on in the run's own folder; give --resume or --out, not both")
     stream = sys.stderr if arguments.json else sys.stdout
     corpus = _corpus(arguments)
-    print(_corpus_line(corpus), file=stream)
+    print(f"corpus    {corpus.line()}", file=stream)
     folder = Path(arguments.resume if "resume" in arguments else _out(arguments, corpus))
     try:
         run = _run(arguments, corpus, shape, config, folder, stream)
@@ -110,14 +110,6 @@ def _corpus(arguments: argparse.Namespace) -> Corpus:
     from minilm.training.run import read_config, run_folder
 
     return load_described(read_config(run_folder(arguments.resume))["corpus"])
-
-
-def _corpus_line(corpus: Corpus) -> str:
-    sizes = " / ".join(f"{len(part):,}" for part in (corpus.train, corpus.val, corpus.test))
-    return (
-        f"corpus    {corpus.name}: {len(corpus.tokens):,} characters, {corpus.tokenizer.vocab_size} different, "
-        f"train / val / test {sizes}"
-    )
 
 
 def _out(arguments: argparse.Namespace, corpus: Corpus) -> str:

@@ -144,11 +144,10 @@ def _study(
     arguments: argparse.Namespace, given: dict[str, Any], corpus: Corpus, folder: Path, begun: float
 ) -> Study:
     from minilm.tuner.study import resume_study, run_study
-    from minilm.tuner.summary import corpus_line
     from minilm.tuner.watch import StudyBar
 
     say = partial(print, file=sys.stderr if arguments.json else sys.stdout, flush=True)
-    say(corpus_line(corpus))
+    say(f"corpus    {corpus.line()}")
     with StudyBar(say) as bar:
         if "resume" in arguments:
             return resume_study(folder, **given, corpus=corpus, watch=bar, begun=begun)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from minilm import files
-from minilm.errors import ConfigError, CorpusError, UnknownCharacterError
+from minilm.errors import ConfigError, CorpusError, StorageError, UnknownCharacterError
 from minilm.text.characters import CharTokenizer
 from minilm.text.sources import CORPORA as CORPORA
 from minilm.text.sources import Source, cache_folder, own_files
@@ -59,6 +59,12 @@ class Corpus:
     def floor(self) -> float | None:
         """The entropy of the validation split in nats per character: no model can beat it honestly."""
         return self.floors["val"] if self.floors else None
+
+    def line(self) -> str:
+        """Name and sizes, for a person."""
+        sizes = " / ".join(f"{len(part):,}" for part in (self.train, self.val, self.test))
+        size, kinds = len(self.tokens), self.tokenizer.vocab_size
+        return f"{self.name}: {size:,} characters, {kinds} different; train / val / test {sizes}"
 
     def describe(self) -> dict[str, Any]:
         """What a run's folder records of its corpus, enough for `load_described`."""
@@ -192,11 +198,11 @@ def _mapped(source: Source, tokenizer: CharTokenizer, survey: _Survey, size: int
     path = cache_folder() / "tokens" / f"{survey.sha256}.{tokenizer.dtype.name}"
     if not path.is_file() or path.stat().st_size != size:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
+            files.make_folder(path.parent)
+        except StorageError as error:
             raise CorpusError(
-                f"cannot keep the tokens of a large text in {path.parent}: {error.strerror}; name a folder "
-                "that you may write to in XDG_CACHE_HOME"
+                f"cannot keep the tokens of a large text ({error}); name a folder that you may write to in "
+                "XDG_CACHE_HOME"
             ) from error
         chunks = (ids.tobytes() for ids in _encoded(source, tokenizer, survey))
         files.write_chunks(path, chunks, size)

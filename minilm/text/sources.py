@@ -170,9 +170,9 @@ def _download_shakespeare() -> str:
 
 def _keep(data: bytes) -> None:
     try:
-        cache_folder().mkdir(parents=True, exist_ok=True)
+        files.make_folder(cache_folder())
         files.write_bytes(cache_folder() / SHAKESPEARE_NAMES[0], data)
-    except (OSError, StorageError, CorpusError):
+    except (StorageError, CorpusError):
         pass  # a cache that cannot be written costs a download next time, nothing more
 
 

@@ -17,7 +17,7 @@ FORMAT = "minilm-tokenizer"
 
 def write_tokenizer(folder: str | Path, kind: str, fields: dict[str, Any]) -> None:
     """Writes `folder/tokenizer.json`, making the folder where needed."""
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder)
     files.write_json(Path(folder) / FILE, {"format": FORMAT, "kind": kind, **fields})
 
 

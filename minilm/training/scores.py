@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minilm.text.compression import compressed_bits
+from minilm.text.compression import CONTEXT, compressed_bits
 from minilm.text.corpora import Corpus
 from minilm.training.evaluation import bits_per_character, exact_loss, perplexity
 
@@ -31,7 +31,8 @@ def baseline_rows(counting: dict[str, Any] | None, floors: dict[str, float] | No
 
 def compression_rows(corpus: Corpus) -> list[Row]:
     """gzip and xz, primed with the training split, in nats per character like everything else."""
-    train = corpus.tokenizer.decode(corpus.train).encode()
+    seen = corpus.train[-max(CONTEXT.values()) :]  # a character is a byte at least: no window looks further
+    train = corpus.tokenizer.decode(seen).encode()
     per_bit = 1 / bits_per_character(1.0)
     rows: dict[str, Row] = {}
     for split, tokens in (("val", corpus.val), ("test", corpus.test)):

@@ -6,6 +6,7 @@ Joins what the other files know: hardware, model, trainer, run folder. It prints
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -191,13 +192,13 @@ def _train(
         chars_after=len(corpus.test) if test else 0,
         on_record=record,
     )
-    if run.folder is not None:
-        step = trainer.resume() if has_checkpoint(run.folder) else 0
-        cut_metrics(run.folder, step)
-        run.metrics = files.read_records(run.folder / METRICS) if step else []
-    with memory_errors():
+    with nullcontext() if run.folder is None else files.held(run.folder), memory_errors():
+        if run.folder is not None:
+            step = trainer.resume() if has_checkpoint(run.folder) else 0
+            cut_metrics(run.folder, step)
+            run.metrics = files.read_records(run.folder / METRICS) if step else []
         result = trainer.fit()
-    add_to_result(run, final_numbers(run.model, corpus, result, trainer.state.eval_chars, test))
+        add_to_result(run, final_numbers(run.model, corpus, result, trainer.state.eval_chars, test))
     return run
 
 

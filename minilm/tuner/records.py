@@ -8,9 +8,6 @@ of Hyperopt.
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -21,14 +18,7 @@ from minilm.errors import RunError
 from minilm.tuner.space import Draw, Point
 
 FORMAT, VERSION = "minilm-study", 1
-STUDY, TRIALS, RESULT, BEST, MODELS, LOCK = (
-    "study.json",
-    "trials.jsonl",
-    "result.json",
-    "best",
-    "models",
-    "lock",
-)
+STUDY, TRIALS, RESULT, BEST, MODELS = "study.json", "trials.jsonl", "result.json", "best", "models"
 
 
 class TrialState(str, Enum):
@@ -114,21 +104,3 @@ def read_study(folder: Path) -> dict[str, Any]:
         found = f"{settings.get('format')!r} version {settings.get('version')!r}"
         raise RunError(f"{folder / STUDY} must be {FORMAT!r} version {VERSION}, got {found}; update minilm")
     return settings
-
-
-@contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Keeps a second process out of the study. The system frees the lock of a process that died."""
-    if os.name != "posix":  # no flock there; two tuners on one study are on their own
-        yield
-        return
-    import fcntl
-
-    with (folder / LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise RunError(
-                f"the study {folder} is being run by another process; wait for it or stop it"
-            ) from error
-        yield

@@ -27,7 +27,7 @@ from minilm.tuner.chores import counting, draw_page
 from minilm.tuner.decide import Plan, Rules, plan, rest_of, worker_count
 from minilm.tuner.final import Finish
 from minilm.tuner.propose import Proposer, SearchSpace, Told, difference, hyperopt_trials
-from minilm.tuner.records import BEST, MODELS, RESULT, Journal, Trial, create_study, held, read_study
+from minilm.tuner.records import BEST, MODELS, RESULT, Journal, Trial, create_study, read_study
 from minilm.tuner.search import LATE, Search, best_trial
 from minilm.tuner.settings import Budget, Settings, check_request, trial_steps
 from minilm.tuner.space import Limits, Point, default_point, dimensions, limits_for
@@ -123,7 +123,7 @@ def run_study(
         corpus.describe(), searched.text, limits, budget, algo, seed, count, found.device, minutes, trials
     )
     folder = files.new_folder(tempfile.mkdtemp(prefix="minilm-study-") if out is None else out)
-    with held(folder):
+    with files.held(folder):
         create_study(folder, settings.to_dict())
         watch = watch or Watch()
         study = _run(_Sitting(corpus, settings, searched, folder, Journal(folder), watch, begun, spread))
@@ -152,7 +152,7 @@ def resume_study(
     settings = _settings(folder, minutes, trials)
     searched = _same_space(folder, settings, space)
     corpus = _same_corpus(folder, settings, corpus)
-    with held(folder):
+    with files.held(folder):
         journal = Journal(folder)
         if (folder / RESULT).exists() and minutes is None and trials is None:
             result = files.read_json(folder / RESULT)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from minilm.plots.parts import PAGE
-from minilm.text.corpora import Corpus
 from minilm.tuner.records import BEST, Trial, TrialState
 
 SHORT = {
@@ -86,12 +85,6 @@ def verdict(result: Mapping[str, Any]) -> str:
     if default is None:
         return f"trial {result['best']['tid']}; the default recipe's own trial failed"
     return f"trial {result['best']['tid']}, {default - best:.3f} nats per character below the default recipe"
-
-
-def corpus_line(corpus: Corpus) -> str:
-    sizes = " / ".join(f"{len(part):,}" for part in (corpus.train, corpus.val, corpus.test))
-    size, kinds = len(corpus.tokens), corpus.tokenizer.vocab_size
-    return f"corpus    {corpus.name}: {size:,} characters, {kinds} different; train / val / test {sizes}"
 
 
 def closing(result: Mapping[str, Any], folder: Path) -> str:

@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
+from minilm import files
 from minilm.errors import RunError
-from minilm.tuner.records import TRIALS, Journal, Trial, TrialState, create_study, held, read_study
+from minilm.tuner.records import TRIALS, Journal, Trial, TrialState, create_study, read_study
 
 DONE = Trial(0, {"num_layers": 4}, {"num_layers": 4.0}, state=TrialState.OK, loss=1.5, curve=[[1.0, 2.0]])
 FAILED = Trial(1, {"num_layers": 2}, {"num_layers": 2.0}, known=1, state=TrialState.FAILED, reason="diverged")
@@ -59,8 +60,9 @@ def test_not_a_study(tmp_path):
 def test_two_tuners_on_one_study(tmp_path):
     code = f"""
 from pathlib import Path
+from minilm import files
 from minilm.errors import RunError
-from minilm.tuner.records import held
+from minilm.files import held
 try:
     with held(Path({str(tmp_path)!r})):
         print("in")
@@ -68,6 +70,6 @@ except RunError as error:
     print(error)
 """
     run = [sys.executable, "-c", code]
-    with held(tmp_path):
+    with files.held(tmp_path):
         assert "another process" in subprocess.run(run, capture_output=True, check=True, text=True).stdout
     assert subprocess.run(run, capture_output=True, check=True, text=True).stdout == "in\n"

@@ -1,0 +1,135 @@
+"""What every benchmark shares: sides run in turns, medians and ratios, one JSON line that says where and when.
+
+Knows no model and no peer beyond the path to one; peers are given as paths and never copied. Nothing here is
+installed with the package, and no test asserts a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # the working tree is measured, installed or not
+
+
+def machine(threads: int | None = None, precision: str = "fp32") -> dict[str, Any]:
+    """CPU model, cores, torch threads and versions: what a figure is worth nothing without."""
+    import torch
+
+    from minilm.training.hardware import physical_cores
+
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "cpu": model or platform.processor() or platform.machine(),
+        "cores": physical_cores(),
+        "threads": torch.get_num_threads() if threads is None else threads,
+        "gpu": gpu,
+        "precision": precision,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def commit() -> str:
+    """The commit that was measured, with a + where the tree had changes."""
+    git = ["git", "-C", str(ROOT)]
+    try:
+        name = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout
+        dirty = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True).stdout
+    except OSError:
+        return "unknown"
+    return (name.strip() or "unknown") + "+" * bool(dirty.strip())
+
+
+def in_turns(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Each side once per round, in an order that turns, so that a busy moment hits no side more than another."""
+    names, values = list(sides), {name: [] for name in sides}
+    for number in range(rounds):
+        shift = number % len(names)
+        for name in names[shift:] + names[:shift]:
+            values[name].append(sides[name]())
+    return values
+
+
+def seconds(function: Callable[[], Any]) -> float:
+    """Wall clock of one call."""
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
+
+
+def report(
+    name: str,
+    values: Mapping[str, list[float]],
+    unit: str,
+    arguments: argparse.Namespace,
+    *,
+    against: str | None = None,
+    **facts: Any,
+) -> None:
+    """Prints the median of each side and its ratio to the side `against`, then the JSON line; --json appends it."""
+    medians = {side: statistics.median(numbers) for side, numbers in values.items()}
+    print(f"\n{name} ({unit}; median of {min(map(len, values.values()))}, least to most)")
+    for side, numbers in values.items():
+        ratio = f"{medians[side] / medians[against]:8.2f} x {against}" if against in medians else ""
+        print(f"  {side:<34}{medians[side]:12,.4g}   {min(numbers):,.4g} to {max(numbers):,.4g}{ratio}")
+    record = {
+        "benchmark": name,
+        "date": time.strftime("%Y-%m-%d"),
+        "commit": commit(),
+        "command": " ".join(["python", *sys.argv]),
+        **machine(getattr(arguments, "threads", None)),
+        **facts,
+        "unit": unit,
+        "medians": medians,
+        "values": {side: [round(number, 6) for number in numbers] for side, numbers in values.items()},
+    }
+    line = json.dumps(record, ensure_ascii=False)
+    print(line, flush=True)
+    if getattr(arguments, "json", None):
+        with Path(arguments.json).open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+def parser(about: str) -> argparse.ArgumentParser:
+    """The flags that every benchmark has."""
+    result = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    result.add_argument("--rounds", type=int, default=3, help="how often each side runs")
+    result.add_argument("--threads", type=int, default=2, help="of torch, for every side")
+    result.add_argument("--nanogpt", metavar="PATH", help="a checkout of nanoGPT to measure against")
+    result.add_argument("--json", metavar="FILE", help="append the result as a line")
+    return result
+
+
+def load_nanogpt(path: str) -> ModuleType:
+    """nanoGPT's model.py as a module, from the user's own checkout."""
+    spec = importlib.util.spec_from_file_location("nanogpt_model", Path(path) / "model.py")
+    if spec is None or spec.loader is None or not (Path(path) / "model.py").is_file():
+        raise SystemExit(f"{path} is not a checkout of nanoGPT: it has no model.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def shakespeare() -> tuple[Any, Any]:
+    """Tiny Shakespeare cut 90 / 10 as nanoGPT cuts it: (corpus, its 10 %); the corpus has no test split."""
+    from minilm import load_corpus
+
+    corpus = load_corpus("shakespeare", split=(0.9, 0.1, 0.0))
+    return corpus, corpus.val
