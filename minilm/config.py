@@ -16,8 +16,10 @@ from minilm.errors import ConfigError, did_you_mean
 CHOICES: dict[str, tuple[str, ...]] = {
     "position": ("rope", "learned"),
     "norm": ("rmsnorm", "layernorm"),
-    "mlp": ("swiglu", "gelu"),
+    "mlp": ("swiglu", "gelu", "relu2"),
+    "init": ("zero", "gpt2"),
     "attention": ("auto", "manual", "fused"),
+    "optimizer": ("muon", "adamw"),
     "schedule": ("linear", "cosine", "constant", "wsd"),
     "device": ("auto", "cpu", "cuda", "mps"),
     "precision": ("auto", "fp32", "bf16"),
@@ -39,6 +41,7 @@ LIMITS: dict[str, tuple[float, float | None, bool]] = {
     "batch_size": (1, None, True),
     "learning_rate": (0, None, False),
     "weight_decay": (0, None, True),
+    "momentum": (0, 1, True),
     "beta1": (0, 1, True),
     "beta2": (0, 1, True),
     "grad_clip": (0, None, False),
@@ -50,7 +53,13 @@ LIMITS: dict[str, tuple[float, float | None, bool]] = {
     "seed": (0, 2**63 - 1, True),
     "threads": (1, 4096, True),
 }
-BELOW_ONE = {"dropout", "beta1", "beta2", "warmup"}  # 1 itself would drop, remember or warm up everything
+BELOW_ONE = {
+    "dropout",
+    "momentum",
+    "beta1",
+    "beta2",
+    "warmup",
+}  # 1 itself would drop, remember or warm up everything
 
 Config = TypeVar("Config", bound="_Checked")
 
@@ -133,8 +142,8 @@ class ModelConfig(_Checked):
     """
 
     vocab_size: int
-    block_size: int = 64  # the longest context, in tokens
-    n_layer: int = 4
+    block_size: int = 128  # the longest context, in tokens
+    n_layer: int = 3
     n_head: int = 4
     n_embd: int = 128  # channels of the residual stream
     position: str = "rope"
@@ -142,9 +151,10 @@ class ModelConfig(_Checked):
     norm_eps: float = 1e-6
     qk_norm: bool = True  # RMSNorm on each head's queries and keys
     mlp: str = "swiglu"
-    mlp_hidden: int | None = None  # None: 4 x n_embd for gelu; 8/3 x n_embd, rounded up to 32, for swiglu
+    mlp_hidden: int | None = None  # None: 8/3 x n_embd, rounded up to 32, for swiglu; else 4 x n_embd
     bias: bool = False
     tie_embeddings: bool = True
+    init: str = "zero"  # start of what adds to the residual stream: nothing, or small and scaled by the depth
     dropout: float = 0.0
     rope_base: float = 10_000.0
     attention: str = "auto"  # a choice of speed, not of mathematics: fused on CUDA, hand-written elsewhere
@@ -165,7 +175,7 @@ class ModelConfig(_Checked):
         """Channels inside the MLP; SwiGLU has three matrices instead of two, hence 8/3 instead of 4."""
         if self.mlp_hidden is not None:
             return self.mlp_hidden
-        return 4 * self.n_embd if self.mlp == "gelu" else 32 * math.ceil(8 * self.n_embd / 3 / 32)
+        return 32 * math.ceil(8 * self.n_embd / 3 / 32) if self.mlp == "swiglu" else 4 * self.n_embd
 
     @property
     def n_parameters(self) -> int:
@@ -202,12 +212,12 @@ class TrainConfig(_Checked):
 
     steps: int | None = None  # with neither steps nor minutes: DEFAULT_STEPS
     minutes: float | None = None  # wall clock, evaluations included
-    batch_size: int = (
-        8  # small: a CPU learns most per second from many small steps, see benchmarks/RESULTS.md
-    )
-    learning_rate: float = 2e-3
+    batch_size: int = 8  # small: a CPU learns most per second from many small steps, benchmarks/RESULTS.md
+    optimizer: str = "muon"  # for matrices; embeddings and gains always take AdamW
+    learning_rate: float = 0.03  # of the matrices under Muon; AdamW alone wants a tenth of it
+    momentum: float = 0.95  # Muon's
     schedule: str = "linear"
-    warmup: float = 0.1  # share of the budget spent raising the learning rate
+    warmup: float = 0.02  # share of the budget spent raising the learning rate
     decay: float = 0.2  # share of the budget spent lowering it; wsd only
     weight_decay: float = 0.1
     beta1: float = 0.9
@@ -257,8 +267,9 @@ PRESETS: dict[str, Preset] = {
             "qk_norm": False,
             "mlp": "gelu",
             "bias": True,
+            "init": "gpt2",
         },
-        {"learning_rate": 1e-3},
+        {"optimizer": "adamw", "learning_rate": 1e-3, "warmup": 0.1},
     ),
     # nanoGPT's recipe for a CPU, the peer of our benchmarks: small context and batch for small machines.
     "nano": Preset(
@@ -270,8 +281,19 @@ PRESETS: dict[str, Preset] = {
             "qk_norm": False,
             "mlp": "gelu",
             "bias": False,
+            "init": "gpt2",
+            "n_layer": 4,
+            "n_head": 4,
+            "n_embd": 128,
             "block_size": 64,
         },
-        {"steps": 2000, "batch_size": 12, "learning_rate": 1e-3, "schedule": "cosine"},
+        {
+            "steps": 2000,
+            "batch_size": 12,
+            "optimizer": "adamw",
+            "warmup": 0.1,
+            "learning_rate": 1e-3,
+            "schedule": "cosine",
+        },
     ),
 }

@@ -227,10 +227,12 @@ def new_folder(path: str | Path) -> Path:
     return path
 
 
-def make_folder(path: str | Path) -> None:
-    """The folder and its parents, where they are missing."""
-    with _storage_errors(Path(path), 0):
-        Path(path).mkdir(parents=True, exist_ok=True)
+def make_folder(path: str | Path) -> Path:
+    """The folder, made with its parents where it is missing."""
+    path = Path(path)
+    with _storage_errors(path, 0):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 @contextmanager

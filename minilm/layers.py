@@ -63,7 +63,19 @@ class SwigluMLP(nn.Module):
         return self.down(F.silu(gate) * up)
 
 
-MLPS: dict[str, type[nn.Module]] = {"gelu": GeluMLP, "swiglu": SwigluMLP}
+class ReluSquaredMLP(nn.Module):
+    """down(relu(up(x))^2) (So et al., 2021, "Primer", section 3): cheap, and its zeros are exact."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.up = nn.Linear(config.n_embd, config.mlp_width, bias=config.bias)
+        self.down = nn.Linear(config.mlp_width, config.n_embd, bias=config.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(F.relu(self.up(x)).square())
+
+
+MLPS: dict[str, type[nn.Module]] = {"gelu": GeluMLP, "swiglu": SwigluMLP, "relu2": ReluSquaredMLP}
 
 
 def rotary_tables(block_size: int, head_size: int, base: float) -> tuple[Tensor, Tensor]:

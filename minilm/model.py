@@ -85,15 +85,16 @@ class GPT(nn.Module):
 
     @torch.no_grad()
     def initialise(self) -> None:
-        """GPT-2's start: normal(0, 0.02), biases 0; what adds to the residual stream is scaled by its depth,
-        1 / sqrt(2 n_layer), so that the sum of all layers does not grow with their number."""
+        """normal(0, 0.02), biases 0. What adds to the residual stream starts at zero, so that every block first
+        does nothing and learns to help; or as in GPT-2 scaled by the depth, 1 / sqrt(2 n_layer), so that the sum
+        of all layers does not grow with their number."""
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 parameter.zero_()
             elif parameter.dim() == 2:
                 adds_to_residual = name.endswith(("proj.weight", "down.weight"))
-                depth = math.sqrt(2 * self.config.n_layer) if adds_to_residual else 1.0
-                parameter.normal_(0.0, 0.02 / depth)
+                start = {"zero": 0.0, "gpt2": 1 / math.sqrt(2 * self.config.n_layer)}[self.config.init]
+                parameter.normal_(0.0, 0.02 * (start if adds_to_residual else 1.0))
 
     @property
     def n_parameters(self) -> int:
@@ -180,7 +181,7 @@ class GPT(nn.Module):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes config.json and model.safetensors into `folder`, which is made if it is missing."""
-        files.make_folder(folder)
+        folder = files.make_folder(folder)
         files.write_tensors(folder / WEIGHTS, self.state_dict(), {})
         files.write_json(folder / "config.json", {"format": "minilm", "model": self.config.to_dict()})
 

@@ -18,7 +18,7 @@ FLOORS = [
     ["model"],
     ["training"],
     ["tuner.objective", "tuner.final"],
-    ["tuner.study"],
+    ["tuner.sitting", "tuner.study"],
     ["cli"],
     ["train", "tune", "evaluate", "sample", "report", "data"],
     ["__main__"],

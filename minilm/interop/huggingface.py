@@ -206,6 +206,7 @@ def _read_gpt2(values: Settings) -> Settings:
         "n_embd": values["n_embd"],
         "mlp_hidden": values.get("n_inner"),
         "norm_eps": values["layer_norm_epsilon"],
+        "init": "gpt2",  # of no effect on trained weights; what a training from scratch would take
         "dropout": values["resid_pdrop"],  # theirs has three; a fresh GPT-2 gives all the same
         "tie_embeddings": values["tie_word_embeddings"],
     }

@@ -127,7 +127,16 @@ def _sentences(study: StudyRecords, judged: Standing) -> list[Sentence]:
 
 
 def _chosen(study: StudyRecords, best: Trial | None) -> Sentence | None:
-    """Said where the final model does not follow the trial with the lowest loss."""
+    """Said where the final model does not follow the trial with the lowest loss, or where there was a race."""
+    race = part(study.result, "race")
+    losses = [number(race, name) for name in ("challenger_loss", "default_loss", "seconds")]
+    if all(value is not None for value in losses):
+        end = "goes on from it" if race.get("won") else "goes on from the default recipe"
+        return Sentence(
+            "plain",
+            f"Trial {race['challenger']} then trained on against the default recipe: after {losses[2]:.0f} s each "
+            f"it stood at {losses[0]:.3f} and the default at {losses[1]:.3f}, so the final model {end}.",
+        )
     chosen = part(study.result, "best").get("tid")
     if best is None or chosen is None or chosen == best["tid"]:
         return None
@@ -168,7 +177,7 @@ def _ladder_section(study: StudyRecords, val: Standing, folder: Path) -> list[Se
         return []
     how = (
         "Every dot is a validation loss; further left is better. The two trials had equal budgets: "
-        "compare them; the final model may have trained longer. No model can pass the entropy floor."
+        "compare them; the final model has trained longer. No model can pass the entropy floor."
     )
     picture = shown(draw_ladder(rungs), "Losses on one line", how, folder / "ladder.png")
     return [Section("Where it stands", pictures=[picture])]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from minilm import files
 from minilm.errors import RunError
+from minilm.training.optim import Joined
 
 VERSION = "1"
 
@@ -50,12 +51,10 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor], source: str | Pat
             own[name].copy_(tensor)
 
 
-def save_checkpoint(
-    path: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
-) -> None:
+def save_checkpoint(path: str | Path, model: nn.Module, optimizer: Joined, state: dict[str, Any]) -> None:
     """Writes model, optimizer, random state and the JSON-able `state` at once."""
     tensors = {f"model.{name}": tensor for name, tensor in weights(model).items()}
-    for number, moments in optimizer.state_dict()["state"].items():
+    for number, moments in optimizer.state().items():
         tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in moments.items()}
     tensors["rng.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
@@ -63,7 +62,7 @@ def save_checkpoint(
     files.write_tensors(path, tensors, {"version": VERSION, "state": json.dumps(state, allow_nan=False)})
 
 
-def load_checkpoint(path: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def load_checkpoint(path: str | Path, model: nn.Module, optimizer: Joined) -> dict[str, Any]:
     """Puts the checkpoint's tensors and random state back in place and returns its `state`."""
     tensors, header = files.read_tensors(path)
     if header.get("version") != VERSION or "state" not in header:
@@ -75,7 +74,7 @@ def load_checkpoint(path: str | Path, model: nn.Module, optimizer: torch.optim.O
     for name, tensor in _under("optimizer.", tensors).items():
         number, _, key = name.partition(".")
         moments.setdefault(int(number), {})[key] = tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    optimizer.load_state(moments)
     torch.set_rng_state(tensors["rng.cpu"])
     if torch.cuda.is_available() and "rng.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["rng.cuda"])

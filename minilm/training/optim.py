@@ -1,42 +1,208 @@
-"""AdamW with two groups: what decays and what does not. Knows parameters; no schedules and no losses."""
+"""The optimizers: Muon by hand for matrices, torch's AdamW for the rest, or AdamW alone; and what decays.
+
+Knows parameters and their names in the decoder; no schedules and no losses.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from minilm.config import TrainConfig
 
 FUSED_ON = ("cpu", "cuda")  # one kernel per step instead of one per tensor and operation
+STACKED = {"qkv.weight": 3, "gate_up.weight": 2}  # matrices that share a weight, each to be turned by itself
+REST_SHARE = (
+    0.7  # under Muon, AdamW's learning rate for embeddings, head and gains, as a share of the matrices'
+)
+
+# Newton-Schulz for the orthogonal part: x -> a x + b x^3 + c x^5 on every singular value, five times (Jordan et
+# al., 2024, "Muon: An optimizer for hidden layers in neural networks"). It leads (0, 1] to about 0.7 .. 1.2,
+# fast for small values; exactly 1 is not needed.
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+ITERATIONS = 5
 
 
-def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Two parameter groups: matrices decay; norms, biases and embeddings do not.
+def orthogonalised(matrices: Tensor) -> Tensor:
+    """U V^T of each matrix U S V^T, roughly: singular values from 0.7 to 1.2; (K, n, m) -> (K, n, m).
 
-    Decay keeps a matrix from growing without use. A gain or a bias has nothing to shrink for, and the row of
-    a rare character would be pulled to zero by every step in which the character does not occur; a tied
-    output matrix is an embedding and follows its rule.
-
-    >>> groups = decay_groups(nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 3)), 0.1)
-    >>> [(group["weight_decay"], len(group["params"])) for group in groups]
-    [(0.1, 1), (0.0, 2)]
+    >>> torch.manual_seed(0) and None
+    >>> singular = torch.linalg.svdvals(orthogonalised(torch.randn(3, 8, 16)))
+    >>> bool((singular > 0.5).all() and (singular < 1.5).all())
+    True
     """
-    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    parameters = [p for p in model.parameters() if p.requires_grad]  # a tied parameter is listed once
-    decay = [p for p in parameters if p.ndim >= 2 and id(p) not in embeddings]
-    rest = [p for p in parameters if p.ndim < 2 or id(p) in embeddings]
-    assert len({id(p) for p in decay + rest}) == len(decay) + len(rest) == len(parameters), "not a partition"
-    return [{"params": decay, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    tall = matrices.size(-2) > matrices.size(-1)
+    X = matrices.mT if tall else matrices  # the products below are of the shorter side n
+    X = X / (X.norm(dim=(-2, -1), keepdim=True) + 1e-7)  # now no singular value exceeds 1
+    square = X.size(-1) < 2 * X.size(-2)
+    X = _iterated(X) if square else _iterated_gram(X) @ X
+    return X.mT if tall else X
 
 
-def build_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter, 2017, arXiv:1711.05101), fused where the device has it."""
-    device = next(model.parameters()).device.type
-    return torch.optim.AdamW(
-        decay_groups(model, train.weight_decay),
-        lr=train.learning_rate,
-        betas=(train.beta1, train.beta2),
-        fused=device in FUSED_ON,
-    )
+def _iterated(X: Tensor) -> Tensor:
+    """Each round X <- P X with P = a + b A + c A^2 and A = X X^T, as the paper has it; (K, n, m) -> (K, n, m)."""
+    a, b, c = NEWTON_SCHULZ
+    for _ in range(ITERATIONS):
+        A = X @ X.mT  # (K, n, n)
+        X = torch.baddbmm(X, torch.baddbmm(A, A, A, beta=b, alpha=c), X, beta=a)
+    return X
+
+
+def _iterated_gram(X: Tensor) -> Tensor:
+    """The product Q of all rounds' P, so that the result is Q X; (K, n, m) -> (K, n, n).
+
+    P is a polynomial of A, so A <- P A P follows the rounds without X: the long side m, four times n in an MLP,
+    is met once at the beginning and once at the end.
+    """
+    a, b, c = NEWTON_SCHULZ
+    A, Q = X @ X.mT, None  # (K, n, n)
+    for _ in range(ITERATIONS):
+        P = torch.baddbmm(A, A, A, beta=b, alpha=c)
+        P.diagonal(dim1=-2, dim2=-1).add_(a)
+        Q = P if Q is None else P @ Q
+        A = P @ A @ P
+    assert Q is not None
+    return Q
+
+
+class Muon(torch.optim.Optimizer):
+    """Nesterov momentum, orthogonalised: every direction of a matrix moves equally far (Jordan et al., 2024).
+
+    An update has spectral norm about max(1, n/m)^0.5 times the learning rate for an (n, m) matrix, so the same
+    rate serves every width. Parameters are matrices; a group's "parts" says how many lie stacked in each.
+    Matrices of one shape are turned together, since many small products cost more than one batch of them.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], lr: float, momentum: float, weight_decay: float) -> None:
+        super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "parts": 1})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        assert closure is None, "the trainer computes the gradients itself"
+        by_shape: dict[torch.Size, list[tuple[Tensor, Tensor, dict[str, Any]]]] = {}
+        for parameter, group in self._with_gradient():
+            direction = self._direction(parameter, group["momentum"])
+            parts = zip(parameter.chunk(group["parts"]), direction.chunk(group["parts"]), strict=True)
+            for matrix, part in parts:
+                by_shape.setdefault(matrix.shape, []).append((matrix, part, group))
+        for shape, rows in by_shape.items():
+            turned = orthogonalised(torch.stack([direction for _, direction, _ in rows]))
+            stretch = max(1.0, shape[0] / shape[1]) ** 0.5
+            for (matrix, _, group), update in zip(rows, turned.unbind(), strict=True):
+                matrix.mul_(1 - group["lr"] * group["weight_decay"])
+                matrix.add_(update, alpha=-group["lr"] * stretch)
+
+    def _with_gradient(self) -> Iterator[tuple[Tensor, dict[str, Any]]]:
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    yield parameter, group
+
+    def _direction(self, parameter: Tensor, momentum: float) -> Tensor:
+        """Where Nesterov's momentum points: the mean of gradients, one gradient ahead."""
+        gradient = parameter.grad
+        assert gradient is not None
+        state = self.state[parameter]
+        if not state:
+            state["momentum"] = torch.zeros_like(parameter)
+        mean = state["momentum"].lerp_(gradient, 1 - momentum)
+        return gradient.lerp(mean, momentum)
+
+
+class Joined:
+    """Several optimizers as one: their groups and states in a row, stepped together."""
+
+    def __init__(self, *optimizers: torch.optim.Optimizer) -> None:
+        self.optimizers = optimizers
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
+
+    def step(self) -> None:
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=set_to_none)
+
+    def state(self) -> dict[int, dict[str, Tensor]]:
+        """The tensors of every parameter that has been updated, by its number over all groups."""
+        found: dict[int, dict[str, Tensor]] = {}
+        first = 0
+        for optimizer in self.optimizers:
+            found |= {first + number: kept for number, kept in optimizer.state_dict()["state"].items()}
+            first += _count(optimizer)
+        return found
+
+    def load_state(self, tensors: dict[int, dict[str, Tensor]]) -> None:
+        """Goes back to what `state` gave."""
+        first = 0
+        for optimizer in self.optimizers:
+            last = first + _count(optimizer)
+            own = {number - first: kept for number, kept in tensors.items() if first <= number < last}
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": own})
+            first = last
+
+
+def _count(optimizer: torch.optim.Optimizer) -> int:
+    return sum(len(group["params"]) for group in optimizer.param_groups)
+
+
+def matrices_and_rest(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:
+    """The parameters by name: matrices between activations, and embeddings, the head, gains and biases.
+
+    Only the former are linear maps of a dense input. An embedding is a table: the row of a rare character has
+    its own small gradient, which nothing should mix with the others', and decay would pull it to zero by every
+    step in which the character does not occur. A head is the same table read the other way.
+
+    >>> from minilm.config import ModelConfig
+    >>> from minilm.model import GPT
+    >>> model = GPT(ModelConfig(vocab_size=5, n_layer=1, n_head=1, n_embd=4, tie_embeddings=False))
+    >>> matrices, rest = matrices_and_rest(model)
+    >>> "blocks.0.attention.qkv.weight" in matrices, "lm_head.weight" in rest, "norm_f.weight" in rest
+    (True, True, True)
+    """
+    tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}  # a tied one is listed once
+    matrices = {
+        name: p
+        for name, p in named.items()
+        if p.ndim == 2 and id(p) not in tables and not name.endswith("lm_head.weight")
+    }
+    return matrices, {name: p for name, p in named.items() if name not in matrices}
+
+
+def build_optimizer(model: nn.Module, train: TrainConfig) -> Joined:
+    """The optimizer of the configuration: AdamW (Loshchilov & Hutter, 2017, arXiv:1711.05101) for everything, or
+    Muon for matrices and AdamW for the rest. Matrices decay and nothing else. A group's "share" of the learning
+    rate is its own."""
+    matrices, rest = matrices_and_rest(model)
+    decay = train.weight_decay
+    if train.optimizer == "adamw" or not matrices:
+        groups = [
+            {"params": list(matrices.values()), "weight_decay": decay, "share": 1.0},
+            {"params": list(rest.values()), "weight_decay": 0.0, "share": 1.0},
+        ]
+        return Joined(_adamw([group for group in groups if group["params"]], train))
+    muon = Muon(_by_parts(matrices), train.learning_rate, train.momentum, decay)
+    others = [{"params": list(rest.values()), "weight_decay": 0.0, "share": REST_SHARE}]
+    return Joined(muon, _adamw(others, train))
+
+
+def _adamw(groups: list[dict[str, Any]], train: TrainConfig) -> torch.optim.AdamW:
+    device = groups[0]["params"][0].device.type
+    betas = (train.beta1, train.beta2)
+    return torch.optim.AdamW(groups, lr=train.learning_rate, betas=betas, fused=device in FUSED_ON)
+
+
+def _by_parts(matrices: dict[str, nn.Parameter]) -> list[dict[str, Any]]:
+    groups: dict[int, list[nn.Parameter]] = {}
+    for name, parameter in matrices.items():
+        parts = next((count for end, count in STACKED.items() if name.endswith(end)), 1)
+        groups.setdefault(parts, []).append(parameter)
+    return [{"params": found, "parts": parts, "share": 1.0} for parts, found in groups.items()]

@@ -51,6 +51,7 @@ def run_training(
     config: TrainConfig | None = None,
     out: str | Path | None = None,
     *,
+    start: str | Path | None = None,
     deadline: float | None = None,
     test: bool = True,
     on_record: OnRecord | None = None,
@@ -59,8 +60,10 @@ def run_training(
     """Trains on `corpus` and returns the run with the best weights; writes a run folder where `out` is given.
 
     Without `model` the default configuration is used, its context shortened to a short text. The same seed
-    gives the same run. `test=False` leaves the test split unread, as a search must. `deadline` is a moment of
-    `time.monotonic()`. Raises the MinilmError family; after an interruption `resume_training(out)` goes on.
+    gives the same run. `start` is a checkpoint of another run of the same model: weights, optimizer and place in
+    the text come from there, clock and schedule begin anew. `test=False` leaves the test split unread, as a
+    search must. `deadline` is a moment of `time.monotonic()`. Raises the MinilmError family; after an
+    interruption `resume_training(out)` goes on.
     """
     config = config or TrainConfig()
     if model is None:
@@ -79,7 +82,9 @@ def run_training(
         run.folder = files.new_folder(out)
         corpus.tokenizer.save(run.folder)
         files.write_json(run.folder / CONFIG, run.config)  # last: with it the folder is a run
-    return _train(run, corpus, config, hardware, deadline=deadline, test=test, on_record=on_record)
+    return _train(
+        run, corpus, config, hardware, start=start, deadline=deadline, test=test, on_record=on_record
+    )
 
 
 def resume_training(
@@ -169,6 +174,7 @@ def _train(
     config: TrainConfig,
     hardware: Hardware,
     *,
+    start: str | Path | None = None,
     deadline: float | None,
     test: bool,
     on_record: OnRecord | None,
@@ -192,6 +198,8 @@ def _train(
         chars_after=len(corpus.test) if test else 0,
         on_record=record,
     )
+    if start is not None:
+        trainer.start_from(Path(start))
     with nullcontext() if run.folder is None else files.held(run.folder), memory_errors():
         if run.folder is not None:
             step = trainer.resume() if has_checkpoint(run.folder) else 0

@@ -134,6 +134,10 @@ class Trainer:
         assert s.best_loss is not None
         return TrainResult(s.best_loss, s.best_step, s.step, self._seconds(), stop, s.tokens_seen)
 
+    def start_from(self, checkpoint: Path) -> None:
+        """Weights, optimizer and place in the text of another training; the clock and the counters start anew."""
+        self.batches.restore(load_checkpoint(checkpoint, self.model, self.optimizer)["batches"])
+
     def resume(self) -> int:
         """Goes back to the checkpoint in the folder and returns its step; without one, RunError."""
         assert self.folder is not None
@@ -211,7 +215,7 @@ class Trainer:
             self.config, self.budget.next_update(s.step, self._seconds())
         )
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         loss = self._gradient(rate)
         self.optimizer.step()
         s.step, s.learning_rate = s.step + 1, rate

@@ -16,10 +16,11 @@ from pathlib import Path
 
 from minilm.errors import ConfigError
 
-SEARCH_SHARE = 0.4  # of the minutes; the final model gets the most of the rest
-FINAL_SHARE = 0.25  # for the final training, however slow the start was
+SEARCH_SHARE = 0.25  # of the minutes, for trials; the final model gets the most of the rest
+RACE_SHARE = 0.1  # for the best trial against the default recipe
+FINAL_SHARE = 0.25  # for the final training at least, however slow the start was
 WARM_UP = 4.0  # seconds until workers are ready
-TRIALS_WANTED = 14  # enough for TPE to leave its random start, few enough that each one learns something
+TRIALS_WANTED = 10  # few enough that each one learns something
 SHORTEST, LONGEST = 4.0, 60.0  # seconds of training in a trial
 STEP_TRIAL_LIMIT = 1800.0  # seconds after which a trial with a step budget counts as hung
 OVERHEAD = 0.15  # share of a trial's time for its evaluations and for building the model
@@ -105,6 +106,7 @@ class Plan:
     total: float
     trial: float  # training time of one trial
     search_end: float
+    race_end: float
     final_end: float  # the final training is over
     reserve: float  # from there to the end: test split, sample, page
 
@@ -114,15 +116,26 @@ def plan(minutes: float, workers: int, started: float = 0.0) -> Plan:
     start.
 
     >>> plan(3, workers=2, started=8).trial
-    10.3
+    4.5
     """
     if not minutes > 0:
         raise ConfigError(f"minutes must be above 0, got {minutes}; 3 is the default")
     total = 60.0 * minutes
     reserve = min(0.25 * total, 6.0 + 0.02 * total)
-    search_end = min(started + WARM_UP + SEARCH_SHARE * total, total - reserve - FINAL_SHARE * total)
-    trial = min(max(SEARCH_SHARE * total * workers / TRIALS_WANTED, SHORTEST), LONGEST)
-    return Plan(total, round(trial, 1), search_end, total - reserve, reserve)
+    latest = total - reserve - FINAL_SHARE * total
+    search_end = min(started + WARM_UP + SEARCH_SHARE * total, latest)
+    race_end = min(search_end + RACE_SHARE * total, latest)
+    trial = min(max(SEARCH_SHARE * total * searchers(workers) / TRIALS_WANTED, SHORTEST), LONGEST)
+    return Plan(total, round(trial, 1), search_end, race_end, total - reserve, reserve)
+
+
+def searchers(workers: int) -> int:
+    """How many of the workers run trials in a study by the clock: one, if it can be spared, trains the default.
+
+    >>> searchers(1), searchers(2), searchers(16)
+    (1, 1, 15)
+    """
+    return max(1, workers - 1)
 
 
 def rest_of(minutes: float, workers: int, spent: float, started: float = 0.0) -> Plan:
@@ -132,7 +145,8 @@ def rest_of(minutes: float, workers: int, spent: float, started: float = 0.0) ->
     """
     total = 60.0 * minutes
     left = plan(max(total - spent, (1 - SEARCH_SHARE) * total) / 60, workers, started)
-    return replace(left, search_end=min(left.search_end, max(SEARCH_SHARE * total - spent, 0.0)))
+    search_end = min(left.search_end, max(SEARCH_SHARE * total - spent, 0.0))
+    return replace(left, search_end=search_end, race_end=min(left.race_end, search_end + RACE_SHARE * total))
 
 
 def seconds_needed(trial_seconds: float, measured: Collection[float]) -> float:

@@ -20,7 +20,7 @@ from minilm.text.corpora import Corpus
 from minilm.training.evaluation import exact_loss
 from minilm.training.run import RESULT, Run, load_run
 from minilm.training.session import run_training
-from minilm.training.trainer import WEIGHTS
+from minilm.training.trainer import CHECKPOINT, WEIGHTS
 from minilm.tuner.records import BEST, MODELS, Trial
 from minilm.tuner.settings import FEWEST_CHARS, Settings
 from minilm.tuner.space import to_configs
@@ -39,14 +39,18 @@ class Finish:
     deadline: float | None
     on_record: Callable[[dict[str, Any]], None]
 
-    def run(self, chosen: Trial) -> Run:
-        """The final model in the study's folder `best`, scored on both splits."""
-        kept = self.folder / MODELS / str(chosen.tid)
+    def run(self, chosen: Trial, kept: Path | None = None) -> Run:
+        """The final model in the study's folder `best`, scored on both splits.
+
+        `kept` is the folder of the model that `chosen` has trained so far. By the clock it is trained on from
+        there, so that no second of it is lost.
+        """
+        kept = self.folder / MODELS / str(chosen.tid) if kept is None else kept
         has_model = (kept / WEIGHTS).is_file()
         if has_model and self._too_short():
             return self._adopt(kept, chars=FEWEST_CHARS)
         try:
-            run = self._train(chosen)
+            run = self._train(chosen, kept / CHECKPOINT)
         except DivergenceError:  # the longer schedule stays at the high learning rate for more steps
             if not has_model:
                 raise
@@ -57,17 +61,23 @@ class Finish:
         trial = self.settings.budget.seconds
         return self.deadline is not None and self.deadline - time.monotonic() < (trial or 0.0) / 2
 
-    def _train(self, chosen: Trial) -> Run:
+    def _train(self, chosen: Trial, start: Path) -> Run:
         """With the whole machine, all evaluations and early stopping, on a schedule fitted to the time."""
-        settings = self.settings
-        model, train = to_configs(chosen.point, self.corpus.tokenizer.vocab_size, settings.limits)
+        model, train = to_configs(chosen.point, self.corpus.tokenizer.vocab_size, self.settings.limits)
+        goes_on = self.deadline is not None and start.is_file()
         if self.deadline is None:
-            config = train.replace(steps=FINAL_STEPS * (settings.budget.steps or 1), seed=settings.seed)
+            config = train.replace(steps=FINAL_STEPS * (self.settings.budget.steps or 1))
         else:
-            left = max(self.deadline - time.monotonic(), 0.1)
-            config = train.replace(minutes=left / 60, seed=settings.seed)
-        out = self.folder / BEST
-        return run_training(self.corpus, model, config, out, deadline=self.deadline, on_record=self.on_record)
+            config = train.replace(minutes=max(self.deadline - time.monotonic(), 0.1) / 60)
+        return run_training(
+            self.corpus,
+            model,
+            config.replace(seed=self.settings.seed, warmup=0.0 if goes_on else train.warmup),
+            self.folder / BEST,
+            start=start if goes_on else None,
+            deadline=self.deadline,
+            on_record=self.on_record,
+        )
 
     def _trial_is_better(self, chosen: Trial, kept: Path, run: Run) -> bool:
         """On the same characters: a trial's own loss is of a part of the split."""

@@ -41,6 +41,7 @@ class Task:
     seed: int = 0
     threads: int | None = 1
     out: str | None = None  # folder for the trained model
+    start: str | None = None  # checkpoint to go on from
 
 
 def run_trial(task: Task) -> dict[str, Any]:
@@ -74,7 +75,9 @@ def _train(task: Task, record: Any) -> Run:
     config = task.budget.trial_config(train, task.seed, task.threads)
     if task.out is not None:
         shutil.rmtree(task.out, ignore_errors=True)  # left by a worker that was killed
-    return run_training(corpus, model, config, task.out, test=False, on_record=record)
+    if task.start is not None:
+        config = config.replace(warmup=0.0)  # it is warm
+    return run_training(corpus, model, config, task.out, start=task.start, test=False, on_record=record)
 
 
 @lru_cache(maxsize=1)  # a worker serves one study

@@ -19,22 +19,30 @@ TRIAL_EVALUATIONS = 4
 EVALUATION_SHARE = 0.1  # of a trial's work, for its evaluations
 FORWARD_SHARE = 1 / 3  # of a training step's work: evaluating a character costs a third of training on it
 CHARS_PER_SECOND = 500  # of a trial in seconds: what a CPU core evaluates four times in a tenth of that time
+RACE_CHARS = 3  # times a trial's characters, for the evaluations of a race
 FEWEST_CHARS = 4000  # an estimate from less would choose by luck
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What every trial of a study gets: `steps`, or `seconds` of training."""
+    """What a trial gets: `steps`, or `seconds` of training; `chars` scored in each of its `evaluations`.
+
+    In steps it is a whole training with its schedule. In seconds it is a leg of one that may go on, so the
+    learning rate stays high: two legs of different lengths compare, and the next can start where one ended.
+    """
 
     steps: int | None = None
     seconds: float | None = None
+    chars: int | None = None  # None: as many as a tenth of the work pays for
+    evaluations: int = TRIAL_EVALUATIONS
 
     def trial_config(self, train: TrainConfig, seed: int, threads: int | None) -> TrainConfig:
         """A trial's training: short, evaluated a few times on a part of the split, never stopped early."""
         return train.replace(
             steps=self.steps,
             minutes=None if self.seconds is None else self.seconds / 60,
-            evaluations=min(TRIAL_EVALUATIONS, self.steps or TRIAL_EVALUATIONS),
+            schedule=train.schedule if self.seconds is None else "constant",
+            evaluations=min(self.evaluations, self.steps or self.evaluations),
             eval_chars=max(FEWEST_CHARS, self.eval_chars),
             patience=None,
             seed=seed,
@@ -44,10 +52,18 @@ class Budget:
     @property
     def eval_chars(self) -> int:
         """Characters per evaluation, the same for every trial so that losses compare."""
+        if self.chars is not None:
+            return self.chars
         if self.seconds is not None:
             return int(CHARS_PER_SECOND * self.seconds)
         trained = (self.steps or 0) * TrainConfig().batch_size * ModelConfig(vocab_size=1).block_size
         return int(EVALUATION_SHARE / FORWARD_SHARE * trained / TRIAL_EVALUATIONS)
+
+    def leg(self, seconds: float) -> Budget:
+        """A longer leg beside trials of this budget: evaluated as often, on more characters, since it decides."""
+        assert self.seconds is not None
+        chars = RACE_CHARS * max(FEWEST_CHARS, self.eval_chars)
+        return Budget(seconds=seconds, chars=chars, evaluations=max(1, round(seconds / self.seconds)))
 
     def text(self) -> str:
         return f"{self.steps} steps" if self.seconds is None else f"{self.seconds:g} s"
@@ -68,6 +84,11 @@ class Settings:
     minutes: float | None = None
     trials: int | None = None
 
+    @property
+    def races(self) -> bool:
+        """Whether a worker is spared for the default recipe's long training."""
+        return self.minutes is not None and self.workers > 1
+
     def to_dict(self) -> dict[str, Any]:
         parts = {"limits": vars(self.limits), "budget": vars(self.budget)}
         return {**vars(self), **{name: dict(part) for name, part in parts.items()}}
@@ -81,8 +102,10 @@ class Settings:
     def text(self) -> str:
         """Workers, threads and why, in one line."""
         plural = "s" * (self.workers > 1)
-        on_cpu = "trials side by side on a core each beat one trial on all cores"
+        on_cpu = "trainings side by side on a core each beat one on all cores"
         why = on_cpu if self.device == "cpu" else "small models leave a GPU idle, so they share it"
+        if self.races:
+            why += "; one of them trains the default recipe all along"
         return (
             f"{self.workers} worker{plural} x 1 thread on {self.device}, {self.budget.text()} per trial, "
             f"{self.algo} ({why})"

@@ -55,7 +55,7 @@ class Limits:
 SPACE: tuple[Dimension, ...] = (
     Dimension("num_layers", "int", 1, 8),
     Dimension("hidden_size", "log-steps", 32, 256, 32),
-    Dimension("learning_rate", "log", 3e-4, 3e-2),
+    Dimension("learning_rate", "log", 5e-3, 1e-1),  # of Muon
     Dimension("batch_size", "log-steps", 4, 64, 4),
     Dimension("dropout", "steps", 0.0, 0.3, 0.05),
     Dimension("weight_decay", "log", 1e-3, 1.0),

@@ -1,7 +1,7 @@
 """A whole study: a corpus and a budget go in; a search, a final model, its numbers and a page come out.
 
-It joins the parts and keeps the deadline; what to try and when to stop is decided in `propose` and `decide`,
-what a trial computes in `objective`. It prints nothing: a `Watch` tells a verb or a notebook what happens.
+A new one fixes its settings and its folder, a continued one reads them and refuses others. What happens in between
+is a `Sitting`'s.
 """
 
 from __future__ import annotations
@@ -11,35 +11,25 @@ import shutil
 import tempfile
 import time
 import weakref
-from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from minilm import files
-from minilm.errors import AllTrialsFailedError, ConfigError, RunError
+from minilm.errors import ConfigError, RunError
 from minilm.text.corpora import Corpus, load_described
 from minilm.training.run import Run, load_run
 from minilm.training.scores import baseline_rows, table
 from minilm.tuner import objective
-from minilm.tuner.chores import counting, draw_page
-from minilm.tuner.decide import Plan, Rules, plan, rest_of, worker_count
-from minilm.tuner.final import Finish
-from minilm.tuner.propose import Proposer, SearchSpace, Told, difference, hyperopt_trials
-from minilm.tuner.records import BEST, MODELS, RESULT, Journal, Trial, create_study, read_study
-from minilm.tuner.search import LATE, Search, best_trial
+from minilm.tuner.chores import draw_page
+from minilm.tuner.decide import Plan, plan, rest_of, worker_count
+from minilm.tuner.propose import SearchSpace, Told, difference, hyperopt_trials
+from minilm.tuner.records import BEST, RESULT, Journal, Trial, create_study, read_study
 from minilm.tuner.settings import Budget, Settings, check_request, trial_steps
-from minilm.tuner.space import Limits, Point, default_point, dimensions, limits_for
-from minilm.tuner.summary import result_of, result_rows
+from minilm.tuner.sitting import Sitting, run_sitting
+from minilm.tuner.space import Limits, default_point, dimensions, limits_for
+from minilm.tuner.summary import result_rows
 from minilm.tuner.watch import Watch
-from minilm.tuner.workers import Workers
-
-MARGIN = 0.005  # nats per character; a trial that beats the default recipe by less may owe it to luck
-SAMPLE_CHARS = 600
-PAGE_SHARE = 0.6  # of the reserve at the end, what the page gets; the sample has what comes before
-EXIT_SHARE = 0.15  # and what is kept for ending the processes
-PATIENCE = 600.0  # seconds that a study without a clock waits for its counting baseline and its page
 
 
 @dataclass
@@ -67,29 +57,6 @@ class Study:
         """The final model beside the default recipe, the counting baseline and the entropy floor, as text."""
         rows = [*result_rows(self.result), *baseline_rows(self.result["counting"], self.result["floors"])]
         return table(rows, self.result["protocol"])
-
-
-@dataclass
-class _Sitting:
-    """A study being run by this process: from `begun`, a moment of `time.monotonic()`, to the deadline."""
-
-    corpus: Corpus
-    settings: Settings
-    space: SearchSpace
-    folder: Path
-    journal: Journal
-    watch: Watch
-    begun: float
-    plan: Plan | None
-    offset: float = 0.0  # seconds that earlier sittings took
-
-    def clock(self) -> float:
-        """Seconds since the study began, sittings strung together."""
-        return self.offset + time.monotonic() - self.begun
-
-    def moment(self, share: float) -> float | None:
-        """When this share of the plan's reserve is left, as `time.monotonic()`; None where nothing ends."""
-        return None if self.plan is None else self.begun + self.plan.total - share * self.plan.reserve
 
 
 def run_study(
@@ -126,7 +93,7 @@ def run_study(
     with files.held(folder):
         create_study(folder, settings.to_dict())
         watch = watch or Watch()
-        study = _run(_Sitting(corpus, settings, searched, folder, Journal(folder), watch, begun, spread))
+        study = _study(Sitting(corpus, settings, searched, folder, Journal(folder), watch, begun, spread))
     if out is None:
         weakref.finalize(study, shutil.rmtree, folder, True)
     return study
@@ -160,7 +127,7 @@ def resume_study(
         offset = max((trial.ended or 0.0 for trial in journal.trials), default=0.0)
         spread = _rest(settings, minutes, offset, time.monotonic() - begun)
         watch = watch or Watch()
-        return _run(_Sitting(corpus, settings, searched, folder, journal, watch, begun, spread, offset))
+        return _study(Sitting(corpus, settings, searched, folder, journal, watch, begun, spread, offset))
 
 
 def _settings(folder: Path, minutes: float | None, trials: int | None) -> Settings:
@@ -213,96 +180,6 @@ def search_space(space: Any, limits: Limits, device: str) -> SearchSpace:
     return SearchSpace.of(dimensions(limits, wide=device != "cpu"), default)
 
 
-def _run(sitting: _Sitting) -> Study:
-    (sitting.folder / RESULT).unlink(missing_ok=True)  # of an earlier sitting
-    shutil.rmtree(sitting.folder / BEST, ignore_errors=True)  # or half of one
-    with Workers(1, background=True) as counter, Workers(1) as painter:
-        counted = counter.submit(counting, sitting.settings.corpus)
-        _search(sitting)
-        chosen = _chosen(sitting)
-        sitting.watch.final(chosen)
-        sketch = painter.submit(draw_page, sitting.folder)  # of the search alone; loads what a page needs
-        run = _finished(sitting, chosen)
-        sample = objective.sample_text(run, SAMPLE_CHARS, sitting.settings.seed, sitting.moment(PAGE_SHARE))
-        baseline = _answer(counter, counted, sitting.moment(PAGE_SHARE))
-        result = result_of(chosen, sitting.journal.trials, run.config, run.result, baseline, sample)
-        files.write_json(sitting.folder / RESULT, result)
-        shutil.rmtree(sitting.folder / MODELS, ignore_errors=True)
-        _answer(painter, sketch, sitting.moment(PAGE_SHARE))
-        _answer(painter, painter.submit(draw_page, sitting.folder), sitting.moment(EXIT_SHARE))
+def _study(sitting: Sitting) -> Study:
+    run, result = run_sitting(sitting)
     return Study(run, sitting.journal.trials, result, sitting.folder, sitting.space, sitting.settings)
-
-
-def _finished(sitting: _Sitting, chosen: Trial) -> Run:
-    end, tell = sitting.moment(1.0), sitting.watch.record
-    return Finish(sitting.corpus, sitting.settings, sitting.folder, end, tell).run(chosen)
-
-
-def _search(sitting: _Sitting) -> None:
-    settings, by_clock = sitting.settings, sitting.plan is not None
-    end = None if sitting.plan is None else sitting.offset + sitting.plan.search_end
-    with Workers(settings.workers) as pool:
-        pool.warm_up(objective.prepare, settings.corpus)
-        sitting.watch.start(settings.text(), settings.trials, sitting.journal.trials)
-        Search(
-            Proposer(sitting.space, settings.algo, settings.seed),
-            pool,
-            sitting.journal,
-            Rules(settings.workers, settings.trials, in_order=not by_clock, search_end=end),
-            objective.run_trial,
-            partial(_task, settings, sitting.folder),
-            clock=sitting.clock,
-            trial_seconds=settings.budget.seconds,
-            on_trial=partial(_ended, sitting),
-            on_tick=partial(_tick, sitting),
-        ).run()
-
-
-def _task(settings: Settings, folder: Path, tid: int, point: Point) -> objective.Task:
-    return objective.Task(
-        point=point,
-        corpus=settings.corpus,
-        limits=settings.limits,
-        budget=settings.budget,
-        seed=settings.seed,
-        out=str(folder / MODELS / str(tid)),
-    )
-
-
-def _ended(sitting: _Sitting, trial: Trial) -> None:
-    """Throws away the models of the trials that ended, but for the one that would be chosen now."""
-    best = best_trial(sitting.journal.trials, MARGIN)
-    for ended in sitting.journal.trials:
-        if best is None or ended.tid != best.tid:
-            shutil.rmtree(sitting.folder / MODELS / str(ended.tid), ignore_errors=True)
-    sitting.watch.trial(trial)
-
-
-def _tick(sitting: _Sitting) -> None:
-    end = sitting.moment(0.0)
-    sitting.watch.tick(None if end is None else end - time.monotonic())
-
-
-def _chosen(sitting: _Sitting) -> Trial:
-    """The best trial; the default recipe where time was too short for any to end."""
-    trials = sitting.journal.trials
-    best = best_trial(trials, MARGIN)
-    if best is not None:
-        return best
-    if {trial.reason for trial in trials} <= {LATE}:
-        return Trial(0, sitting.space.default, {}, reason="no trial could end in the time given")
-    told = "; ".join(f"trial {trial.tid}: {trial.reason}" for trial in trials[:5])
-    raise AllTrialsFailedError(
-        f"all {len(trials)} trials failed ({told}); the records are in {sitting.folder}"
-    )
-
-
-def _answer(helper: Workers, future: Future | None, end: float | None) -> Any:
-    """What the helper answered, or None where it failed or is not ready by `end`."""
-    if future is None:
-        return None
-    wait([future], timeout=PATIENCE if end is None else max(0.0, end - time.monotonic()))
-    if not future.done():
-        helper.kill(future)
-        return None
-    return None if future.exception() else future.result()

@@ -80,6 +80,12 @@ def result_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 def verdict(result: Mapping[str, Any]) -> str:
     """What the search has found, said plainly."""
     best, default = result["best_trial_loss"], result["default_trial_loss"]
+    race = result.get("race") or {}
+    if race.get("challenger_loss") is not None and race["default_loss"] is not None:
+        losses = f"{race['challenger_loss']:.3f} against the default recipe's {race['default_loss']:.3f}"
+        after = f"{losses} after {race['seconds']:.0f} s of training each"
+        winner = f"trial {race['challenger']}" if race["won"] else "the default recipe"
+        return f"{winner}; in the race trial {race['challenger']} had {after}"
     if result["best"]["tid"] == 0:
         return "the default recipe; no trial was clearly better"
     if default is None:

@@ -24,6 +24,9 @@ class Watch:
     def tick(self, seconds_left: float | None) -> None:
         """Comes twice a second during the search; None where no clock limits it."""
 
+    def race(self, challenger: Trial) -> None:
+        """This trial trains on, against the default recipe at equal seconds."""
+
     def final(self, chosen: Trial) -> None:
         """The search is over; this configuration is trained at length now."""
 
@@ -63,6 +66,9 @@ class StudyBar(Watch):
             if seconds_left is not None:
                 self._bar.set_postfix_str(f"{left_text(seconds_left)} left", refresh=False)
             self._bar.refresh()
+
+    def race(self, challenger: Trial) -> None:
+        self._show(0, f"trial {challenger.tid} races the default recipe")
 
     def final(self, chosen: Trial) -> None:
         self._open("{desc} {percentage:3.0f}% |{bar}| {elapsed}, {remaining} left", 100)

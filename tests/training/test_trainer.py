@@ -60,6 +60,20 @@ def test_the_same_seed_gives_the_same_run(corpus):
     assert runs[0]["val_loss"] == runs[1]["val_loss"] != runs[2]["val_loss"]
 
 
+def test_a_run_can_start_from_another_ones_end(tmp_path, corpus):
+    """At a constant rate two halves are the whole: same weights, momenta, dropout and place in the text."""
+    config = TrainConfig(**{**QUICK, "evaluations": 1}, schedule="constant", warmup=0.0)
+    whole = run_training(corpus, shape(corpus), config)
+    run_training(corpus, shape(corpus), config.replace(steps=20), tmp_path / "half")
+    start = tmp_path / "half" / "checkpoint.safetensors"
+    rest = run_training(corpus, shape(corpus), config.replace(steps=20), tmp_path / "rest", start=start)
+    assert rest.result["steps"] == 20 and rest.result["tokens_seen"] == whole.result["tokens_seen"] / 2
+    for one, two in zip(whole.model.parameters(), rest.model.parameters(), strict=True):
+        assert torch.equal(one, two)
+    with pytest.raises(RunError, match="does not fit the model"):
+        run_training(corpus, shape(corpus, n_embd=32), config, start=start)
+
+
 def test_it_stops_early_when_nothing_improves(corpus):
     """At a rate this small only noise moves the loss; patience of one ends at the first step backwards."""
     config = TrainConfig(steps=400, batch_size=4, evaluations=100, patience=1, learning_rate=1e-9, threads=1)

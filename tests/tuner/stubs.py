@@ -48,6 +48,10 @@ def hangs(task: Any) -> dict[str, Any]:
     return bowl(task)
 
 
+def crash(_: Any) -> None:
+    raise RuntimeError("a bug of ours")
+
+
 def no_dict(task: Any) -> float:
     return 1.0
 

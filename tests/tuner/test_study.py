@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import pytest
 
 from minilm.errors import AllTrialsFailedError
-from minilm.tuner.decide import plan, rest_of
+from minilm.tuner.decide import SEARCH_SHARE, plan, rest_of
 from minilm.tuner.records import Trial, TrialState
 from minilm.tuner.search import LATE
 from minilm.tuner.settings import Budget, Settings, trial_steps
+from minilm.tuner.sitting import _chosen
 from minilm.tuner.space import Limits
-from minilm.tuner.study import _chosen
 from minilm.tuner.summary import result_rows, verdict
 
 
@@ -44,9 +44,10 @@ def test_settings_survive_the_file():
 
 def test_a_later_sitting_leaves_the_final_model_its_share():
     first, late = plan(10, 2), rest_of(10, 2, spent=500.0)
-    assert late.search_end == 0.0 and late.total == pytest.approx(0.6 * first.total)
-    half = rest_of(10, 2, spent=120.0)
-    assert half.search_end == pytest.approx(120.0) and half.total == pytest.approx(480.0)
+    assert late.search_end == 0.0 and late.total == pytest.approx((1 - SEARCH_SHARE) * first.total)
+    half = rest_of(10, 2, spent=60.0)
+    assert half.search_end == pytest.approx(SEARCH_SHARE * 600 - 60) and half.total == pytest.approx(540.0)
+    assert half.search_end < half.race_end < half.final_end
 
 
 def test_trial_steps_come_from_the_environment(monkeypatch):

@@ -1,0 +1,123 @@
+"""The default recipe against the search, at equal training time: who will be trained to the end.
+
+The default recipe trains in a worker of its own from the first second on, so that the search costs it little. The
+search's best trial goes on from its checkpoint until the race is over; it wins only by a clear lead over what the
+default had after as many seconds. The deciding is arithmetic on curves. This file knows folders of runs and
+workers; it builds no model.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minilm import files
+from minilm.errors import RunError
+from minilm.tuner.records import Trial
+from minilm.tuner.workers import Workers
+
+METRICS, CHECKPOINT = "metrics.jsonl", "checkpoint.safetensors"
+LEAD = (
+    0.02  # nats per character at equal seconds: what the default has trained meanwhile is worth about as much
+)
+
+Curve = Sequence[Sequence[float]]  # (seconds of training, validation loss), in the order of time
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a race ended: losses after `seconds` of training each, None where there is no such loss."""
+
+    challenger: int  # the trial's number
+    seconds: float
+    challenger_loss: float | None
+    default_loss: float | None
+    won: bool  # by the challenger
+
+
+class LongDefault:
+    """The default recipe's own long training, in a worker that may be stopped at any moment.
+
+    It answers through its folder alone: the records and the checkpoint that the trainer keeps there.
+    """
+
+    def __init__(self, pool: Workers, folder: Path, function: Callable[..., Any], task: Any) -> None:
+        self.folder = folder
+        self._pool = pool
+        self._future: Future = pool.submit(function, task)
+
+    def stop(self) -> None:
+        """Ends the training; its last checkpoint stays."""
+        if not self._future.done():
+            self._pool.kill(self._future)
+
+    @property
+    def checkpoint(self) -> Path | None:
+        path = self.folder / CHECKPOINT
+        return path if path.is_file() else None
+
+    def curve(self) -> list[tuple[float, float]]:
+        """The validation losses recorded so far; none where the folder is missing or damaged."""
+        try:
+            records = files.read_records(self.folder / METRICS)
+        except RunError:
+            return []
+        return [(record["seconds"], record["val_loss"]) for record in records if "val_loss" in record]
+
+
+def loss_at(curve: Curve, seconds: float) -> float | None:
+    """The loss after that many seconds, on the straight line between its neighbours; None before the first.
+
+    Past the last one it is the last one.
+
+    >>> loss_at([(10, 3.0), (20, 2.0)], 15), loss_at([(10, 3.0), (20, 2.0)], 99), loss_at([(10, 3.0)], 5)
+    (2.5, 2.0, None)
+    """
+    before = [point for point in curve if point[0] <= seconds]
+    after = [point for point in curve if point[0] > seconds]
+    if not before:
+        return None
+    if not after:
+        return before[-1][1]
+    (x0, y0), (x1, y1) = before[-1], after[0]
+    return y0 + (y1 - y0) * (seconds - x0) / (x1 - x0)
+
+
+def judge(challenger: int, curve: Curve, default: Curve) -> Verdict:
+    """Compares the last point of the challenger's curve with the default at the same moment of its training.
+
+    The default wins where the challenger has no loss, and loses where it has none itself.
+
+    >>> judge(7, [(20, 2.0)], [(10, 2.2), (20, 2.1), (40, 1.9)])
+    Verdict(challenger=7, seconds=20, challenger_loss=2.0, default_loss=2.1, won=True)
+    """
+    if not curve:
+        return Verdict(challenger, 0.0, None, None, False)
+    seconds, loss = curve[-1]
+    theirs = loss_at(default, seconds)
+    return Verdict(challenger, seconds, loss, theirs, theirs is None or loss < theirs - LEAD)
+
+
+def answered_curve(pool: Workers, future: Future, end: float, tick: Callable[[], None]) -> Curve:
+    """The curve that a trial's worker answers; empty where it fails, or is killed at `end` (`time.monotonic()`)."""
+    while not future.done() and time.monotonic() < end:
+        wait([future], timeout=0.5)
+        tick()
+    if not future.done():
+        pool.kill(future)
+        return []
+    return [] if future.exception() else future.result()["curve"]
+
+
+def continued(trial: Trial, leg: Curve) -> list[tuple[float, float]]:
+    """A trial's curve with a further leg behind it, whose seconds start at zero again.
+
+    >>> continued(Trial(1, {}, {}, curve=[[5.0, 3.0]], seconds=5.5), [(4.0, 2.5)])
+    [(5.0, 3.0), (9.5, 2.5)]
+    """
+    offset = trial.seconds or 0.0
+    return [(x, y) for x, y in trial.curve] + [(offset + x, y) for x, y in leg]
