@@ -133,3 +133,25 @@ def shakespeare() -> tuple[Any, Any]:
 
     corpus = load_corpus("shakespeare", split=(0.9, 0.1, 0.0))
     return corpus, corpus.val
+
+
+def trained(model: dict[str, Any], train: dict[str, Any], seed: int) -> dict[str, float]:
+    """One training of a changed default recipe on Tiny Shakespeare's 90 %, on one thread: exact loss on the 10 %,
+    and CPU milliseconds per step. Picklable, for workers."""
+    from minilm import ModelConfig, TrainConfig
+    from minilm.training.evaluation import exact_loss
+    from minilm.training.session import run_training
+
+    corpus, val = shakespeare()
+    shape = ModelConfig.from_dict({"vocab_size": corpus.tokenizer.vocab_size, **model})
+    quiet = {"evaluations": 1, "eval_chars": 2048, "patience": None, "threads": 1}
+    config = TrainConfig.from_dict({**quiet, **train, "seed": seed})
+    started = time.process_time()
+    run = run_training(corpus, shape, config, test=False)
+    spent = time.process_time() - started
+    before = int(corpus.train[-1])
+    return {
+        "loss": exact_loss(run.model, val, before=before),
+        "ms": 1000 * spent / run.result["steps"],
+        "steps": run.result["steps"],
+    }
