@@ -61,7 +61,7 @@ def study_page(folder: str | Path) -> Path:
         _title(study),
         [
             *_ladder_section(study, val, folder),
-            *_search_sections(study.trials, folder),
+            *_search_sections(study, folder),
             *([curves_section(study.best, folder, "The final model")] if study.best else []),
             *sample_section(_result(study)),
             table_section(study.trials),
@@ -183,11 +183,15 @@ def _ladder_section(study: StudyRecords, val: Standing, folder: Path) -> list[Se
     return [Section("Where it stands", pictures=[picture])]
 
 
-def _search_sections(trials: Sequence[Trial], folder: Path) -> list[Section]:
+def _search_sections(study: StudyRecords, folder: Path) -> list[Section]:
+    trials = study.trials
     if not trials:
         return [Section("The search", "No trial has ended yet.")]
     numbers = search_numbers(trials)
-    sections = [Section("The search", pictures=_search_pictures(trials, folder))]
+    found = study.result.get("legs")
+    legs = [leg for leg in found if isinstance(leg, dict)] if isinstance(found, list) else []
+    pictures = [*_search_pictures(trials, legs, folder), *_race_picture(legs, folder)]
+    sections = [Section("The search", pictures=pictures)]
     slices = slice_numbers(trials)
     if slices:
         draw_slices(slices, folder / "slices.png")
@@ -196,7 +200,21 @@ def _search_sections(trials: Sequence[Trial], folder: Path) -> list[Section]:
     return sections
 
 
-def _search_pictures(trials: Sequence[Trial], folder: Path) -> list[Shown]:
+def _race_picture(legs: Sequence[Trial], folder: Path) -> list[Shown]:
+    """The default recipe's long training and the challenger's, where there was one."""
+    race = trial_curve_numbers(legs)
+    challenger = next((tid for tid in race.curves if tid != DEFAULT_TID), None)
+    if challenger is None or DEFAULT_TID not in race.curves:
+        return []
+    how = (
+        "The best trial trains on beside the default recipe. Compare them at equal seconds: the challenger wins "
+        "only by a clear lead, because the default has been trained for longer."
+    )
+    drawn = draw_trial_curves(race._replace(best=challenger, default=DEFAULT_TID))
+    return [shown(drawn, "The race", how, folder / "race.png")]
+
+
+def _search_pictures(trials: Sequence[Trial], legs: Sequence[Trial], folder: Path) -> list[Shown]:
     how = (
         "Every dot is a trial at its validation loss, the blue staircase the best so far; a triangle is a "
         "loss above the picture, a red cross a trial that failed. Rest on a dot to see its settings, click "
@@ -208,11 +226,11 @@ def _search_pictures(trials: Sequence[Trial], folder: Path) -> list[Shown]:
         how = "Every line is one trial's validation loss on the way. Good settings often lead early."
         drawn = draw_trial_curves(curves)
         pictures.append(shown(drawn, "The trials' learning curves", how, folder / "trial_curves.png"))
-    timeline = timeline_numbers(trials)
+    timeline = timeline_numbers(trials, legs)
     if timeline.bars:
         how = (
-            "Every bar is one trial, as long as it took: strong blue the best, orange the default, red "
-            "a failure. Gaps are idle time."
+            "Every bar is one training, as long as it took: strong blue the best trial, orange the default "
+            "recipe, red a failure. Gaps are idle time."
         )
         pictures.append(shown(draw_timeline(timeline), "Who did what when", how, folder / "timeline.png"))
     return pictures

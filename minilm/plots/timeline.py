@@ -36,9 +36,9 @@ class Timeline(NamedTuple):
     bars: list[Bar]
 
 
-def timeline_numbers(trials: Sequence[Trial]) -> Timeline:
-    """Bars of all trials whose times are known, one row per worker."""
-    timed = [t for t in trials if is_number(t.get("started")) and is_number(t.get("ended"))]
+def timeline_numbers(trials: Sequence[Trial], legs: Sequence[Trial] = ()) -> Timeline:
+    """Bars of all trials whose times are known, and of their longer legs, one row per worker."""
+    timed = [t for t in (*trials, *legs) if is_number(t.get("started")) and is_number(t.get("ended"))]
     workers = sorted({str(t.get("worker")) for t in timed}, key=lambda name: (len(name), name))
     bars = [
         Bar(
@@ -46,7 +46,7 @@ def timeline_numbers(trials: Sequence[Trial]) -> Timeline:
             workers.index(str(t.get("worker"))),
             t["started"] / 60,
             t["ended"] / 60,
-            _role(t, trials),
+            _role(next((trial for trial in trials if trial["tid"] == t["tid"]), t), trials),
         )
         for t in timed
     ]
@@ -78,7 +78,8 @@ def draw_timeline(numbers: Timeline, path_png: str | Path | None = None) -> Pict
             linewidth=0.8,
         )
         drawn[0].set_url(address(bar.tid))
-    axes.set_yticks(range(len(numbers.workers)), [f"worker {name}" for name in numbers.workers])
+    labels = [f"worker {name}" if name.isdecimal() else name for name in numbers.workers]
+    axes.set_yticks(range(len(numbers.workers)), labels)
     axes.set_ylim(rows - 0.5, -0.5)
     axes.set_xlim(0, max((bar.end for bar in numbers.bars), default=1) or 1)
     name_axes(axes, "minutes since the search began", "")

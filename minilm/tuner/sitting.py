@@ -49,6 +49,7 @@ class Chosen:
     trial: Trial
     folder: Path | None = None
     race: Verdict | None = None
+    legs: tuple[dict[str, Any], ...] = ()  # trainings longer than a trial, for the page: who, when, the curve
 
 
 @dataclass
@@ -93,6 +94,7 @@ def run_sitting(sitting: Sitting) -> tuple[Run, dict[str, Any]]:
         baseline = _answer(counter, counted, sitting.moment(PAGE_SHARE))
         result = result_of(chosen.trial, sitting.journal.trials, run.config, run.result, baseline, sample)
         result["race"] = None if chosen.race is None else dataclasses.asdict(chosen.race)
+        result["legs"] = list(chosen.legs)
         files.write_json(sitting.folder / RESULT, result)
         shutil.rmtree(sitting.folder / MODELS, ignore_errors=True)
         _answer(painter, sketch, sitting.moment(PAGE_SHARE))
@@ -117,9 +119,12 @@ def _searched(sitting: Sitting) -> Chosen:
         if not settings.races:
             _search(sitting, pool)
             return Chosen(_chosen(sitting))
+        began = sitting.clock()
         default = _long_default(sitting, stack.enter_context(Workers(1)))
         _search(sitting, pool)
-        return _raced(sitting, pool, default)
+        chosen = _raced(sitting, pool, default)
+        whole = _leg_record(sitting, 0, "default", began, default.curve())
+        return dataclasses.replace(chosen, legs=(whole, *chosen.legs))
 
 
 def _search(sitting: Sitting, pool: Workers) -> None:
@@ -155,12 +160,20 @@ def _raced(sitting: Sitting, pool: Workers, default: LongDefault) -> Chosen:
         default.stop()
         return _default_or(sitting, default)
     sitting.watch.race(best)
+    began = sitting.clock()
     leg = _leg(sitting, pool, best, left)
     default.stop()
-    verdict = judge(best.tid, continued(best, leg) if leg else [], default.curve())
+    curve = continued(best, leg) if leg else []
+    verdict = judge(best.tid, curve, default.curve())
+    record = _leg_record(sitting, best.tid, best.worker, began, curve)
     if verdict.won:
-        return Chosen(best, sitting.folder / MODELS / RACE, verdict)
-    return dataclasses.replace(_default_or(sitting, default), race=verdict)
+        return Chosen(best, sitting.folder / MODELS / RACE, verdict, (record,))
+    return dataclasses.replace(_default_or(sitting, default), race=verdict, legs=(record,))
+
+
+def _leg_record(sitting: Sitting, tid: int, worker: Any, began: float, curve: Curve) -> dict[str, Any]:
+    times = {"started": round(began, 3), "ended": round(sitting.clock(), 3)}
+    return {"tid": tid, "worker": worker, **times, "curve": [[round(x, 3), y] for x, y in curve]}
 
 
 def _leg(sitting: Sitting, pool: Workers, trial: Trial, seconds: float) -> Curve:

@@ -201,3 +201,14 @@ def test_perplexity_is_the_exponential():
 def test_ladder_leaves_out_the_unknown():
     rungs = ladder_numbers([("a", 2.0, "ink"), ("b", None, "ink"), ("c", math.nan, "ink"), ("d", 1.0, "ink")])
     assert [rung.name for rung in rungs] == ["d", "a"]
+
+
+def test_a_longer_leg_has_its_trials_role_and_a_row_of_its_own():
+    trials = [trial(0, 2.0, 0, 60, worker=0), trial(1, 1.0, 60, 90, worker=0)]
+    legs = [
+        {"tid": 0, "worker": "default", "started": 0, "ended": 120},
+        {"tid": 1, "worker": 0, "started": 90, "ended": 120},
+    ]
+    numbers = timeline_numbers(trials, legs)
+    assert numbers.workers == ["0", "default"]
+    assert [(bar.row, bar.role) for bar in numbers.bars[2:]] == [(1, "default"), (0, "best")]
