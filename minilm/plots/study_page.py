@@ -129,13 +129,15 @@ def _sentences(study: StudyRecords, judged: Standing) -> list[Sentence]:
 def _chosen(study: StudyRecords, best: Trial | None) -> Sentence | None:
     """Said where the final model does not follow the trial with the lowest loss, or where there was a race."""
     race = part(study.result, "race")
-    losses = [number(race, name) for name in ("challenger_loss", "default_loss", "seconds")]
+    names = ("challenger_loss", "default_loss", "seconds", "challenger_forecast", "default_forecast")
+    losses = [number(race, name) for name in names]
     if all(value is not None for value in losses):
         end = "goes on from it" if race.get("won") else "goes on from the default recipe"
         return Sentence(
             "plain",
             f"Trial {race['challenger']} then trained on against the default recipe: after {losses[2]:.0f} s each "
-            f"it stood at {losses[0]:.3f} and the default at {losses[1]:.3f}, so the final model {end}.",
+            f"it stood at {losses[0]:.3f} and the default at {losses[1]:.3f}. Their curves were heading for "
+            f"{losses[3]:.3f} and {losses[4]:.3f} at the end of the time, so the final model {end}.",
         )
     chosen = part(study.result, "best").get("tid")
     if best is None or chosen is None or chosen == best["tid"]:
@@ -207,8 +209,8 @@ def _race_picture(legs: Sequence[Trial], folder: Path) -> list[Shown]:
     if challenger is None or DEFAULT_TID not in race.curves:
         return []
     how = (
-        "The best trial trains on beside the default recipe. Compare them at equal seconds: the challenger wins "
-        "only by a clear lead, because the default has been trained for longer."
+        "The best trial trains on beside the default recipe. Small models lead early and large ones late, so look "
+        "at the slopes: the challenger wins only if its curve is heading clearly lower."
     )
     drawn = draw_trial_curves(race._replace(best=challenger, default=DEFAULT_TID))
     return [shown(drawn, "The race", how, folder / "race.png")]

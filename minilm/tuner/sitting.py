@@ -164,7 +164,8 @@ def _raced(sitting: Sitting, pool: Workers, default: LongDefault) -> Chosen:
     leg = _leg(sitting, pool, best, left)
     default.stop()
     curve = continued(best, leg) if leg else []
-    verdict = judge(best.tid, curve, default.curve())
+    end = sitting.moment(1.0) or 0.0
+    verdict = judge(best.tid, curve, default.curve(), max(end - time.monotonic(), 0.0))
     record = _leg_record(sitting, best.tid, best.worker, began, curve)
     if verdict.won:
         return Chosen(best, sitting.folder / MODELS / RACE, verdict, (record,))

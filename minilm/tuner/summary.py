@@ -82,10 +82,11 @@ def verdict(result: Mapping[str, Any]) -> str:
     best, default = result["best_trial_loss"], result["default_trial_loss"]
     race = result.get("race") or {}
     if race.get("challenger_loss") is not None and race["default_loss"] is not None:
+        heading = f"{race['challenger_forecast']:.3f} against {race['default_forecast']:.3f}"
         losses = f"{race['challenger_loss']:.3f} against the default recipe's {race['default_loss']:.3f}"
-        after = f"{losses} after {race['seconds']:.0f} s of training each"
+        after = f"{losses} after {race['seconds']:.0f} s each, heading for {heading}"
         winner = f"trial {race['challenger']}" if race["won"] else "the default recipe"
-        return f"{winner}; in the race trial {race['challenger']} had {after}"
+        return f"{winner}; trial {race['challenger']} had {after}"
     if result["best"]["tid"] == 0:
         return "the default recipe; no trial was clearly better"
     if default is None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import pytest
 
 from minilm import files
-from minilm.tuner.race import LEAD, LongDefault, answered_curve, continued, judge, loss_at
+from minilm.tuner.race import LEAD, LongDefault, answered_curve, continued, forecast, judge, loss_at
 from minilm.tuner.records import Trial
 from minilm.tuner.workers import Workers
 from tests.tuner import stubs
@@ -22,17 +23,32 @@ def test_loss_at_is_on_the_line_between_two_points(seconds, loss):
     assert loss_at(DEFAULT, seconds) == loss
 
 
-@pytest.mark.parametrize(
-    ("loss", "won"), [(2.25 - 2 * LEAD, True), (2.25 - LEAD / 2, False), (2.25, False), (2.9, False)]
-)
-def test_a_challenger_needs_a_clear_lead_at_equal_seconds(loss, won):
-    verdict = judge(4, [(5.0, 2.9), (15.0, loss)], DEFAULT)
-    assert (verdict.won, verdict.seconds, verdict.default_loss) == (won, 15.0, 2.25)
+def line(start, slope, seconds):
+    """A curve that is straight over the logarithm of time."""
+    return [(t, start - slope * math.log(t)) for t in seconds]
+
+
+def test_a_forecast_follows_a_line_over_the_logarithm_of_time():
+    curve = line(3.0, 0.2, (5, 10, 15, 20))
+    assert forecast(curve, 180) == pytest.approx(3.0 - 0.2 * math.log(200))
+    assert forecast([(4.0, 9.0), *curve], 180) == forecast(curve, 180)  # what is long past does not count
+    assert forecast([(10, 2.0), (20, 2.3)], 99) == 2.3  # a rising curve is not expected to fall
+    assert forecast([], 9) is None and forecast([(10, 2.0)], 90) == 2.0
+
+
+@pytest.mark.parametrize(("start", "slope", "won"), [(2.0, 0.1, False), (2.0, 0.2, True), (2.2, 0.19, False)])
+def test_who_is_ahead_does_not_win_unless_heading_lower(start, slope, won):
+    """The challenger leads by a lot after 20 seconds in the first two cases, and heads lower in the second only."""
+    default = line(2.5, 0.25, (5, 10, 20, 40))
+    verdict = judge(4, line(start, slope, (5, 10, 20)), default, more=400)
+    assert verdict.won is won and verdict.seconds == 20
+    assert verdict.default_loss == pytest.approx(default[2][1])
+    assert (verdict.challenger_forecast < verdict.default_forecast - LEAD) is won
 
 
 def test_who_has_no_loss_cannot_win():
-    assert not judge(4, [], DEFAULT).won
-    assert judge(4, [(15.0, 2.9)], []).won
+    assert not judge(4, [], DEFAULT, 10).won
+    assert judge(4, [(15.0, 2.9)], [], 10).won
 
 
 def test_a_leg_goes_on_where_the_trial_ended():
