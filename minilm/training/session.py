@@ -21,6 +21,7 @@ from minilm.text.corpora import Corpus, load_described
 from minilm.training.checkpoint import differences
 from minilm.training.evaluation import exact_loss
 from minilm.training.hardware import Hardware, check_memory, choose_hardware, memory_errors
+from minilm.training.probe import raced
 from minilm.training.run import (
     CONFIG,
     METRICS,
@@ -74,9 +75,10 @@ def run_training(
     hardware = choose_hardware(config, shape.attention)
     computed = shape.replace(attention=hardware.attention)  # the folder keeps the user's wish
     check_memory(computed, config, hardware.device)
+    network = model if isinstance(model, GPT) else build(computed, config.seed)
+    hardware = raced(hardware, network, config, (config.batch_size, shape.block_size))
     if on_hardware is not None:
         on_hardware(hardware)
-    network = model if isinstance(model, GPT) else build(computed, config.seed)
     run = Run(None, network, corpus.tokenizer, describe_run(shape, config, corpus, hardware))
     if out is not None:
         run.folder = files.new_folder(out)

@@ -53,12 +53,12 @@ class Limits:
 
 # Numbers rather than hp.choice wherever they are ordered: TPE then learns from neighbours.
 SPACE: tuple[Dimension, ...] = (
-    Dimension("num_layers", "int", 1, 8),
-    Dimension("hidden_size", "log-steps", 32, 256, 32),
-    Dimension("learning_rate", "log", 5e-3, 1e-1),  # of Muon
-    Dimension("batch_size", "log-steps", 4, 64, 4),
-    Dimension("dropout", "steps", 0.0, 0.3, 0.05),
-    Dimension("weight_decay", "log", 1e-3, 1.0),
+    Dimension("num_layers", "int", 1, 6),
+    Dimension("hidden_size", "log-steps", 64, 256, 32),
+    Dimension("learning_rate", "log", 1e-2, 8e-2),  # of Muon
+    Dimension("batch_size", "log-steps", 4, 32, 4),
+    Dimension("dropout", "steps", 0.0, 0.2, 0.05),
+    Dimension("weight_decay", "log", 1e-2, 1.0),
     Dimension("block_size", "log-steps", 32, 256, 32),
 )
 # with an accelerator wide models cost little
@@ -72,7 +72,7 @@ WIDE_SPACE: tuple[Dimension, ...] = tuple(
 DEFAULT_POINT: Point = {d.name: _DEFAULTS[ALIASES.get(d.name, d.name)] for d in SPACE}
 
 WINDOWS = 8  # the training split holds at least this many windows of the longest context
-COST = 8.0  # times the default recipe's cost of one step
+COST = 4.0  # times the default recipe's cost of one step
 WIDE_COST = 250.0
 
 

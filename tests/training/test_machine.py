@@ -7,9 +7,10 @@ import torch
 
 from minilm.config import ModelConfig, TrainConfig
 from minilm.errors import ConfigError
-from minilm.training import hardware
+from minilm.model import GPT
+from minilm.training import hardware, probe
 from minilm.training.budget import Budget, affordable_chars, next_moment
-from minilm.training.hardware import check_memory, choose_hardware, needed_bytes, physical_cores
+from minilm.training.hardware import Hardware, check_memory, choose_hardware, needed_bytes, physical_cores
 
 
 def simulate(budget: Budget, step: float, evaluation: float) -> tuple[float, int, float]:
@@ -114,3 +115,40 @@ def test_running_out_of_memory_is_one_sentence():
         raise torch.OutOfMemoryError("CUDA out of memory")
     with pytest.raises(RuntimeError, match="another fault"), hardware.memory_errors():
         raise RuntimeError("another fault")
+
+
+TWO = Hardware("cpu", "fp32", 2, "manual", "two cores")
+CLOCK = TrainConfig(minutes=1.0)
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    threads = torch.get_num_threads()
+    yield GPT(ModelConfig(vocab_size=7, n_layer=1, n_head=1, n_embd=8, block_size=8, dropout=0.5))
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(("seconds", "threads"), [({1: 0.03, 2: 0.02}, 2), ({1: 0.02, 2: 0.03}, 1)])
+def test_the_faster_thread_count_trains(tiny, monkeypatch, seconds, threads):
+    monkeypatch.setattr(probe, "_seconds", lambda model, ids, count: seconds[count])
+    found = probe.raced(TWO, tiny, CLOCK, (4, 8))
+    assert found.threads == torch.get_num_threads() == threads
+    assert f"{seconds[1] / seconds[2]:.2f} times as fast" in found.line()
+
+
+@pytest.mark.parametrize(
+    "config", [TrainConfig(steps=9), CLOCK.replace(threads=2), TrainConfig(minutes=1e-4)]
+)
+def test_no_race_where_nothing_is_to_be_chosen(tiny, monkeypatch, config):
+    monkeypatch.setattr(probe, "_seconds", lambda model, ids, count: 0.01)
+    assert probe.raced(TWO, tiny, config, (4, 8)) == TWO
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert probe.raced(TWO, tiny, CLOCK, (4, 8)) == TWO
+
+
+def test_a_race_leaves_no_trace(tiny):
+    state = torch.get_rng_state()
+    assert probe.raced(TWO, tiny, CLOCK, (4, 8)).threads in (1, 2)
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(parameter.grad is None for parameter in tiny.parameters())

@@ -44,8 +44,9 @@ def test_every_point_is_a_valid_affordable_model(characters, wide):
 def test_the_space_reaches_both_ends():
     layers = {point["num_layers"] for point in points(to_hyperopt(), 200)}
     widths = {point["hidden_size"] for point in points(to_hyperopt(), 200)}
-    assert layers == set(range(1, 9))
-    assert {32, 256} <= widths
+    ends = {dimension.name: (dimension.low, dimension.high) for dimension in SPACE}
+    assert layers == set(range(ends["num_layers"][0], ends["num_layers"][1] + 1))
+    assert set(ends["hidden_size"]) <= widths
 
 
 def test_the_default_recipe_is_the_dataclasses_defaults_and_a_member():
