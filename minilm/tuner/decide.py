@@ -16,12 +16,12 @@ from pathlib import Path
 
 from minilm.errors import ConfigError
 
-SEARCH_SHARE = 0.25  # of the minutes, for trials; the final model gets the most of the rest
-RACE_SHARE = 0.1  # for the best trial against the default recipe
+SEARCH_SHARE = 0.15  # of the minutes, for trials; the final model gets the most of the rest
+RACE_SHARE = 0.08  # for the best trial against the default recipe
 FINAL_SHARE = 0.25  # for the final training at least, however slow the start was
 WARM_UP = 4.0  # seconds until workers are ready
-TRIALS_WANTED = 10  # few enough that each one learns something
-SHORTEST, LONGEST = 4.0, 60.0  # seconds of training in a trial
+TRIALS_WANTED = 8  # few enough that each one learns something
+SHORTEST, LONGEST = 3.5, 60.0  # seconds of training in a trial
 STEP_TRIAL_LIMIT = 1800.0  # seconds after which a trial with a step budget counts as hung
 OVERHEAD = 0.15  # share of a trial's time for its evaluations and for building the model
 GPU_WORKERS = 4
@@ -115,8 +115,8 @@ def plan(minutes: float, workers: int, started: float = 0.0) -> Plan:
     """The plan for a command of `minutes`, of which `started` seconds are gone when the first trial can
     start.
 
-    >>> plan(3, workers=2, started=8).trial
-    4.5
+    >>> plan(10, workers=2, started=8).trial
+    11.2
     """
     if not minutes > 0:
         raise ConfigError(f"minutes must be above 0, got {minutes}; 3 is the default")
