@@ -86,9 +86,10 @@ def run_sitting(sitting: Sitting) -> tuple[Run, dict[str, Any]]:
     shutil.rmtree(sitting.folder / BEST, ignore_errors=True)  # or half of one
     with Workers(1, background=True) as counter, Workers(1) as painter:
         counted = counter.submit(counting, sitting.settings.corpus)
+        # an empty page, to load what pages need while others load torch: later it would disturb the final training
+        sketch = painter.submit(draw_page, sitting.folder)
         chosen = _searched(sitting)
         sitting.watch.final(chosen.trial)
-        sketch = painter.submit(draw_page, sitting.folder)  # of the search alone; loads what a page needs
         run = _finished(sitting, chosen)
         sample = objective.sample_text(run, SAMPLE_CHARS, sitting.settings.seed, sitting.moment(PAGE_SHARE))
         baseline = _answer(counter, counted, sitting.moment(PAGE_SHARE))

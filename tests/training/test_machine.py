@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -152,3 +156,16 @@ def test_a_race_leaves_no_trace(tiny):
     assert probe.raced(TWO, tiny, CLOCK, (4, 8)).threads in (1, 2)
     assert torch.equal(state, torch.get_rng_state())
     assert all(parameter.grad is None for parameter in tiny.parameters())
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "5000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],
+)
+def test_threads_spin_briefly_unless_the_user_says_how(given, expected):
+    clean = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    code = "import minilm, os; print(os.environ.get('GOMP_SPINCOUNT'))"
+    run = subprocess.run(
+        [sys.executable, "-c", code], env={**clean, **given}, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == expected
