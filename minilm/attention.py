@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from minilm.config import ModelConfig
 from minilm.errors import ConfigError, did_you_mean
 from minilm.kv_cache import KVCache
-from minilm.layers import RMSNorm, rotate
+from minilm.layers import RMSNorm, Skips, rotate
 
 
 def attention_scores(q: Tensor, k: Tensor, scale: float | None = None) -> Tensor:
@@ -185,11 +185,17 @@ class CausalSelfAttention(nn.Module):
         self.proj = nn.Linear(C, C, bias=config.bias)
         self.q_norm = RMSNorm(D, config.norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = RMSNorm(D, config.norm_eps) if config.qk_norm else nn.Identity()
+        self.value_share = nn.Parameter(torch.tensor(0.5)) if config.value_skip and layer else None
 
     def forward(
-        self, x: Tensor, rotary: tuple[Tensor, Tensor] | None = None, cache: KVCache | None = None
+        self,
+        x: Tensor,
+        rotary: tuple[Tensor, Tensor] | None = None,
+        cache: KVCache | None = None,
+        skips: Skips | None = None,
     ) -> Tensor:
-        """`rotary` are the (T, D/2) cosines and sines of these positions; `cache` brings the earlier keys."""
+        """`rotary` are the (T, D/2) cosines and sines of these positions; `cache` brings the earlier keys; `skips`
+        takes the first block's values and brings them to the later ones."""
         B, T, C = x.shape
         H, D = self.config.n_head, self.config.head_size
         qkv = self.qkv(x).view(B, T, 3, H, D).permute(2, 0, 3, 1, 4)
@@ -197,6 +203,8 @@ class CausalSelfAttention(nn.Module):
         q, k = self.q_norm(q), self.k_norm(k)
         if rotary is not None:
             q, k = rotate(q, *rotary), rotate(k, *rotary)
+        if skips is not None:
+            v = self._blended(v, skips)
         if cache is not None:
             k, v = cache.extend(self.layer, k, v)  # (B, H, S, D)
         attend = BACKENDS[choose_backend(self.config.attention, x.device.type)]
@@ -204,3 +212,10 @@ class CausalSelfAttention(nn.Module):
         output = attend(q, k, v, is_causal=True, dropout_p=dropout_p)  # (B, H, T, D)
         output = self.proj(output.transpose(1, 2).reshape(B, T, C))
         return F.dropout(output, dropout_p) if dropout_p else output
+
+    def _blended(self, v: Tensor, skips: Skips) -> Tensor:
+        """A learned blend with the first block's values (Zhou et al., 2024, "Value Residual Learning", eq. 5): deep
+        blocks write down again what was there at the beginning. (B, H, T, D)"""
+        if skips.values is None:
+            skips.values = v
+        return v if self.value_share is None else torch.lerp(v, skips.values, self.value_share.to(v.dtype))

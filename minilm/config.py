@@ -53,6 +53,7 @@ LIMITS: dict[str, tuple[float, float | None, bool]] = {
     "seed": (0, 2**63 - 1, True),
     "threads": (1, 4096, True),
 }
+BIGRAM_ROWS = 2**14  # at most: every pair of 128 characters
 BELOW_ONE = {
     "dropout",
     "momentum",
@@ -154,6 +155,9 @@ class ModelConfig(_Checked):
     mlp_hidden: int | None = None  # None: 8/3 x n_embd, rounded up to 32, for swiglu; else 4 x n_embd
     bias: bool = False
     tie_embeddings: bool = True
+    embedding_skip: bool = False  # every block also sees the embedding itself, as much as it learns to want
+    value_skip: bool = False  # later blocks' values are blended with the first block's
+    bigrams: bool = False  # a table of pairs (previous token, token), added to the embedding
     init: str = "zero"  # start of what adds to the residual stream: nothing, or small and scaled by the depth
     dropout: float = 0.0
     rope_base: float = 10_000.0
@@ -178,6 +182,11 @@ class ModelConfig(_Checked):
         return 32 * math.ceil(8 * self.n_embd / 3 / 32) if self.mlp == "swiglu" else 4 * self.n_embd
 
     @property
+    def bigram_rows(self) -> int:
+        """Rows of the table of pairs: one for each, or as many as still cost little, shared."""
+        return min(self.vocab_size**2, BIGRAM_ROWS)
+
+    @property
     def n_parameters(self) -> int:
         """Trainable numbers, in closed form; a test compares it with the built model."""
         C, bias = self.n_embd, int(self.bias)
@@ -187,7 +196,9 @@ class ModelConfig(_Checked):
         mlp = (in_matrices + 1) * C * self.mlp_width + bias * (in_matrices * self.mlp_width + C)
         embeddings = self.vocab_size * C * (1 if self.tie_embeddings else 2)
         positions = self.block_size * C if self.position == "learned" else 0
-        return embeddings + positions + self.n_layer * (attention + mlp + 2 * norm) + norm
+        skips = 2 * self.n_layer * self.embedding_skip + (self.n_layer - 1) * self.value_skip
+        pairs = self.bigram_rows * C if self.bigrams else 0
+        return embeddings + pairs + positions + skips + self.n_layer * (attention + mlp + 2 * norm) + norm
 
     @classmethod
     def modern(cls, vocab_size: int, **changes: Any) -> ModelConfig:

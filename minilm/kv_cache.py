@@ -19,7 +19,7 @@ class KVCache:
     >>> config = ModelConfig(vocab_size=5, n_layer=1, n_head=1, n_embd=2, block_size=4)
     >>> cache, k = KVCache(config, batch_size=1), torch.ones(1, 1, 3, 2)
     >>> keys, values = cache.extend(0, k, k)
-    >>> cache.advance(3)
+    >>> cache.advance(torch.tensor([[0, 1, 2]]))
     >>> cache.length, cache.room
     (3, 1)
     """
@@ -35,6 +35,7 @@ class KVCache:
         self.keys = torch.zeros(shape, device=device, dtype=dtype)  # (layers, B, H, block_size, D)
         self.values = torch.zeros_like(self.keys)
         self.length = 0
+        self.last: Tensor | None = None  # (B,) the last token read, for models that look at pairs
 
     @property
     def room(self) -> int:
@@ -56,10 +57,11 @@ class KVCache:
         self.values[layer, :, :, self.length : S] = v
         return self.keys[layer, :, :, :S], self.values[layer, :, :, :S]
 
-    def advance(self, T: int) -> None:
-        """Counts T positions as read."""
-        self.length += T
+    def advance(self, ids: Tensor) -> None:
+        """Counts the tokens (B, T) as read."""
+        self.length += ids.size(1)
+        self.last = ids[:, -1]
 
     def reset(self) -> None:
         """Forgets everything and keeps the room."""
-        self.length = 0
+        self.length, self.last = 0, None

@@ -5,6 +5,8 @@ Each is a function of one tensor's last axes. This file knows nothing of attenti
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -73,6 +75,41 @@ class ReluSquaredMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down(F.relu(self.up(x)).square())
+
+
+class BigramTable(nn.Module):
+    """One row per pair (previous token, token), (B, T) -> (B, T, C): what counting pairs knows, without a layer.
+
+    With at least V^2 rows every pair has its own; with fewer, pairs share rows by a hash (in the spirit of Svenstrup
+    et al., 2017, "Hash Embeddings"). The first token of a text has no pair and gets zeros.
+    """
+
+    MIXER = 1_000_003  # a prime, so that neighbouring tokens fall on distant rows
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.vocab_size, self.rows = config.vocab_size, config.bigram_rows
+        self.table = nn.Embedding(self.rows, config.n_embd)
+
+    def forward(self, ids: Tensor, before: Tensor | None = None) -> Tensor:
+        """`before` (B,) are the tokens in front of ids (B, T), where there are any."""
+        if before is None:
+            return F.pad(self.table(self.row(ids[:, :-1], ids[:, 1:])), (0, 0, 1, 0))  # (B, T, C)
+        return self.table(self.row(torch.cat((before[:, None], ids[:, :-1]), dim=1), ids))
+
+    def row(self, first: Tensor, second: Tensor) -> Tensor:
+        """The row of each pair."""
+        if self.rows >= self.vocab_size**2:
+            return first * self.vocab_size + second
+        return (first * self.MIXER + second) % self.rows
+
+
+@dataclass
+class Skips:
+    """What every block may look back at: the embedding (B, T, C) and the first block's values (B, H, T, D)."""
+
+    embedding: Tensor
+    values: Tensor | None = None
 
 
 MLPS: dict[str, type[nn.Module]] = {"gelu": GeluMLP, "swiglu": SwigluMLP, "relu2": ReluSquaredMLP}

@@ -21,7 +21,7 @@ from minilm.config import ModelConfig
 from minilm.errors import ConfigError, RunError
 from minilm.interop import huggingface
 from minilm.kv_cache import KVCache
-from minilm.layers import MLPS, make_norm, rotary_tables
+from minilm.layers import MLPS, BigramTable, Skips, make_norm, rotary_tables
 from minilm.sampling import stream
 
 WEIGHTS = "model.safetensors"
@@ -45,9 +45,14 @@ class Block(nn.Module):
         self.attention = CausalSelfAttention(config, layer)
         self.norm_2 = make_norm(config)
         self.mlp = MLPS[config.mlp](config)
+        self.blend = nn.Parameter(torch.tensor([1.0, 0.0])) if config.embedding_skip else None
 
-    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor] | None, cache: KVCache | None) -> Tensor:
-        x = x + self.attention(self.norm_1(x), rotary, cache)  # (B, T, C)
+    def forward(
+        self, x: Tensor, rotary: tuple[Tensor, Tensor] | None, cache: KVCache | None, skips: Skips
+    ) -> Tensor:
+        if self.blend is not None:  # learned shares of the stream and of the embedding it began as
+            x = self.blend[0] * x + self.blend[1] * skips.embedding  # (B, T, C)
+        x = x + self.attention(self.norm_1(x), rotary, cache, skips)  # (B, T, C)
         return x + F.dropout(self.mlp(self.norm_2(x)), self.dropout, self.training)
 
 
@@ -69,6 +74,7 @@ class GPT(nn.Module):
         self.config = config
         self.wte = nn.Embedding(config.vocab_size, config.n_embd)
         self.wpe = nn.Embedding(config.block_size, config.n_embd) if config.position == "learned" else None
+        self.bigrams = BigramTable(config) if config.bigrams else None
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
         self.norm_f = make_norm(config)
         self.lm_head = (
@@ -89,7 +95,7 @@ class GPT(nn.Module):
         does nothing and learns to help; or as in GPT-2 scaled by the depth, 1 / sqrt(2 n_layer), so that the sum
         of all layers does not grow with their number."""
         for name, parameter in self.named_parameters():
-            if name.endswith("bias"):
+            if name.endswith(("bias", "bigrams.table.weight")):  # a pair seen for the first time adds nothing
                 parameter.zero_()
             elif parameter.dim() == 2:
                 adds_to_residual = name.endswith(("proj.weight", "down.weight"))
@@ -129,12 +135,15 @@ class GPT(nn.Module):
         x = self.wte(ids)  # (B, T, C)
         if self.wpe is not None:
             x = x + self.wpe.weight[start:end]
+        if self.bigrams is not None:
+            x = x + self.bigrams(ids, None if cache is None else cache.last)
         x = F.dropout(x, self.config.dropout, self.training)
         rotary = (self.cos[start:end], self.sin[start:end]) if self.wpe is None else None  # (T, D/2) each
+        skips = Skips(x)
         for block in self.blocks:
-            x = block(x, rotary, cache)
+            x = block(x, rotary, cache, skips)
         if cache is not None:
-            cache.advance(ids.size(1))
+            cache.advance(ids)
         return self.norm_f(x)
 
     def check_ids(self, ids: Tensor, start: int) -> None:

@@ -12,15 +12,20 @@ from torch.nn import functional as F
 from minilm.config import PRESETS, ModelConfig
 from minilm.errors import ConfigError, RunError
 from minilm.kv_cache import KVCache
+from minilm.layers import BigramTable
 from minilm.model import GPT
 
 SMALL = {"n_layer": 2, "n_head": 2, "n_embd": 16, "block_size": 12}
 V = 11
+SKIPS = {"embedding_skip": True, "value_skip": True, "bigrams": True}
 
 
-def small(preset="modern", **changes) -> GPT:
+SHAPES = {**{name: preset.model for name, preset in PRESETS.items()}, "skips": SKIPS}
+
+
+def small(shape="modern", **changes) -> GPT:
     torch.manual_seed(0)
-    model = GPT(ModelConfig.from_dict({"vocab_size": V, **PRESETS[preset].model, **SMALL, **changes}))
+    model = GPT(ModelConfig.from_dict({"vocab_size": V, **SHAPES[shape], **SMALL, **changes}))
     with torch.no_grad():  # gains of one and residuals near zero would hide mistakes
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
@@ -45,10 +50,11 @@ def test_the_closed_form_counts_every_parameter():
         config = ModelConfig(
             V, **SMALL, position=position, norm=norm, qk_norm=qk_norm, mlp=mlp, bias=bias, tie_embeddings=tied
         )
-        assert GPT(config).n_parameters == config.n_parameters, config
+        for ours in ({}, SKIPS):
+            assert GPT(config.replace(**ours)).n_parameters == config.replace(**ours).n_parameters, config
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", SHAPES)
 def test_labels_are_shifted_and_targets_are_not(preset, ids):
     model = small(preset)
     logits = model(ids).logits
@@ -67,7 +73,7 @@ def test_minus_100_is_not_scored(ids):
     torch.testing.assert_close(model(ids, labels=labels).loss, model(ids[:, :5], labels=ids[:, :5]).loss)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", SHAPES)
 def test_the_future_has_no_influence(preset, ids):
     model, changed = small(preset), ids.clone()
     changed[:, 6] = (changed[:, 6] + 1) % V
@@ -76,7 +82,7 @@ def test_the_future_has_no_influence(preset, ids):
     assert not torch.allclose(before[:, 6:], after[:, 6:])
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", SHAPES)
 @pytest.mark.parametrize("cuts", [(9,), (4, 5), (1,) * 9, (3, 1, 5)])
 def test_a_cache_changes_nothing(preset, cuts, ids):
     model = small(preset)
@@ -85,7 +91,7 @@ def test_a_cache_changes_nothing(preset, cuts, ids):
     torch.testing.assert_close(torch.cat(parts, dim=1), model(ids).logits, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", SHAPES)
 def test_backends_agree_in_values_and_gradients(preset, ids):
     answers = []
     for attention in ("manual", "fused"):
@@ -98,7 +104,7 @@ def test_backends_agree_in_values_and_gradients(preset, ids):
 
 def test_positions_matter(ids):
     """Without a sense of order, swapping two early tokens would leave the last logits alone."""
-    for preset in PRESETS:
+    for preset in SHAPES:
         model, swapped = small(preset, n_layer=1), ids[:, [1, 0, *range(2, 9)]]
         assert not torch.allclose(model(ids).logits[:, -1], model(swapped).logits[:, -1], atol=1e-4), preset
 
@@ -125,7 +131,7 @@ def test_it_learns_one_batch_by_heart(ids):
     assert loss.item() < 0.1
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", SHAPES)
 def test_a_folder_gives_back_the_same_model(tmp_path, preset, ids):
     model = small(preset)
     model.save_pretrained(tmp_path)
@@ -182,7 +188,7 @@ def test_loading_spends_no_random_numbers(tmp_path):
     assert torch.equal(torch.rand(4), expected)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", SHAPES)
 def test_half_precision_stays_near(preset, ids):
     """Under autocast, without a warning (pytest makes them errors), and wholly in bfloat16."""
     model = small(preset, dropout=0.1)
@@ -216,3 +222,31 @@ def test_labels_and_targets_together_or_of_another_shape(ids):
         small()(ids, labels=ids, targets=ids)
     with pytest.raises(ConfigError, match="shape of ids"):
         small()(ids, labels=ids[:, 1:])
+
+
+def test_the_table_of_pairs_against_a_loop(ids):
+    """Each pair its own row where rows suffice; with fewer, still one fixed row per pair."""
+    for vocab_size in (V, 5000):
+        table = BigramTable(ModelConfig(vocab_size, **SMALL, bigrams=True))
+        torch.nn.init.normal_(table.table.weight)
+        assert table.rows == min(vocab_size**2, 2**14)
+        found = table(ids)
+        for b, t in itertools.product(range(3), range(9)):
+            pair = ids[b, t - 1 : t], ids[b, t : t + 1]
+            expected = table.table.weight[table.row(*pair)[0]] if t else torch.zeros(16)
+            torch.testing.assert_close(found[b, t], expected)
+    rows = {int(BigramTable(ModelConfig(V, bigrams=True)).row(a, b)) for a in range(V) for b in range(V)}
+    assert len(rows) == V * V
+
+
+def test_blocks_look_back_at_the_embedding_and_at_the_first_values(ids):
+    """With shares set by hand: a block that sees the embedding alone, and values that are the first block's alone."""
+    model = small("skips", bigrams=False, n_layer=3)
+    with torch.no_grad():
+        model.blocks[2].blend.copy_(torch.tensor([0.0, 1.0]))
+        for block in model.blocks[1:]:
+            block.attention.value_share.fill_(1.0)
+        before = model(ids).logits
+        model.blocks[1].mlp.down.weight.normal_()  # what the second block writes is no longer read
+        model.blocks[2].attention.qkv.weight[2 * 16 :].normal_()  # nor are the third one's own values
+    torch.testing.assert_close(model(ids).logits, before)

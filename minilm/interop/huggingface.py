@@ -275,9 +275,12 @@ def _write_qwen3(config: ModelConfig) -> Settings:
     }
 
 
+OURS_ALONE: Settings = {"embedding_skip": False, "value_skip": False, "bigrams": False}
+
 FAMILIES: dict[str, Family] = {
     "gpt2": Family(
         required={
+            **OURS_ALONE,
             "position": "learned",
             "norm": "layernorm",
             "qk_norm": False,
@@ -308,6 +311,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "qwen3": Family(
         required={
+            **OURS_ALONE,
             "position": "rope",
             "norm": "rmsnorm",
             "qk_norm": True,
