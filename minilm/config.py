@@ -47,6 +47,9 @@ LIMITS: dict[str, tuple[float, float | None, bool]] = {
     "grad_clip": (0, None, False),
     "warmup": (0, 1, True),
     "decay": (0, 1, False),
+    "batch_warmup": (0, 1, True),
+    "context_warmup": (0, 1, True),
+    "average": (0, 1, True),
     "evaluations": (1, None, True),
     "eval_chars": (1, None, True),
     "patience": (1, None, True),
@@ -230,6 +233,11 @@ class TrainConfig(_Checked):
     schedule: str = "linear"
     warmup: float = 0.02  # share of the budget spent raising the learning rate
     decay: float = 0.2  # share of the budget spent lowering it; wsd only
+    batch_warmup: float = 0.0  # share of the budget in which the batch grows from a quarter to all of it
+    context_warmup: float = 0.0  # share of the budget spent on quarters, then halves, of the context
+    average: float = (
+        0.0  # share of the steps so far over which the kept weights are averaged; 0: the last ones
+    )
     weight_decay: float = 0.1
     beta1: float = 0.9
     beta2: float = 0.99

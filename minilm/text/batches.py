@@ -35,12 +35,19 @@ class Batches:
         self._epoch, self._index = 0, 0
         self._drawn = (0, self._draw_starts(0))
 
-    def next(self) -> tuple[Tensor, Tensor]:
-        """`(ids, targets)`, both (B, T) int64 on the CPU; `targets` is `ids` one token later."""
-        starts = self._take(self.batch_size)
+    def next(self, rows: int | None = None, parts: int = 1) -> tuple[Tensor, Tensor]:
+        """`(ids, targets)`, both (B, T) int64 on the CPU; `targets` is `ids` one token later.
+
+        `rows` takes another number of windows than `batch_size`. `parts` cuts each window into so many shorter
+        ones, (B parts, T / parts); what does not divide is left out.
+        """
+        starts = self._take(self.batch_size if rows is None else rows)
         spots = starts[:, None] + np.arange(self.block_size + 1)  # (B, T + 1)
         window = torch.from_numpy(self.tokens[spots].astype(np.int64))
-        return window[:, :-1].contiguous(), window[:, 1:].contiguous()  # (B, T) each
+        T = max(1, self.block_size // parts)
+        whole = self.block_size // T * T
+        ids, targets = window[:, :whole], window[:, 1 : whole + 1]
+        return ids.reshape(-1, T).contiguous(), targets.reshape(-1, T).contiguous()
 
     def state(self) -> dict[str, int]:
         """The whole position: the epoch and how many of its windows are used."""

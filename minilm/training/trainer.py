@@ -10,6 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -23,13 +24,14 @@ from minilm import files
 from minilm.config import TrainConfig
 from minilm.errors import DivergenceError, RunError
 from minilm.text.batches import Batches
+from minilm.training.averaging import Average
 from minilm.training.budget import RECORDS, Budget, affordable_chars, next_moment
 from minilm.training.checkpoint import differences, load_checkpoint, load_weights, save_checkpoint, weights
 from minilm.training.evaluation import TOKENS_PER_BATCH, exact_loss
 from minilm.training.hardware import Hardware
 from minilm.training.interrupts import interruptible
 from minilm.training.optim import build_optimizer
-from minilm.training.schedules import factor
+from minilm.training.schedules import batch_rows, context_parts, factor
 
 WEIGHTS, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
 SETTLING_STEPS = 10  # a first loss may be anything; after these it may not exceed
@@ -107,6 +109,7 @@ class Trainer:
         self.ceiling = DIVERGED * math.log(max(2, shape.vocab_size))
         self.batches = Batches(train_tokens, shape.block_size, config.batch_size, config.seed)
         self.optimizer = build_optimizer(self.model, config)
+        self.average = Average(weights(self.model), config.average) if config.average else None
         self.budget = Budget(config)
         self.state = State(eval_chars=config.eval_chars)
         self.best: dict[str, Tensor] = {}
@@ -136,21 +139,27 @@ class Trainer:
 
     def start_from(self, checkpoint: Path) -> None:
         """Weights, optimizer and place in the text of another training; the clock and the counters start anew."""
-        self.batches.restore(load_checkpoint(checkpoint, self.model, self.optimizer)["batches"])
+        state, _ = load_checkpoint(checkpoint, self.model, self.optimizer)
+        self.batches.restore(state["batches"])
+        if self.average is not None:
+            self.average.load(weights(self.model))
 
     def resume(self) -> int:
         """Goes back to the checkpoint in the folder and returns its step; without one, RunError."""
         assert self.folder is not None
-        values = load_checkpoint(self.folder / CHECKPOINT, self.model, self.optimizer)
+        values, averaged = load_checkpoint(self.folder / CHECKPOINT, self.model, self.optimizer)
         theirs = values.pop("config")
         if changed := differences(theirs, self.config.to_dict()):
             raise RunError(f"cannot resume {self.folder} with other settings: {changed}; use the old ones")
+        if self.average is not None:
+            self.average.load(averaged)
         self.state = State(**values)
         self.batches.restore(self.state.batches)
         if self.state.best_loss is None:  # interrupted before the first evaluation
             self.best = {}
         elif self.state.best_step == self.state.step:  # killed after the checkpoint, before the best weights
-            self._keep_best()
+            with self._averaged():
+                self._keep_best()
         else:
             self.best, _ = files.read_tensors(self.folder / WEIGHTS)
         self._started = time.monotonic() - self.state.seconds
@@ -162,7 +171,12 @@ class Trainer:
             return
         self.state.seconds, self.state.batches = self._seconds(), self.batches.state()
         state = {**asdict(self.state), "config": self.config.to_dict()}
-        save_checkpoint(self.folder / CHECKPOINT, self.model, self.optimizer, state)
+        averaged = None if self.average is None else self.average.tensors
+        save_checkpoint(self.folder / CHECKPOINT, self.model, self.optimizer, state, averaged)
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        """Inside, the model computes with the weights that are kept in the end."""
+        return nullcontext() if self.average is None else self.average.in_place()
 
     def _seconds(self) -> float:
         return time.monotonic() - self._started
@@ -219,6 +233,8 @@ class Trainer:
         loss = self._gradient(rate)
         self.optimizer.step()
         s.step, s.learning_rate = s.step + 1, rate
+        if self.average is not None:
+            self.average.update(s.step)
         s.loss_sum, s.loss_count = s.loss_sum + loss, s.loss_count + 1
         took = time.monotonic() - started
         # the first step pays for warming up and is forgotten; then a moving mean
@@ -228,7 +244,9 @@ class Trainer:
     def _gradient(self, rate: float) -> float:
         """Fills the gradients from the next batch, clipped, and returns the loss; both known to be sound."""
         self.model.train()
-        ids, targets = (t.to(self.hardware.device, non_blocking=True) for t in self.batches.next())  # (B, T)
+        progress = self.budget.progress(self.state.step, self._seconds())
+        batch = self.batches.next(batch_rows(self.config, progress), context_parts(self.config, progress))
+        ids, targets = (t.to(self.hardware.device, non_blocking=True) for t in batch)  # (B, T) each
         self.optimizer.zero_grad(set_to_none=True)
         with self.hardware.autocast():
             loss = self.model(ids, targets=targets)[0]
@@ -283,7 +301,8 @@ class Trainer:
     def _evaluate(self) -> None:
         """Measures the validation loss, keeps the best weights and writes the checkpoint."""
         started, s = time.monotonic(), self.state
-        loss = exact_loss(self.model, self.val_tokens, before=self.before, chars=s.eval_chars)
+        with self._averaged():
+            loss = exact_loss(self.model, self.val_tokens, before=self.before, chars=s.eval_chars)
         improved = math.isfinite(loss) and (s.best_loss is None or loss < s.best_loss)
         if improved:
             s.best_loss, s.best_step, s.stale = loss, s.step, 0
@@ -297,7 +316,8 @@ class Trainer:
         )
         self.save()  # before the best weights: `resume` can make those from the checkpoint, not the reverse
         if improved:
-            self._keep_best()
+            with self._averaged():
+                self._keep_best()
         self._price(time.monotonic() - started)
 
     def _keep_best(self) -> None:

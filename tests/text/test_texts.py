@@ -200,3 +200,13 @@ def test_compressors_use_the_training_text():
     fresh, repeated = compressed_bits(noise), compressed_bits(noise, noise)
     assert all(7.9 < bits < 8.5 for bits in fresh.values()) and all(bits < 1 for bits in repeated.values())
     assert compressed_bits("é".encode() * 10, b"", 10)["xz"] == 2 * compressed_bits("é".encode() * 10)["xz"]
+
+
+def test_windows_cut_into_parts_hold_the_same_tokens():
+    one, two = (Batches(np.arange(1000), block_size=10, batch_size=3, seed=4) for _ in range(2))
+    (ids, targets), (short, later) = one.next(rows=2), two.next(rows=2, parts=2)
+    assert ids.shape == (2, 10) and short.shape == (4, 5)
+    assert torch.equal(short.flatten(), ids.flatten()) and torch.equal(later.flatten(), targets.flatten())
+    assert one.state() == two.state() == {"epoch": 0, "index": 2}
+    assert two.next(parts=4)[0].shape == (3 * 5, 2)  # 10 // 4 = 2 tokens each, and all of them used
+    assert two.next(parts=3)[0].shape == (3 * 3, 3)  # the tenth token is left out
