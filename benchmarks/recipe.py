@@ -1,23 +1,40 @@
-"""What each part of the default recipe buys: every change by itself, at equal steps, with three seeds.
+"""What each part of the default recipe buys: every change by itself, at equal CPU seconds, with three seeds.
 
-Prints a table in Markdown, best first. Loss: exact on nanoGPT's 10 % of Tiny Shakespeare. Time: CPU milliseconds
-per step on one thread. Two changes that differ by less than the spread are not told apart by it.
+First each change's CPU milliseconds per step are measured, in turns and on one thread; then it gets as many steps as
+`--seconds` buy at that price (or, with `--steps`, all get the same number). Loss: exact on nanoGPT's 10 % of Tiny
+Shakespeare. Every finished run is a line of `--records`, so the hour can be interrupted and goes on where it was;
+`--table` prints the lines as a table in Markdown, best first. Two changes that differ by less than the spread are
+not told apart by it.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import statistics
-from concurrent.futures import wait
+import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import common
 
+Changes = tuple[dict[str, Any], dict[str, Any]]  # of ModelConfig, of TrainConfig
 ADAMW = {"optimizer": "adamw", "learning_rate": 3e-3, "warmup": 0.1}
-# name -> (changes of ModelConfig, changes of TrainConfig)
-CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+NANO: dict[str, Any] = {
+    "position": "learned",
+    "norm": "layernorm",
+    "norm_eps": 1e-5,
+    "qk_norm": False,
+    "mlp": "gelu",
+    "init": "gpt2",
+    "n_layer": 4,
+    "block_size": 64,
+}
+NANO_TRAIN = {**ADAMW, "learning_rate": 1e-3, "warmup": 0.05, "batch_size": 12, "schedule": "cosine"}
+CHANGES: dict[str, Changes] = {
     "the default recipe": ({}, {}),
-    "AdamW, lr 3e-3, warm-up 0.1": ({}, ADAMW),
-    "AdamW, lr 1e-3, warm-up 0.1": ({}, {**ADAMW, "learning_rate": 1e-3}),
+    # parts of the architecture
     "learned positions instead of RoPE": ({"position": "learned"}, {}),
     "no QK-norm": ({"qk_norm": False}, {}),
     "LayerNorm": ({"norm": "layernorm"}, {}),
@@ -25,79 +42,122 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "ReLU squared": ({"mlp": "relu2"}, {}),
     "GPT-2's start": ({"init": "gpt2"}, {}),
     "untied head": ({"tie_embeddings": False}, {}),
+    "embedding skip": ({"embedding_skip": True}, {}),
+    "value skip": ({"value_skip": True}, {}),
+    "bigram table": ({"bigrams": True}, {}),
+    "both skips and bigram table": ({"embedding_skip": True, "value_skip": True, "bigrams": True}, {}),
+    "dropout 0.1": ({"dropout": 0.1}, {}),
+    # the optimizer
+    "AdamW, lr 3e-3, warm-up 0.1": ({}, ADAMW),
+    "AdamW, lr 1e-3, warm-up 0.1": ({}, {**ADAMW, "learning_rate": 1e-3}),
     "lr halved": ({}, {"learning_rate": 0.015}),
     "lr doubled": ({}, {"learning_rate": 0.06}),
+    "momentum 0.9": ({}, {"momentum": 0.9}),
+    "no weight decay": ({}, {"weight_decay": 0.0}),
+    "weight decay 0.5": ({}, {"weight_decay": 0.5}),
+    # the schedule
     "no warm-up": ({}, {"warmup": 0.0}),
     "warm-up 0.1": ({}, {"warmup": 0.1}),
     "cosine": ({}, {"schedule": "cosine"}),
     "constant rate": ({}, {"schedule": "constant"}),
-    "momentum 0.9": ({}, {"momentum": 0.9}),
-    "no weight decay": ({}, {"weight_decay": 0.0}),
-    "weight decay 0.5": ({}, {"weight_decay": 0.5}),
-    "dropout 0.1": ({"dropout": 0.1}, {}),
+    "constant rate, weights averaged": ({}, {"schedule": "constant", "average": 0.1}),
+    "weights averaged": ({}, {"average": 0.05}),
+    "batch warm-up": ({}, {"batch_warmup": 0.5}),
+    "context warm-up": ({}, {"context_warmup": 0.5}),
+    # sizes, at the same tokens per step where not said otherwise
+    "batch 4": ({}, {"batch_size": 4}),
+    "batch 4, lr 0.02": ({}, {"batch_size": 4, "learning_rate": 0.02}),
+    "batch 16": ({}, {"batch_size": 16}),
+    "batch 16, lr 0.04": ({}, {"batch_size": 16, "learning_rate": 0.04}),
     "context 64, batch 16": ({"block_size": 64}, {"batch_size": 16}),
     "context 256, batch 4": ({"block_size": 256}, {"batch_size": 4}),
     "2 layers": ({"n_layer": 2}, {}),
     "4 layers": ({"n_layer": 4}, {}),
     "96 wide": ({"n_embd": 96, "n_head": 3}, {}),
     "192 wide": ({"n_embd": 192, "n_head": 6}, {}),
-    "nanoGPT's recipe for a CPU": (
-        {
-            "position": "learned",
-            "norm": "layernorm",
-            "norm_eps": 1e-5,
-            "qk_norm": False,
-            "mlp": "gelu",
-            "init": "gpt2",
-            "n_layer": 4,
-            "block_size": 64,
-        },
-        {**ADAMW, "learning_rate": 1e-3, "warmup": 0.05, "batch_size": 12, "schedule": "cosine"},
-    ),
+    "nanoGPT's recipe for a CPU": (NANO, NANO_TRAIN),
 }
+PRICE_STEPS = 12  # of which the first are not counted
+PRICE_ROUNDS = 3
+
+
+def price(changes: Changes) -> float:
+    """CPU milliseconds of one step: the median over the steps, on one thread."""
+    trainer = common.trainer(*changes, steps=PRICE_STEPS)
+    took = []
+    for _ in range(PRICE_STEPS):
+        started = time.process_time()
+        trainer._update()
+        took.append(1000 * (time.process_time() - started))
+    return statistics.median(took[3:])
+
+
+def measure(arguments: argparse.Namespace, names: list[str], path: Path) -> None:
+    """Runs what `path` does not hold yet, seed by seed, and adds a line for each."""
+    done = {(line["change"], line["seed"]) for line in lines(path)}
+    wanted = [(n, s) for s in range(arguments.seeds) for n in names if (n, s) not in done]
+    priced = {name for name, _ in wanted} if arguments.steps is None else set()
+    prices: dict[str, list[float]] = {name: [] for name in priced}
+    for _ in range(PRICE_ROUNDS if priced else 0):
+        for name in prices:
+            prices[name].append(price(CHANGES[name]))
+    for name, seed in wanted:
+        steps = arguments.steps or round(1000 * arguments.seconds / min(prices[name]))
+        result = common.trained(*CHANGES[name], seed=seed, steps=steps)
+        facts = {
+            "change": name,
+            "seed": seed,
+            "seconds": arguments.seconds,
+            **result,
+            "commit": common.commit(),
+        }
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(facts) + "\n")
+        print(
+            f"{name}, seed {seed}: {result['loss']:.4f} after {steps} steps of {result['ms']:.1f} ms",
+            flush=True,
+        )
+
+
+def lines(path: Path) -> Iterator[dict[str, Any]]:
+    if path.exists():
+        yield from map(json.loads, path.read_text(encoding="utf-8").splitlines())
+
+
+def table(path: Path) -> None:
+    """One row per change, best mean first, with the difference to the default recipe."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for line in lines(path):
+        found.setdefault(line["change"], []).append(line)
+    means = {name: statistics.mean(r["loss"] for r in results) for name, results in found.items()}
+    base = means["the default recipe"]
+    print(
+        "| change | loss, mean | to the default | spread | seeds | steps | ms per step |\n|---|---|---|---|---|---|---|"
+    )
+    for name in sorted(found, key=means.__getitem__):
+        losses = [r["loss"] for r in found[name]]
+        steps, ms = (statistics.median(r[key] for r in found[name]) for key in ("steps", "ms"))
+        spread = max(losses) - min(losses)
+        row = f"{means[name]:.3f} | {means[name] - base:+.3f} | {spread:.3f} | {len(losses)} | {steps:.0f} | {ms:.1f}"
+        print(f"| {name} | {row} |")
 
 
 def main() -> None:
     parser = common.parser(__doc__ or "")
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--seconds", type=float, default=30.0, help="of CPU time on one thread, for each run")
+    parser.add_argument("--steps", type=int, help="the same number of steps for all, instead of --seconds")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="*", help="names of changes, or parts of them")
+    parser.add_argument(
+        "--records", default=str(Path(__file__).with_name("recipe.jsonl")), help="of finished runs"
+    )
+    parser.add_argument("--table", action="store_true", help="only print the table of what is recorded")
     arguments = parser.parse_args()
-    from minilm.tuner.workers import Workers
-
-    names = [n for n in CHANGES if not arguments.only or any(part in n for part in arguments.only)]
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-    with Workers(arguments.threads) as pool:  # one thread each
-        running: dict[Any, str] = {}
-        for seed in range(arguments.seeds):
-            for name in names:
-                while not pool.free:
-                    _collect(running, found)
-                model, train = CHANGES[name]
-                call = pool.submit(common.trained, model, {"steps": arguments.steps, **train}, seed)
-                running[call] = name
-        while running:
-            _collect(running, found)
-    _table(found, arguments.steps)
-    for unit in ("loss", "ms"):
-        values = {name: [one[unit] for one in results] for name, results in found.items()}
-        common.report(f"recipe, {unit}", values, unit, arguments, against=names[0], steps=arguments.steps)
-
-
-def _collect(running: dict[Any, str], found: dict[str, list[dict[str, float]]]) -> None:
-    for call in wait(running, return_when="FIRST_COMPLETED").done:
-        found[running.pop(call)].append(call.result())
-
-
-def _table(found: dict[str, list[dict[str, float]]], steps: int) -> None:
-    print(f"\n| {steps} steps | loss, mean | spread | ms per step |\n|---|---|---|---|")
-    for name, results in sorted(found.items(), key=lambda item: statistics.mean(r["loss"] for r in item[1])):
-        losses = [one["loss"] for one in results]
-        ms = statistics.median(one["ms"] for one in results)
-        print(
-            f"| {name} | {statistics.mean(losses):.3f} | {max(losses) - min(losses):.3f} | {ms:.0f} |",
-            flush=True,
-        )
+    path = Path(arguments.records)
+    if not arguments.table:
+        names = [n for n in CHANGES if not arguments.only or any(part in n for part in arguments.only)]
+        measure(arguments, names, path)
+    table(path)
 
 
 if __name__ == "__main__":
