@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from minilm import cli
-from minilm.config import PRESETS, ModelConfig, TrainConfig
+from minilm.config import DEFAULT_PRESET, PRESETS, ModelConfig, TrainConfig
 from minilm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -63,7 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     off = argparse.SUPPRESS  # where no default would mean anything
     parser.add_argument("data", nargs="?", default=off, help="corpus, file, folder or glob (default: fables)")
     presets = "; ".join(f"{name}: {preset.about}" for name, preset in PRESETS.items())
-    parser.add_argument("--preset", choices=tuple(PRESETS), default=off, help=f"{presets} (default: modern)")
+    parser.add_argument(
+        "--preset", choices=tuple(PRESETS), default=off, help=f"{presets} (default: {DEFAULT_PRESET})"
+    )
     cli.add_config_flags(parser, list(cli.FLAGS))
     parser.add_argument("--out", default=off, help="new folder (default: runs/train-CORPUS-TIME)")
     parser.add_argument("--resume", metavar="DIR", default=off, help="continue the run in DIR")
@@ -73,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _configs(arguments: argparse.Namespace) -> tuple[ModelConfig, TrainConfig]:
     """Preset and flags merged; the vocabulary is filled in when the text is known."""
-    preset, own = PRESETS[getattr(arguments, "preset", "modern")], cli.given(arguments, TrainConfig)
+    preset, own = PRESETS[getattr(arguments, "preset", DEFAULT_PRESET)], cli.given(arguments, TrainConfig)
     start = {key: value for key, value in preset.train.items() if key != "steps" or "minutes" not in own}
     shape = {"vocab_size": 1, **preset.model, **cli.given(arguments, ModelConfig)}
     return ModelConfig.from_dict(shape), TrainConfig.from_dict({**start, **own})

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from minilm import files
-from minilm.config import ModelConfig, TrainConfig
+from minilm.config import ModelConfig, TrainConfig, default_recipe
 from minilm.errors import ConfigError, CorpusError, RunError
 from minilm.model import GPT
 from minilm.text.corpora import Corpus, load_described
@@ -60,15 +60,15 @@ def run_training(
 ) -> Run:
     """Trains on `corpus` and returns the run with the best weights; writes a run folder where `out` is given.
 
-    Without `model` the default configuration is used, its context shortened to a short text. The same seed
+    Without `model` or `config` the default recipe's is used, its context shortened to a short text. The same seed
     gives the same run. `start` is a checkpoint of another run of the same model: weights, optimizer and place in
     the text come from there, clock and schedule begin anew. `test=False` leaves the test split unread, as a
     search must. `deadline` is a moment of `time.monotonic()`. Raises the MinilmError family; after an
     interruption `resume_training(out)` goes on.
     """
-    config = config or TrainConfig()
+    default, default_training = default_recipe(corpus.tokenizer.vocab_size)
+    config = config or default_training
     if model is None:
-        default = ModelConfig(vocab_size=corpus.tokenizer.vocab_size)
         model = default.replace(block_size=fitting_block_size(corpus, default.block_size))
     shape = model.config if isinstance(model, GPT) else model
     check_shape(shape, corpus)

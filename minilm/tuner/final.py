@@ -26,6 +26,11 @@ from minilm.tuner.settings import FEWEST_CHARS, Settings
 from minilm.tuner.space import to_configs
 
 FINAL_STEPS = 4  # times a trial's steps, for the final model of a study without a clock
+WARM = {
+    "warmup": 0.0,
+    "batch_warmup": 0.0,
+    "context_warmup": 0.0,
+}  # what a training that goes on has behind it
 CLOSE = 0.02  # nats per character; nearer to its trial's loss than this, the two models are compared exactly
 
 
@@ -72,7 +77,7 @@ class Finish:
         return run_training(
             self.corpus,
             model,
-            config.replace(seed=self.settings.seed, warmup=0.0 if goes_on else train.warmup),
+            config.replace(seed=self.settings.seed, **(WARM if goes_on else {})),
             self.folder / BEST,
             start=start if goes_on else None,
             deadline=self.deadline,

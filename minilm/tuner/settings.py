@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from minilm.config import ModelConfig, TrainConfig
+from minilm.config import TrainConfig, default_recipe
 from minilm.errors import ConfigError, did_you_mean
 from minilm.tuner.propose import ALGORITHMS
 from minilm.tuner.space import Limits
@@ -37,8 +37,13 @@ class Budget:
     evaluations: int = TRIAL_EVALUATIONS
 
     def trial_config(self, train: TrainConfig, seed: int, threads: int | None) -> TrainConfig:
-        """A trial's training: short, evaluated a few times on a part of the split, never stopped early."""
+        """A trial's training: short, evaluated a few times on a part of the split, never stopped early.
+
+        A leg does not know which share of the whole training it is, so it has whole contexts from the start.
+        """
         return train.replace(
+            context_warmup=train.context_warmup if self.seconds is None else 0.0,
+            batch_warmup=train.batch_warmup if self.seconds is None else 0.0,
             steps=self.steps,
             minutes=None if self.seconds is None else self.seconds / 60,
             schedule=train.schedule if self.seconds is None else "constant",
@@ -56,7 +61,8 @@ class Budget:
             return self.chars
         if self.seconds is not None:
             return int(CHARS_PER_SECOND * self.seconds)
-        trained = (self.steps or 0) * TrainConfig().batch_size * ModelConfig(vocab_size=1).block_size
+        model, train = default_recipe()
+        trained = (self.steps or 0) * train.batch_size * model.block_size
         return int(EVALUATION_SHARE / FORWARD_SHARE * trained / TRIAL_EVALUATIONS)
 
     def leg(self, seconds: float) -> Budget:

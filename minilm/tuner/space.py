@@ -13,15 +13,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from minilm.config import ModelConfig, TrainConfig
+from minilm.config import ModelConfig, TrainConfig, default_recipe
 from minilm.errors import ConfigError, did_you_mean
 
 # the words of the papers -> our field names; every other field goes by its own name
 ALIASES = {"num_layers": "n_layer", "hidden_size": "n_embd", "num_heads": "n_head"}
 _OWNERS = {f.name: owner for owner in (ModelConfig, TrainConfig) for f in dataclasses.fields(owner)}
 _KINDS = {f.name: str(f.type) for owner in (ModelConfig, TrainConfig) for f in dataclasses.fields(owner)}
-_DEFAULTS: dict[str, Any] = {
-    f.name: f.default for owner in (ModelConfig, TrainConfig) for f in dataclasses.fields(owner)
+_RECIPE: dict[str, Any] = {
+    name: value for config in default_recipe() for name, value in config.to_dict().items()
 }
 
 Point = dict[str, Any]
@@ -69,7 +69,7 @@ WIDE_SPACE: tuple[Dimension, ...] = tuple(
     for dimension in SPACE
 )
 
-DEFAULT_POINT: Point = {d.name: _DEFAULTS[ALIASES.get(d.name, d.name)] for d in SPACE}
+DEFAULT_POINT: Point = {d.name: _RECIPE[ALIASES.get(d.name, d.name)] for d in SPACE}
 
 WINDOWS = 8  # the training split holds at least this many windows of the longest context
 COST = 4.0  # times the default recipe's cost of one step
@@ -82,8 +82,8 @@ def limits_for(train_tokens: int, wide: bool = False) -> Limits:
     >>> limits_for(1_000_000).block_size, limits_for(450).block_size
     (256, 56)
     """
-    default = ModelConfig(vocab_size=1)
-    tokens = TrainConfig().batch_size * default.block_size
+    default, training = default_recipe()
+    tokens = training.batch_size * default.block_size
     longest = max(d.high for d in SPACE if d.name == "block_size")
     return Limits(
         block_size=int(min(longest, max(1, (train_tokens - 1) // WINDOWS))),
@@ -149,7 +149,8 @@ def heads_for(hidden_size: int) -> int:
 def to_configs(
     point: Mapping[str, Any], vocab_size: int, limits: Limits | None = None
 ) -> tuple[ModelConfig, TrainConfig]:
-    """The configurations that a point means. Heads follow the hidden size unless `num_heads` is given.
+    """The configurations that a point means: the default recipe, changed where the point says so. Heads follow the
+    hidden size unless `num_heads` is given.
 
     Names are those of SPACE and every field of ModelConfig and TrainConfig; an unknown one is a
     `ConfigError`.
@@ -170,8 +171,9 @@ def to_configs(
         fields["block_size"] = min(fields["block_size"], limits.block_size)
     if "n_embd" in fields:
         fields.setdefault("n_head", heads_for(fields["n_embd"]))
-    model = ModelConfig(**{"vocab_size": vocab_size, **_owned(fields, ModelConfig)})
-    return model, _affordable(model, TrainConfig(**_owned(fields, TrainConfig)), limits)
+    model, train = default_recipe(vocab_size)
+    model, train = model.replace(**_owned(fields, ModelConfig)), train.replace(**_owned(fields, TrainConfig))
+    return model, _affordable(model, train, limits)
 
 
 def _owned(fields: dict[str, Any], owner: type) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 from hyperopt import rand, space_eval
 from hyperopt.base import Domain, Trials
 
-from minilm.config import ModelConfig, TrainConfig
+from minilm.config import default_recipe
 from minilm.errors import ConfigError
 from minilm.tuner.propose import plain
 from minilm.tuner.space import (
@@ -51,7 +51,7 @@ def test_the_space_reaches_both_ends():
 
 def test_the_default_recipe_is_the_dataclasses_defaults_and_a_member():
     model, train = to_configs(DEFAULT_POINT, vocab_size=65)
-    assert (model, train) == (ModelConfig(vocab_size=65), TrainConfig())
+    assert (model, train) == default_recipe(65)
     for dimension in SPACE:
         value = DEFAULT_POINT[dimension.name]
         assert dimension.low <= value <= dimension.high
