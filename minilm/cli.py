@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from minilm.config import CHOICES, ModelConfig, TrainConfig
+from minilm.config import CHOICES, ModelConfig, TrainConfig, default_recipe
 from minilm.errors import MinilmError, did_you_mean
 
 VERBS = {
@@ -43,6 +43,9 @@ FLAGS: dict[str, tuple[type, str, str]] = {
     "--lr": (TrainConfig, "learning_rate", "highest learning rate"),
     "--schedule": (TrainConfig, "schedule", "shape of the learning rate over time"),
     "--warmup": (TrainConfig, "warmup", "share of the training spent raising the learning rate"),
+    "--context-warmup": (TrainConfig, "context_warmup", "share of the training on shorter contexts first"),
+    "--batch-warmup": (TrainConfig, "batch_warmup", "share of the training in which the batch grows"),
+    "--average": (TrainConfig, "average", "share of the steps over which the kept weights are averaged"),
     "--weight-decay": (TrainConfig, "weight_decay", "decoupled weight decay of the matrices"),
     "--evaluations": (TrainConfig, "evaluations", "how many times the validation loss is measured"),
     "--patience": (TrainConfig, "patience", "evaluations without improvement before stopping early"),
@@ -82,7 +85,8 @@ def parser(verb: str, example: str) -> argparse.ArgumentParser:
 
 
 def add_config_flags(target: argparse.ArgumentParser, flags: Sequence[str]) -> None:
-    """Adds `flags` from FLAGS. The help shows the dataclass's default; what is not given stays absent."""
+    """Adds `flags` from FLAGS. The help shows the default recipe's value; what is not given stays absent."""
+    recipe = {name: value for config in default_recipe() for name, value in config.to_dict().items()}
     for flag in flags:
         owner, name, text = FLAGS[flag]
         field = {f.name: f for f in dataclasses.fields(owner)}[name]
@@ -93,7 +97,7 @@ def add_config_flags(target: argparse.ArgumentParser, flags: Sequence[str]) -> N
             type=kind,
             choices=CHOICES.get(name),
             default=argparse.SUPPRESS,
-            help=text + ("" if field.default is None else f" (default: {field.default})"),
+            help=text + ("" if recipe[name] is None else f" (default: {recipe[name]})"),
             metavar=None if name in CHOICES else kind.__name__.upper(),
         )
 
