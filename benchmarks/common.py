@@ -137,15 +137,15 @@ def shakespeare() -> tuple[Any, Any]:
 
 def trainer(model: dict[str, Any], train: dict[str, Any], *, seed: int = 0, steps: int) -> Any:
     """A trainer of a changed default recipe on Tiny Shakespeare's 90 %, on one thread, that hardly evaluates."""
-    from minilm import ModelConfig, TrainConfig
+    from minilm.config import default_recipe
     from minilm.training.hardware import choose_hardware
     from minilm.training.session import build
     from minilm.training.trainer import Trainer
 
     corpus, val = shakespeare()
-    shape = ModelConfig.from_dict({"vocab_size": corpus.tokenizer.vocab_size, **model})
+    shape, config = default_recipe(corpus.tokenizer.vocab_size)
     quiet = {"evaluations": 1, "eval_chars": 2048, "patience": None, "threads": 1}
-    config = TrainConfig.from_dict({**quiet, **train, "steps": steps, "seed": seed})
+    shape, config = shape.replace(**model), config.replace(**{**quiet, **train, "steps": steps, "seed": seed})
     hardware = choose_hardware(config, shape.attention)
     network = build(shape.replace(attention=hardware.attention), seed)
     return Trainer(network, corpus.train, val, config, hardware, before=int(corpus.train[-1]))

@@ -86,7 +86,7 @@ def ours(
 def main() -> None:
     parser = common.parser(__doc__ or "")
     parser.add_argument("--steps", type=int, default=2000, help="of nanoGPT")
-    parser.add_argument("--preset", default="modern", help="of ours")
+    parser.add_argument("--preset", default="fast", help="of ours")
     parser.add_argument("--precision", default="auto", help="of ours: auto, fp32 or bf16; nanoGPT has fp32")
     parser.add_argument("--shares", type=float, nargs="*", default=[6, 10, 12], help="of nanoGPT's seconds")
     arguments = parser.parse_args()

@@ -294,7 +294,7 @@ PRESETS: dict[str, Preset] = {
     "fast": Preset(
         "the default recipe: modern, and what a short training gains most from",
         {"embedding_skip": True, "value_skip": True, "bigrams": True},
-        {"context_warmup": 0.5},
+        {},
     ),
     "modern": Preset("Qwen3's shape, which Hugging Face's library can load", {}, {}),
     "gpt2": Preset(
