@@ -2,9 +2,9 @@
 
 First each change's CPU milliseconds per step are measured, in turns and on one thread; then it gets as many steps as
 `--seconds` buy at that price (or, with `--steps`, all get the same number). Loss: exact on nanoGPT's 10 % of Tiny
-Shakespeare. The size is the one that wins at such seconds, 2 layers, 96 wide. Every finished run is a line of `--records`, so the hour can be interrupted and goes on where it was;
-`--table` prints the lines as a table in Markdown, best first. Two changes that differ by less than the spread are
-not told apart by it.
+Shakespeare. The size is the one that wins at such seconds, 2 layers, 96 wide. Every finished run is a line of
+`--records`, so the hour can be interrupted and goes on where it was; `--table` prints the lines as a table in
+Markdown, best first. Two changes that differ by less than the spread are not told apart by it.
 """
 
 from __future__ import annotations
