@@ -77,14 +77,22 @@ class ReluSquaredMLP(nn.Module):
         return self.down(F.relu(self.up(x)).square())
 
 
+MIXER = 1_000_003  # a prime, so that neighbouring tokens fall on distant rows
+
+
+def pair_rows(first: Tensor, second: Tensor, vocab_size: int, rows: int) -> Tensor:
+    """The row of each pair of tokens: its own where `rows` suffice, otherwise one that it shares."""
+    if rows >= vocab_size**2:
+        return first * vocab_size + second
+    return (first * MIXER + second) % rows
+
+
 class BigramTable(nn.Module):
     """One row per pair (previous token, token), (B, T) -> (B, T, C): what counting pairs knows, without a layer.
 
     With at least V^2 rows every pair has its own; with fewer, pairs share rows by a hash (in the spirit of Svenstrup
     et al., 2017, "Hash Embeddings"). The first token of a text has no pair and gets zeros.
     """
-
-    MIXER = 1_000_003  # a prime, so that neighbouring tokens fall on distant rows
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -99,9 +107,7 @@ class BigramTable(nn.Module):
 
     def row(self, first: Tensor, second: Tensor) -> Tensor:
         """The row of each pair."""
-        if self.rows >= self.vocab_size**2:
-            return first * self.vocab_size + second
-        return (first * self.MIXER + second) % self.rows
+        return pair_rows(first, second, self.vocab_size, self.rows)
 
 
 @dataclass

@@ -1,0 +1,209 @@
+"""The decoder once more, for one text on a CPU: numpy alone, float32, as few steps as will do.
+
+One row times a matrix is all that a token of one text asks for. There a call of numpy costs a fraction of torch's, and
+its product reads the weights faster; benchmarks/generation.py measures both. A test holds this file to `GPT.forward`,
+option by option. Knows nothing of batches, devices, sampling, windows or words.
+
+Axes: T new positions, S positions so far, C channels, H heads, D head size, V vocabulary. Everything is (T, C) or
+(H, T, D); T is 1 but for a prompt, a full window and a draft.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from minilm.config import ModelConfig
+from minilm.decoding import Reader
+from minilm.layers import MIXER, rotary_tables
+
+Arrays = Mapping[str, np.ndarray]
+Function = Callable[[np.ndarray], np.ndarray]
+
+
+def linear(weights: Arrays, name: str) -> Function:
+    """x W^T + b, (T, in) -> (T, out)."""
+    weight, bias = weights[f"{name}.weight"].T, weights.get(f"{name}.bias")
+    if bias is None:
+        return lambda x: x.dot(weight)
+    return lambda x: x.dot(weight) + bias
+
+
+def rms_norm(gain: np.ndarray, eps: float) -> Function:
+    """x / sqrt(mean(x^2) + eps) * gain over the last axis; the mean as a product, since numpy's own is slow."""
+    mean = np.full(gain.shape[-1], 1 / gain.shape[-1], np.float32)
+    return lambda x: x / np.sqrt((x * x).dot(mean) + eps)[..., None] * gain
+
+
+def layer_norm(gain: np.ndarray, shift: np.ndarray | None, eps: float) -> Function:
+    """LayerNorm is RMSNorm of what differs from the mean, and a shift."""
+    mean, scale = np.full(len(gain), 1 / len(gain), np.float32), rms_norm(gain, eps)
+    if shift is None:
+        return lambda x: scale(x - x.dot(mean)[:, None])
+    return lambda x: scale(x - x.dot(mean)[:, None]) + shift
+
+
+def norm(config: ModelConfig, weights: Arrays, name: str) -> Function:
+    """The norm that the configuration names, (T, C) -> (T, C)."""
+    gain, shift = weights[f"{name}.weight"], weights.get(f"{name}.bias")
+    eps = config.norm_eps
+    return rms_norm(gain, eps) if config.norm == "rmsnorm" else layer_norm(gain, shift, eps)
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    """x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) in the array of one intermediate result."""
+    inner = x * x
+    inner *= 0.044715 * math.sqrt(2 / math.pi)
+    inner += math.sqrt(2 / math.pi)
+    inner *= x
+    np.tanh(inner, inner)
+    inner += 1
+    inner *= x
+    inner *= 0.5
+    return inner
+
+
+def relu_squared(x: np.ndarray) -> np.ndarray:
+    return np.square(np.maximum(x, 0))
+
+
+def swiglu(x: np.ndarray) -> np.ndarray:
+    """silu(gate) * up with silu(x) = x/2 (1 + tanh(x/2)), which never overflows: (T, 2 width) -> (T, width)."""
+    width = x.shape[-1] // 2
+    half = 0.5 * x[:, :width]
+    return (np.tanh(half) + 1) * half * x[:, width:]
+
+
+ACTIVATIONS: dict[str, Function] = {"gelu": gelu, "relu2": relu_squared, "swiglu": swiglu}
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """Over the last axis, in place."""
+    scores -= np.maximum.reduce(scores, axis=-1, keepdims=True)
+    np.exp(scores, scores)
+    scores /= np.add.reduce(scores, axis=-1, keepdims=True)
+    return scores
+
+
+def later_keys(T: int, S: int) -> np.ndarray:
+    """What to add to the scores of the last T of S moments: -inf where a key lies in a query's future, (T, S)."""
+    return np.triu(np.full((T, S), -np.inf, np.float32), S - T + 1)
+
+
+class Layer(NamedTuple):
+    """One block, and the keys and values that it has seen, (2, H, block_size, D)."""
+
+    norm_1: Function
+    qkv: Function
+    qk_norm: Function | None
+    proj: Function
+    norm_2: Function
+    into_mlp: Function
+    activation: Function
+    out_of_mlp: Function
+    value_share: float | None
+    blend: list[float] | None
+    cache: np.ndarray
+
+
+def prepare_layer(config: ModelConfig, weights: Arrays, name: str) -> Layer:
+    share, blend = weights.get(f"{name}.attention.value_share"), weights.get(f"{name}.blend")
+    return Layer(
+        norm(config, weights, f"{name}.norm_1"),
+        linear(weights, f"{name}.attention.qkv"),
+        qk_norm(config, weights, f"{name}.attention") if config.qk_norm else None,
+        linear(weights, f"{name}.attention.proj"),
+        norm(config, weights, f"{name}.norm_2"),
+        linear(weights, f"{name}.mlp.{'gate_up' if config.mlp == 'swiglu' else 'up'}"),
+        ACTIVATIONS[config.mlp],
+        linear(weights, f"{name}.mlp.down"),
+        None if share is None else share.item(),
+        None if blend is None else blend.tolist(),
+        np.zeros((2, config.n_head, config.block_size, config.head_size), np.float32),
+    )
+
+
+def qk_norm(config: ModelConfig, weights: Arrays, name: str) -> Function:
+    """The norms of queries and keys, both at once: (2, H, T, D) -> (2, H, T, D)."""
+    gains = np.stack((weights[f"{name}.q_norm.weight"], weights[f"{name}.k_norm.weight"]))  # (2, D)
+    return rms_norm(gains[:, None, None], config.norm_eps)
+
+
+class SoloDecoder(Reader):
+    """A reader of one text. `weights` are a GPT's own tensors by name, float32 on a CPU; they are not copied.
+
+    >>> from minilm.model import GPT
+    >>> model = GPT(ModelConfig(vocab_size=5, n_layer=1, n_head=1, n_embd=2, block_size=4))
+    >>> decoder = SoloDecoder(model.config, dict(model.named_parameters()))
+    >>> tuple(decoder.read(torch.tensor([[1, 2, 3]])).shape), decoder.room
+    ((1, 1, 5), 1)
+    """
+
+    def __init__(self, config: ModelConfig, weights: Mapping[str, Tensor]) -> None:
+        super().__init__(config, batch_size=1)
+        arrays = {name: tensor.detach().numpy() for name, tensor in weights.items()}
+        self.wte, self.wpe = arrays["wte.weight"], arrays.get("wpe.weight")
+        self.pairs, self.ids = arrays.get("bigrams.table.weight"), np.zeros(config.block_size, np.int64)
+        self.layers = [prepare_layer(config, arrays, f"blocks.{i}") for i in range(config.n_layer)]
+        self.norm_f = norm(config, arrays, "norm_f")
+        self.head = arrays.get("lm_head.weight", self.wte).T
+        cos, sin = rotary_tables(config.block_size, config.head_size, config.rope_base)
+        self.cos = torch.cat((cos, cos), dim=-1).numpy()  # (block_size, D): for whole heads, see `_turned`
+        self.sin = torch.cat((-sin, sin), dim=-1).numpy()
+        self.scale = 1 / math.sqrt(config.head_size)
+
+    def _logits(self, ids: Tensor, start: int, wanted: int) -> Tensor:
+        end = start + ids.size(1)
+        x = self._blocks(self._embed(ids.numpy()[0], start, end), start, end)  # (T, C)
+        return torch.from_numpy(self.norm_f(x[-wanted:]).dot(self.head))[None]  # (1, wanted, V)
+
+    def _embed(self, ids: np.ndarray, start: int, end: int) -> np.ndarray:
+        x = self.wte[ids]  # (T, C)
+        if self.wpe is not None:
+            x = x + self.wpe[start:end]
+        if self.pairs is not None:
+            self.ids[start:end] = ids
+            x[start == 0 :] += self.pairs[self._rows(max(start, 1), end)]  # the first token has no pair
+        return x
+
+    def _rows(self, start: int, end: int) -> np.ndarray:
+        """As `layers.pair_rows`."""
+        first, second, rows, V = self.ids[start - 1 : end - 1], self.ids[start:end], 0, self.config.vocab_size
+        rows = self.config.bigram_rows
+        return first * V + second if rows >= V * V else (first * MIXER + second) % rows
+
+    def _blocks(self, x: np.ndarray, start: int, end: int) -> np.ndarray:
+        T, H, D = end - start, self.config.n_head, self.config.head_size
+        mask = later_keys(T, end) if T > 1 else None  # a single query is the last moment, and sees every key
+        embedding, first_values = x, None
+        for layer in self.layers:
+            if layer.blend is not None:
+                x = layer.blend[0] * x + layer.blend[1] * embedding
+            qkv = layer.qkv(layer.norm_1(x)).reshape(T, 3, H, D).transpose(1, 2, 0, 3)  # (3, H, T, D)
+            qk, v = self._placed(qkv[:2], layer.qk_norm, start, end), qkv[2]
+            first_values = v if first_values is None else first_values
+            if layer.value_share is not None:
+                v = v + layer.value_share * (first_values - v)
+            keys, values = layer.cache
+            keys[:, start:end], values[:, start:end] = qk[1], v
+            scores = np.matmul(qk[0] * self.scale, keys[:, :end].transpose(0, 2, 1))  # (H, T, S)
+            weights = softmax(scores if mask is None else scores + mask)
+            mixed = np.matmul(weights, values[:, :end])  # (H, T, D)
+            x = x + layer.proj(mixed.transpose(1, 0, 2).reshape(T, H * D))  # (T, C)
+            x = x + layer.out_of_mlp(layer.activation(layer.into_mlp(layer.norm_2(x))))
+        return x
+
+    def _placed(self, qk: np.ndarray, qk_norm: Function | None, start: int, end: int) -> np.ndarray:
+        """Queries and keys normed and turned to their positions, (2, H, T, D) -> (2, H, T, D)."""
+        if qk_norm is not None:
+            qk = qk_norm(qk)
+        if self.wpe is None:  # `layers.rotate`: swapping the halves, the first half's sine is minus
+            half = qk.shape[-1] // 2
+            swapped = np.concatenate((qk[..., half:], qk[..., :half]), axis=-1)
+            qk = qk * self.cos[start:end] + swapped * self.sin[start:end]
+        return qk
