@@ -57,7 +57,7 @@ class Reader:
         They may be memory that the next call writes to again.
         """
         (B, T), start = ids.shape, self.length
-        if T > self.room or B != self.batch_size:
+        if self.room < T or self.batch_size != B:
             raise ConfigError(
                 f"this reader has room for {self.room} tokens of {self.batch_size} texts, got {T} of {B}; "
                 "reset it or make another"
@@ -218,10 +218,14 @@ class Decoder(Reader):
     def _blocks(self, x: Tensor, start: int, end: int, wanted: int) -> Tensor:
         """The residual stream of T positions, (N, C), after the last block, where they are wanted: (B wanted, C)."""
         T, H, D = end - start, self.config.n_head, self.config.head_size
-        slots = self.cache[..., start:end, :].unbind(0)  # (B, H, 2, T, D) per layer: the place of the new ones
+        slots = self.cache[..., start:end, :].unbind(
+            0
+        )  # (B, H, 2, T, D) per layer: the place of the new ones
         seen = self.cache[..., :end, :].unbind(0)  # (B, H, 2, S, D) per layer: what queries look at
         turn = None if self.turns is None else self.turns[:, start:end].unbind(0)  # (T, D) each
-        mask = later_keys(T, end, x) if T > 1 else None  # a single query is the last moment, and sees every key
+        mask = (
+            later_keys(T, end, x) if T > 1 else None
+        )  # a single query is the last moment, and sees every key
         embedding, first_values = x, None
         for layer, slot, known in zip(self.layers, slots, seen, strict=True):
             if layer.blend is not None:

@@ -18,11 +18,14 @@ from torch.nn import functional as F
 from minilm import files
 from minilm.attention import CausalSelfAttention
 from minilm.config import ModelConfig
+from minilm.decoding import Decoder, Reader
 from minilm.errors import ConfigError, RunError
 from minilm.interop import huggingface
 from minilm.kv_cache import KVCache
 from minilm.layers import MLPS, BigramTable, Skips, make_norm, rotary_tables
 from minilm.sampling import stream
+from minilm.solo import SoloDecoder
+from minilm.speculative import Draft
 
 WEIGHTS = "model.safetensors"
 IGNORED = -100  # a label that is not scored, torch's and Hugging Face's convention
@@ -166,10 +169,22 @@ class GPT(nn.Module):
         top_p: float | None = None,
         generator: torch.Generator | None = None,
         use_cache: bool = True,
+        keep: float = 1.0,
+        draft: Draft | None = None,
     ) -> Tensor:
         """The prompts (B, T) with n = `max_new_tokens` more, (B, T + n); options as in `sampling.stream`."""
-        tokens = stream(self, ids, max_new_tokens, temperature, top_k, top_p, generator, use_cache)
+        tokens = stream(
+            self, ids, max_new_tokens, temperature, top_k, top_p, generator, use_cache, keep, draft
+        )
         return torch.cat((ids, *(token[:, None] for token in tokens)), dim=1)
+
+    def reader(self, batch_size: int) -> Reader:
+        """The fastest way for these weights to read `batch_size` texts token by token."""
+        weights = dict(self.named_parameters())
+        plain = all(w.device.type == "cpu" and w.dtype == torch.float32 for w in weights.values())
+        if batch_size == 1 and plain:
+            return SoloDecoder(self.config, weights)
+        return Decoder(self.config, weights, batch_size)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> GPT:

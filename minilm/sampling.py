@@ -1,29 +1,17 @@
-"""From logits to tokens, from tokens to text as it is generated. Knows nothing of how a model computes."""
+"""From a model to tokens, from tokens to text as it is generated. Knows nothing of how a model computes."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from minilm.config import ModelConfig
+from minilm.choice import check_options, check_prompt, next_token
 from minilm.errors import ConfigError, UnknownCharacterError
-from minilm.kv_cache import KVCache
-
-
-class LanguageModel(Protocol):
-    """What sampling needs of a model; a fake one with fixed logits will do."""
-
-    config: ModelConfig
-
-    def __call__(self, ids: Tensor, *, cache: KVCache | None = None) -> Any: ...
-    @property
-    def training(self) -> bool: ...
-    def train(self, mode: bool = True) -> Any: ...
-    def parameters(self) -> Iterator[Tensor]: ...
+from minilm.speculative import Draft, speculate
+from minilm.window import LanguageModel, Recomputing, Window
 
 
 class Tokenizer(Protocol):
@@ -31,81 +19,6 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str) -> list[int]: ...
     def decode(self, ids: list[int]) -> str: ...
-
-
-def filter_logits(
-    logits: Tensor, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
-) -> Tensor:
-    """Logits (B, V) divided by the temperature, -inf outside the top_k most likely tokens and the nucleus.
-
-    top_k is applied first; the nucleus is the smallest set of most likely tokens whose probability reaches
-    top_p (Holtzman et al., 2020, eq. 2). At least one token stays; temperature 0 keeps the most likely only.
-
-    >>> filter_logits(torch.tensor([[3.0, 1.0, 2.0]]), top_k=2)
-    tensor([[ 0., -inf, -1.]])
-    """
-    logits = logits.float() - logits.max(dim=-1, keepdim=True).values  # the best is 0 at any temperature
-    if temperature == 0:
-        return _keep(logits, logits.argmax(dim=-1, keepdim=True))
-    logits = logits / max(temperature, 1e-30)  # smaller ones have no float32 reciprocal
-    if top_k is not None:
-        logits = _keep(logits, logits.topk(min(top_k, logits.size(-1)), dim=-1).indices)
-    if top_p is not None and top_p < 1:
-        ordered, order = logits.sort(dim=-1, descending=True, stable=True)
-        probabilities = ordered.softmax(dim=-1)
-        before = probabilities.cumsum(dim=-1) - probabilities  # what the more likely tokens already hold
-        outside = (before >= top_p).scatter(-1, order, before >= top_p)
-        logits = logits.masked_fill(outside, -math.inf)
-    return logits
-
-
-def _keep(logits: Tensor, indices: Tensor) -> Tensor:
-    return torch.full_like(logits, -math.inf).scatter(-1, indices, logits.gather(-1, indices))
-
-
-def next_token(
-    logits: Tensor,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """One token per row, (B, V) -> (B,); temperature 0 takes the most likely one and draws nothing."""
-    if temperature == 0:
-        return logits.argmax(dim=-1)
-    probabilities = filter_logits(logits, temperature, top_k, top_p).softmax(dim=-1)
-    if generator is not None:  # a generator lives on one device; drawing there makes runs comparable
-        probabilities = probabilities.to(generator.device)
-    return torch.multinomial(probabilities, 1, generator=generator)[:, 0].to(logits.device)
-
-
-def check_options(max_new_tokens: int, temperature: float, top_k: int | None, top_p: float | None) -> None:
-    """Reports every impossible option at once, as one ConfigError."""
-    faults = []
-    if not isinstance(max_new_tokens, int) or max_new_tokens < 0:
-        faults.append(f"max_new_tokens must be a whole number, at least 0, got {max_new_tokens}")
-    if not 0 <= temperature < math.inf:  # written so that NaN fails too
-        faults.append(f"temperature must be 0 (greedy) or a positive number, got {temperature}")
-    if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
-        faults.append(f"top_k must be a whole number, at least 1, or None, got {top_k}")
-    if top_p is not None and not 0 < top_p <= 1:
-        faults.append(f"top_p must be above 0 and at most 1, or None, got {top_p}")
-    if faults:
-        raise ConfigError("; ".join(faults))
-
-
-def check_prompt(ids: Tensor, vocab_size: int) -> None:
-    """A prompt is (B, T) token ids of the vocabulary, T at least 1; else a ConfigError."""
-    if ids.dim() != 2 or ids.dtype not in (torch.int64, torch.int32) or ids.numel() == 0:
-        raise ConfigError(
-            f"a prompt must be (B, T) whole numbers, T > 0, got shape {tuple(ids.shape)} of {ids.dtype}"
-        )
-    low, high = int(ids.min()), int(ids.max())
-    if low < 0 or high >= vocab_size:
-        wrong = low if low < 0 else high
-        raise ConfigError(
-            f"ids must be between 0 and {vocab_size - 1}, got {wrong}; encode with the model's tokenizer"
-        )
 
 
 def stream(
@@ -117,41 +30,35 @@ def stream(
     top_p: float | None = None,
     generator: torch.Generator | None = None,
     use_cache: bool = True,
+    keep: float = 1.0,
+    draft: Draft | None = None,
 ) -> Iterator[Tensor]:
     """Yields one (B,) tensor of new tokens at a time; ids is (B, T), prompts of one length.
 
-    The model sees the last `block_size` tokens. While they fit, a cache leaves only the new token to compute;
-    once the window slides every position shifts, so nothing cached is true any more and all is recomputed.
-    The options are checked at the call, before the first token is asked for.
+    The model sees the last `block_size` tokens. While they fit, a cache leaves only the new token to compute. Once the
+    window is full, `keep` says how much of it stays and is read again: 1.0 slides by one token and recomputes all
+    for each one, exactly what a model without a cache would do; 0.5 drops the older half and goes on with the
+    cache. A `draft` guesses ahead and the model judges several tokens at once: the distribution of the text is the
+    same, the draws are others (see `speculative.py`); it is for one text at a time. The options are checked at the
+    call, before the first token is asked for.
     """
-    check_options(max_new_tokens, temperature, top_k, top_p)
+    check_options(max_new_tokens, temperature, top_k, top_p, keep)
     check_prompt(ids, model.config.vocab_size)
-    return _stream(model, ids, max_new_tokens, (temperature, top_k, top_p, generator), use_cache)
+    if draft is not None and ids.size(0) != 1:
+        raise ConfigError(f"a draft is for one text at a time, got {ids.size(0)}; leave it out for several")
+    cached = use_cache and hasattr(model, "reader")
+    reader = model.reader(ids.size(0)) if cached else Recomputing(model, ids.size(0))
+    options = (temperature, top_k, top_p, generator)
+    if draft is not None:
+        return speculate(Window(reader, keep), draft, ids, max_new_tokens, *options)
+    return _stream(Window(reader, keep), ids, max_new_tokens, options)
 
 
-@torch.no_grad()
-def _stream(
-    model: LanguageModel, ids: Tensor, max_new_tokens: int, options: tuple, use_cache: bool
-) -> Iterator[Tensor]:
-    was_training, block_size = model.training, model.config.block_size
-    cache = None
-    if use_cache:
-        weight = next(model.parameters())
-        cache = KVCache(model.config, ids.size(0), weight.device, weight.dtype)
-    model.train(False)
-    try:
-        new = ids = ids[:, -block_size:]
-        for _ in range(max_new_tokens):
-            if cache is not None and cache.room >= new.size(1):
-                logits = model(new, cache=cache).logits[:, -1]  # (B, V)
-            else:
-                logits = model(ids).logits[:, -1]
-            token = next_token(logits, *options)  # (B,)
-            yield token
-            new = token[:, None]
-            ids = torch.cat((ids, new), dim=1)[:, -block_size:]
-    finally:
-        model.train(was_training)
+def _stream(window: Window, ids: Tensor, max_new_tokens: int, options: tuple) -> Iterator[Tensor]:
+    for _ in range(max_new_tokens):
+        token = next_token(window.read(ids)[:, -1], *options)  # (B,)
+        yield token
+        ids = token[:, None]
 
 
 def stream_text(

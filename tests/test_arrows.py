@@ -13,7 +13,9 @@ PACKAGE = Path(__file__).parent.parent / "minilm"
 FLOORS = [
     ["errors"],
     ["config", "files"],
-    ["text", "plots", "layers", "kv_cache", "attention", "interop", "tuner"],
+    ["text", "plots", "layers", "kv_cache", "attention", "interop", "tuner", "choice"],
+    ["decoding", "solo", "window"],
+    ["speculative"],
     ["sampling"],
     ["model"],
     ["training"],
