@@ -4,22 +4,42 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from minilm import cli
 from minilm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from minilm.text.draft import NGramDraft
+    from minilm.training.run import Run
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("sample", 'python -m minilm.sample runs/my-run --prompt "Fox: " --chars 200')
     off = argparse.SUPPRESS  # where no default would mean anything
     parser.add_argument("run", help="folder of a run or of a study")
-    parser.add_argument("--prompt", default="", help="text to continue; empty starts from a new line")
+    parser.add_argument(
+        "--prompt",
+        action="append",
+        default=off,
+        help="text to continue; none starts from a new line; several together",
+    )
     parser.add_argument("--chars", type=int, default=500, help="how many to write")
+    parser.add_argument("--streams", type=int, default=1, help="texts per prompt, all written at once")
     parser.add_argument("--temperature", type=float, default=0.8, help="0 always takes the likeliest")
     parser.add_argument("--top-k", type=int, default=off, help="choose among this many only")
     parser.add_argument("--top-p", type=float, default=off, help="choose among the likeliest that reach this")
     parser.add_argument("--stop", action="append", default=off, help="end before this text; may be repeated")
+    parser.add_argument(
+        "--keep", type=float, default=0.5, help="share of a full context that stays; 1 slides, exact and slow"
+    )
+    parser.add_argument(
+        "--draft",
+        choices=["ngram"],
+        default=off,
+        help="let counting guess ahead: same distribution, one text",
+    )
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same text")
     parser.add_argument("--json", action="store_true", help="print prompt and text as JSON")
     return parser
@@ -27,38 +47,82 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
-    if arguments.chars < 1:
-        raise ConfigError(f"--chars must be at least 1, got {arguments.chars}")
-    if not 0 <= arguments.seed < 2**63:
-        raise ConfigError(f"--seed must be from 0 to 2**63 - 1, got {arguments.seed}")
-    import torch
-
-    from minilm.sampling import stream_text
+    _check(arguments)
     from minilm.training.run import load_run
 
     run = load_run(arguments.run)
-    pieces = stream_text(
-        run.model,
-        run.tokenizer,
-        arguments.prompt,
-        arguments.chars,
-        arguments.temperature,
-        getattr(arguments, "top_k", None),
-        getattr(arguments, "top_p", None),
-        getattr(arguments, "stop", ()),
-        torch.Generator().manual_seed(arguments.seed),
+    prompts = getattr(arguments, "prompt", [""])
+    if len(prompts) * arguments.streams == 1:
+        _write_one(run, prompts[0], arguments)
+    else:
+        _write_several(run, [prompt for prompt in prompts for _ in range(arguments.streams)], arguments)
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    for name in ("chars", "streams"):
+        if getattr(arguments, name) < 1:
+            raise ConfigError(f"--{name} must be at least 1, got {getattr(arguments, name)}")
+    if not 0 <= arguments.seed < 2**63:
+        raise ConfigError(f"--seed must be from 0 to 2**63 - 1, got {arguments.seed}")
+    texts = arguments.streams * len(getattr(arguments, "prompt", [""]))
+    if texts > 1 and hasattr(arguments, "draft"):
+        raise ConfigError(f"--draft is for one text at a time, got {texts}; leave it out for several")
+
+
+def _write_one(run: Run, prompt: str, arguments: argparse.Namespace) -> None:
+    """Prints a text as it is written."""
+    from minilm.sampling import stream_text
+
+    draft = _draft(run) if hasattr(arguments, "draft") else None
+    pieces: Iterator[str] = stream_text(
+        run.model, run.tokenizer, prompt, arguments.chars, **_options(arguments), draft=draft
     )
     if arguments.json:
-        text = "".join(pieces)
-        print(
-            json.dumps({"prompt": arguments.prompt, "text": text, "seed": arguments.seed}, ensure_ascii=False)
-        )
-        return 0
-    print(arguments.prompt, end="", flush=True)
+        print(_json({"prompt": prompt, "text": "".join(pieces), "seed": arguments.seed}))
+        return
+    print(prompt, end="", flush=True)
     for piece in pieces:
         print(piece, end="", flush=True)
     print()
-    return 0
+
+
+def _write_several(run: Run, prompts: list[str], arguments: argparse.Namespace) -> None:
+    """Prints texts once all are written."""
+    from minilm.sampling import texts
+
+    written = texts(run.model, run.tokenizer, prompts, arguments.chars, **_options(arguments))
+    if arguments.json:
+        pairs = [{"prompt": prompt, "text": text} for prompt, text in zip(prompts, written, strict=True)]
+        print(_json({"texts": pairs, "seed": arguments.seed}))
+        return
+    for number, (prompt, text) in enumerate(zip(prompts, written, strict=True), start=1):
+        print(f"--- {number} of {len(prompts)}\n{prompt}{text}")
+
+
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    import torch
+
+    return {
+        "temperature": arguments.temperature,
+        "top_k": getattr(arguments, "top_k", None),
+        "top_p": getattr(arguments, "top_p", None),
+        "stop": getattr(arguments, "stop", ()),
+        "generator": torch.Generator().manual_seed(arguments.seed),
+        "keep": arguments.keep,
+    }
+
+
+def _draft(run: Run) -> NGramDraft:
+    """Counts the text that the run was trained on."""
+    from minilm.text.corpora import load_described
+    from minilm.text.draft import NGramDraft
+
+    return NGramDraft(run.tokenizer.vocab_size).fit(load_described(run.config["corpus"]).train)
+
+
+def _json(content: dict[str, Any]) -> str:
+    return json.dumps(content, ensure_ascii=False)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,15 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from minilm.choice import check_options, check_prompt, next_token
 from minilm.errors import ConfigError, UnknownCharacterError
 from minilm.speculative import Draft, speculate
-from minilm.window import LanguageModel, Recomputing, Window
+from minilm.window import LanguageModel, Window, window_of
+
+KEEP = 0.5  # of a full window, where text is streamed
+NOT_GIVEN = -1  # in the place of a token that no prompt gives
 
 
 class Tokenizer(Protocol):
@@ -46,12 +50,51 @@ def stream(
     check_prompt(ids, model.config.vocab_size)
     if draft is not None and ids.size(0) != 1:
         raise ConfigError(f"a draft is for one text at a time, got {ids.size(0)}; leave it out for several")
-    cached = use_cache and hasattr(model, "reader")
-    reader = model.reader(ids.size(0)) if cached else Recomputing(model, ids.size(0))
-    options = (temperature, top_k, top_p, generator)
+    window, options = window_of(model, ids.size(0), keep, use_cache), (temperature, top_k, top_p, generator)
     if draft is not None:
-        return speculate(Window(reader, keep), draft, ids, max_new_tokens, *options)
-    return _stream(Window(reader, keep), ids, max_new_tokens, options)
+        return speculate(window, draft, ids, max_new_tokens, *options)
+    return _stream(window, ids, max_new_tokens, options)
+
+
+def stream_together(
+    model: LanguageModel,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    generator: torch.Generator | None = None,
+    keep: float = 1.0,
+) -> list[list[int]]:
+    """The new tokens after each of several prompts, which may differ in length; options as in `stream`.
+
+    All are aligned at their first token, so that no place is empty and nothing needs a mask: while one text is already
+    being written, a longer prompt is still being read, one token of it at a time.
+    """
+    check_options(max_new_tokens, temperature, top_k, top_p, keep)
+    if not prompts:
+        raise ConfigError("there must be at least one prompt to continue, got none")
+    device = next(model.parameters()).device
+    rows = [
+        torch.tensor([list(prompt)], dtype=torch.int64, device=device) for prompt in prompts
+    ]  # (1, T) each
+    for row in rows:
+        check_prompt(row, model.config.vocab_size)
+    lengths = [row.size(1) for row in rows]
+    shortest, longest = min(lengths), max(lengths)
+    given = torch.cat(
+        [F.pad(row, (0, longest - row.size(1)), value=NOT_GIVEN) for row in rows]
+    )  # (B, longest)
+    ids, window = given[:, :shortest], window_of(model, len(rows), keep)
+    written = [ids]
+    for place in range(shortest, longest + max_new_tokens):
+        token = next_token(window.read(ids)[:, -1], temperature, top_k, top_p, generator)  # (B,)
+        if place < longest:
+            token = torch.where(given[:, place] == NOT_GIVEN, token, given[:, place])
+        ids = token[:, None]
+        written.append(ids)
+    texts = torch.cat(written, dim=1).tolist()
+    return [text[T : T + max_new_tokens] for text, T in zip(texts, lengths, strict=True)]
 
 
 def _stream(window: Window, ids: Tensor, max_new_tokens: int, options: tuple) -> Iterator[Tensor]:
@@ -71,19 +114,46 @@ def stream_text(
     top_p: float | None = None,
     stop: Sequence[str] = (),
     generator: torch.Generator | None = None,
+    keep: float = KEEP,
+    draft: Draft | None = None,
 ) -> Iterator[str]:
     """Yields the text after the prompt in pieces, and ends before the first stop text.
 
     A piece is held back while it may still become a stop text or is half of a character. An empty prompt
     starts from a newline, or from token 0 where the vocabulary has none; a prompt with characters outside the
-    vocabulary raises the tokenizer's UnknownCharacterError.
+    vocabulary raises the tokenizer's UnknownCharacterError. `keep` and `draft` as in `stream`, but a full window
+    drops its older half.
     """
+    stops = checked_stops(stop)
+    ids = torch.tensor([prompt_ids(tokenizer, prompt)], device=next(model.parameters()).device)
+    tokens = stream(model, ids, max_new_tokens, temperature, top_k, top_p, generator, keep=keep, draft=draft)
+    return until_stop(decode_pieces(tokenizer, (int(token) for token in tokens)), stops)
+
+
+def texts(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    stop: Sequence[str] = (),
+    generator: torch.Generator | None = None,
+    keep: float = KEEP,
+) -> list[str]:
+    """The texts after several prompts, written together, which takes little longer than one; as `stream_text`."""
+    stops = checked_stops(stop)
+    ids = [prompt_ids(tokenizer, prompt) for prompt in prompts]
+    written = stream_together(model, ids, max_new_tokens, temperature, top_k, top_p, generator, keep)
+    return ["".join(until_stop(decode_pieces(tokenizer, iter(tokens)), stops)) for tokens in written]
+
+
+def checked_stops(stop: Sequence[str]) -> tuple[str, ...]:
     stops = (stop,) if isinstance(stop, str) else tuple(stop)
     if "" in stops:
         raise ConfigError("a stop text must have at least one character, got ''; leave it out instead")
-    ids = torch.tensor([prompt_ids(tokenizer, prompt)], device=next(model.parameters()).device)
-    tokens = stream(model, ids, max_new_tokens, temperature, top_k, top_p, generator)
-    return until_stop(decode_pieces(tokenizer, (int(token) for token in tokens)), stops)
+    return stops
 
 
 def prompt_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:

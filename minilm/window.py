@@ -8,7 +8,7 @@ often that happens. Knows nothing of how logits become tokens.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -18,8 +18,7 @@ from minilm.decoding import Reader
 
 
 class LanguageModel(Protocol):
-    """What generation needs of a model; a fake one with fixed logits will do. One that has a method `reader` is read
-    through it."""
+    """What generation needs of a model; a fake one with fixed logits will do."""
 
     config: ModelConfig
 
@@ -28,6 +27,13 @@ class LanguageModel(Protocol):
     def training(self) -> bool: ...
     def train(self, mode: bool = True) -> Any: ...
     def parameters(self) -> Iterator[Tensor]: ...
+
+
+@runtime_checkable
+class Readable(LanguageModel, Protocol):
+    """A model that knows a faster way to be read than calling it again and again."""
+
+    def reader(self, batch_size: int) -> Reader: ...
 
 
 class Recomputing(Reader):
@@ -87,3 +93,10 @@ class Window:
         if T:
             self.past[-1] = self.past[-1][:, :-T]
             self.reader.forget(T)
+
+
+def window_of(model: LanguageModel, batch_size: int, keep: float, use_cache: bool = True) -> Window:
+    """An empty window of `batch_size` texts, with the fastest reader there is for the model."""
+    if use_cache and isinstance(model, Readable):
+        return Window(model.reader(batch_size), keep)
+    return Window(Recomputing(model, batch_size), keep)

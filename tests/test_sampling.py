@@ -17,6 +17,8 @@ from minilm.sampling import (
     prompt_ids,
     stream,
     stream_text,
+    stream_together,
+    texts,
     until_stop,
 )
 from minilm.text.characters import CharTokenizer
@@ -85,6 +87,47 @@ def test_greedy_text_is_the_same_with_and_without_cache(preset, prompt_length):
         assert torch.equal(model.generate(ids, 25, temperature=0, use_cache=use_cache), expected)
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("keep", [1.0, 0.5])
+def test_prompts_of_different_lengths_do_not_disturb_each_other(preset, keep):
+    """Each greedy text is the one that its prompt has alone, counting windows from the same places."""
+    model = model_of(preset)
+    prompts = [[1], [2, 3, 4], [5, 6, 7, 8, 9, 10, 0, 1, 2], [3, 1]]
+    together = stream_together(model, prompts, 6, temperature=0, keep=keep)
+    for prompt, tokens in zip(prompts, together, strict=True):
+        ids = list(prompt)
+        for _ in range(6):
+            ids.append(int(model(torch.tensor([ids[-view(len(ids), keep) :]])).logits[0, -1].argmax()))
+        assert tokens == ids[len(prompt) :]
+    assert stream_together(model, prompts, 0) == [[], [], [], []]
+
+
+def view(length: int, keep: float) -> int:
+    """How many of `length` tokens are in a window of 10, read one by one."""
+    seen = 0
+    for _ in range(length):
+        seen = seen + 1 if seen < 10 else round(keep * 10)
+    return seen
+
+
+def test_together_needs_sound_prompts():
+    with pytest.raises(ConfigError, match="at least one prompt"):
+        stream_together(model_of("modern"), [], 3)
+    with pytest.raises(ConfigError, match="between 0 and 10"):
+        stream_together(model_of("modern"), [[1], [11]], 3)
+    with pytest.raises(ConfigError, match="whole numbers, T > 0"):
+        stream_together(model_of("modern"), [[1], []], 3)
+
+
+def test_several_texts_end_at_their_own_stop_texts():
+    tokenizer = CharTokenizer.from_text("abcdefghij-")
+    model = model_of("modern")
+    written = texts(
+        model, tokenizer, ["a", "abc", "-"], 60, stop="b", generator=torch.Generator().manual_seed(0)
+    )
+    assert len(written) == 3 and not any("b" in text for text in written)
+
+
 def test_a_seed_decides_the_text():
     model, ids = model_of("modern"), torch.tensor([[1, 2, 3]])
     texts = [
@@ -135,6 +178,8 @@ def test_cold_is_greedy(temperature):
         ({"top_p": 1.1}, "top_p"),
         ({"top_p": math.nan}, "top_p"),
         ({"max_new_tokens": -1}, "max_new_tokens"),
+        ({"keep": 0.0}, "keep"),
+        ({"keep": 1.5}, "keep"),
     ],
 )
 def test_impossible_options(options, message):

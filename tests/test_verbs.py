@@ -86,6 +86,29 @@ def test_sample_follows_seed_and_stop(desk, capsys):
     assert "a" not in text and "e" not in text
 
 
+def test_sample_writes_several_at_once(desk, capsys):
+    run = str(desk / "run")
+    arguments = ["--prompt", "Fox: ", "--prompt", "an", "--streams", "2", "--chars", "90"]
+    assert verb("sample", [run, *arguments]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"--- {number} of 4" in shown for number in (1, 2, 3, 4)) and shown.count("Fox: ") >= 2
+    assert verb("sample", [run, *arguments, "--json"]) == 0
+    texts = json.loads(capsys.readouterr().out)["texts"]
+    assert [text["prompt"] for text in texts] == ["Fox: ", "Fox: ", "an", "an"]
+    assert all(len(text["text"]) == 90 for text in texts) and len({text["text"] for text in texts}) == 4
+
+
+def test_sample_with_a_draft_is_greedy_text_all_the_same(desk, capsys):
+    answers = []
+    for extra in ([], ["--draft", "ngram"]):
+        arguments = ["--chars", "120", "--temperature", "0", "--json", *extra]
+        assert verb("sample", [str(desk / "run"), *arguments]) == 0
+        answers.append(json.loads(capsys.readouterr().out))
+    assert answers[0] == answers[1]
+    assert verb("sample", [str(desk / "run"), "--chars", "50", "--draft", "ngram"]) == 0
+    assert capsys.readouterr().out.strip()
+
+
 def test_a_finished_run_resumes_to_itself(desk, capsys):
     before = (desk / "run" / "model.safetensors").read_bytes()
     assert verb("train", ["--resume", str(desk / "run")]) == 0
@@ -120,6 +143,10 @@ WRONG = [
     ("sample", ["{run}", "--temperature", "-1"], "temperature"),
     ("sample", ["{run}", "--top-k", "0"], "top_k"),
     ("sample", ["{run}", "--chars", "0"], "--chars"),
+    ("sample", ["{run}", "--streams", "0"], "--streams"),
+    ("sample", ["{run}", "--keep", "0"], "keep"),
+    ("sample", ["{run}", "--draft", "ngram", "--streams", "2"], "one text at a time, got 2"),
+    ("sample", ["{run}", "--draft", "ngrams"], "did you mean 'ngram'"),
     ("sample", ["{folder}"], "not a run"),
     ("report", ["{folder}"], "{folder}"),
     ("tune", ["{text}", "--minutes", "0"], "minutes"),

@@ -52,7 +52,7 @@ class NGramDraft:
             if k:
                 grams = grams[:-1] * self.vocab_size + tokens[k:]
             distinct, counts = np.unique(grams, return_counts=True)
-            self._grams.append((memoryview(distinct), distinct % self.vocab_size, counts))
+            self._grams.append((distinct.data, distinct % self.vocab_size, counts))
         return self
 
     def successors(self, context: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
