@@ -238,7 +238,9 @@ class Decoder(Reader):
             first_values = qkv[:, :, 2] if first_values is None else first_values
             slot.copy_(qkv[:, :, 1:])
             keys, values = known.unbind(2)  # (B, H, S, D) each
-            mixed = F.scaled_dot_product_attention(qkv[:, :, 0], keys, values, mask)  # (B, H, T, D)
+            mixed = F.scaled_dot_product_attention(
+                qkv[:, :, 0], keys, values, mask, is_causal=T > 1 and not start
+            )  # (B, H, T, D)
             x = x + layer.proj(mixed.transpose(1, 2).reshape(x.shape))  # (N, C)
             x = x + layer.mlp(layer.norm_2(x))
         return x if wanted == T else x.view(-1, T, H * D)[:, -wanted:].flatten(0, 1)

@@ -115,6 +115,18 @@ def test_half_precision_stays_near():
         assert (got.float() - exact).abs().mean() < 2 * module + 1e-3, "as exact as the module in bfloat16"
 
 
+@pytest.mark.parametrize("B", [1, 3])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_autocast_does_no_harm(preset, B):
+    """Whoever generates or evaluates in the middle of a training in mixed precision."""
+    model, ids = model_of(**{**PRESETS[preset].model, **SMALL}), some_ids(B)
+    exact = model(ids).logits
+    with torch.autocast("cpu", torch.bfloat16):
+        made = model.reader(B)
+        got = torch.cat([made.read(part, part.size(1)) for part in ids.split([5, 1, 3], dim=1)], dim=1)
+    assert (got.float() - exact).abs().mean() < 0.1
+
+
 def test_who_reads_for_whom():
     model = model_of()
     assert isinstance(model.reader(1), SoloDecoder)
