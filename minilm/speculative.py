@@ -19,7 +19,7 @@ from torch import Tensor
 from minilm.choice import filter_logits
 from minilm.window import Window
 
-REACH = 5  # tokens guessed at most before the model is asked
+REACH = 4  # tokens guessed at most before the model is asked
 
 
 class Draft(Protocol):

@@ -22,11 +22,8 @@ OPTIONS = {
     "qk_norm": (True, False),
     "mlp": ("swiglu", "gelu", "relu2"),
     "bias": (True, False),
-    "tie_embeddings": (True, False),
-    "embedding_skip": (True, False),
-    "value_skip": (True, False),
-    "bigrams": (True, False),
 }
+TOGETHER = ("tie_embeddings", "embedding_skip", "value_skip", "bigrams")  # each meets the others on its own
 
 
 def model_of(**changes) -> GPT:
@@ -55,8 +52,9 @@ def test_every_option_gives_the_modules_logits(reader):
     """A prompt, a later piece, single tokens: together the logits that the module gives all at once."""
     B, make = READERS[reader]
     ids = some_ids(B)
-    for values in itertools.product(*OPTIONS.values()):
+    for number, values in enumerate(itertools.product(*OPTIONS.values())):
         options = dict(zip(OPTIONS, values, strict=True))
+        options |= {name: bool(number >> place & 1) for place, name in enumerate(TOGETHER)}
         model = model_of(**options)
         made = make(model)
         parts = [made.read(part, wanted=part.size(1)) for part in ids.split([4, 3, 1, 1], dim=1)]

@@ -17,7 +17,7 @@ from minilm.errors import ConfigError
 from minilm.model import GPT
 from minilm.sampling import stream
 
-V, LENGTH, DRAWS = 4, 4, 2500
+V, LENGTH, DRAWS = 4, 3, 2000
 OPTIONS = [
     {},
     {"temperature": 0.6},

@@ -14,13 +14,13 @@ import numpy as np
 
 from minilm.errors import ConfigError, CorpusError
 
-LONGEST = 6  # tokens of context at most
+LONGEST = 4  # tokens of context at most: longer ones are surer of themselves than they are right
 COUNTED = 10_000_000  # tokens at most, the last ones
 LARGEST = 2**62  # of an integer that stands for a k-gram
 
 
 class NGramDraft:
-    """Counts of up to 6 tokens of context, as `speculative.Draft` asks for them.
+    """Counts of up to LONGEST tokens of context, as `speculative.Draft` asks for them.
 
     >>> draft = NGramDraft(vocab_size=3).fit(np.array([0, 1, 2, 0, 1, 2, 0, 1, 0]))
     >>> draft.successors([2, 0])
