@@ -163,9 +163,13 @@ def placed(qk: Tensor, qk_norm: Function | None, turn: tuple[Tensor, ...] | None
     return qk
 
 
-def later_keys(T: int, S: int, like: Tensor) -> Tensor:
-    """What to add to the scores of the last T of S moments: -inf where a key lies in a query's future, (T, S)."""
-    return torch.full((T, S), -math.inf, device=like.device, dtype=like.dtype).triu(S - T + 1)
+def attend(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Attention of the last T of S moments, (B, H, T, D) and twice (B, H, S, D) -> (B, H, T, D)."""
+    T, S = q.size(2), keys.size(2)
+    if T in (1, S):  # a single query is the last moment, and sees every key
+        return F.scaled_dot_product_attention(q, keys, values, is_causal=T > 1)
+    later = torch.full((T, S), -math.inf, device=q.device, dtype=q.dtype).triu(S - T + 1)
+    return F.scaled_dot_product_attention(q, keys, values, later)
 
 
 class Decoder(Reader):
@@ -218,14 +222,9 @@ class Decoder(Reader):
     def _blocks(self, x: Tensor, start: int, end: int, wanted: int) -> Tensor:
         """The residual stream of T positions, (N, C), after the last block, where they are wanted: (B wanted, C)."""
         T, H, D = end - start, self.config.n_head, self.config.head_size
-        slots = self.cache[..., start:end, :].unbind(
-            0
-        )  # (B, H, 2, T, D) per layer: the place of the new ones
-        seen = self.cache[..., :end, :].unbind(0)  # (B, H, 2, S, D) per layer: what queries look at
+        # per layer, the place of the new keys and values and all so far: (B, H, 2, T, D) and (B, H, 2, S, D)
+        slots, seen = self.cache[..., start:end, :].unbind(0), self.cache[..., :end, :].unbind(0)
         turn = None if self.turns is None else self.turns[:, start:end].unbind(0)  # (T, D) each
-        mask = (
-            later_keys(T, end, x) if T > 1 else None
-        )  # a single query is the last moment, and sees every key
         embedding, first_values = x, None
         for layer, slot, known in zip(self.layers, slots, seen, strict=True):
             if layer.blend is not None:
@@ -238,9 +237,10 @@ class Decoder(Reader):
             first_values = qkv[:, :, 2] if first_values is None else first_values
             slot.copy_(qkv[:, :, 1:])
             keys, values = known.unbind(2)  # (B, H, S, D) each
-            mixed = F.scaled_dot_product_attention(
-                qkv[:, :, 0], keys, values, mask, is_causal=T > 1 and not start
-            )  # (B, H, T, D)
+            q = qkv[:, :, 0]
+            if layer is self.layers[-1] and wanted < T:  # nobody will look at the other positions again
+                q, x = q[:, :, -wanted:], x.view(-1, T, H * D)[:, -wanted:].flatten(0, 1)
+            mixed = attend(q, keys, values)  # (B, H, T, D)
             x = x + layer.proj(mixed.transpose(1, 2).reshape(x.shape))  # (N, C)
             x = x + layer.mlp(layer.norm_2(x))
-        return x if wanted == T else x.view(-1, T, H * D)[:, -wanted:].flatten(0, 1)
+        return x

@@ -90,9 +90,12 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     return scores
 
 
-def later_keys(T: int, S: int) -> np.ndarray:
-    """What to add to the scores of the last T of S moments: -inf where a key lies in a query's future, (T, S)."""
-    return np.triu(np.full((T, S), -np.inf, np.float32), S - T + 1)
+def attend(q: np.ndarray, keys: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Attention of the last T of S moments, (H, T, D) and twice (H, S, D) -> (H, T, D); q is already scaled."""
+    scores, (T, S) = np.matmul(q, keys.transpose(0, 2, 1)), (q.shape[1], keys.shape[1])  # (H, T, S)
+    if T > 1:  # a single query is the last moment, and sees every key
+        scores += np.triu(np.full((T, S), -np.inf, np.float32), S - T + 1)
+    return np.matmul(softmax(scores), values)
 
 
 class Layer(NamedTuple):
@@ -159,8 +162,8 @@ class SoloDecoder(Reader):
 
     def _logits(self, ids: Tensor, start: int, wanted: int) -> Tensor:
         end = start + ids.size(1)
-        x = self._blocks(self._embed(ids.numpy()[0], start, end), start, end)  # (T, C)
-        return torch.from_numpy(self.norm_f(x[-wanted:]).dot(self.head))[None]  # (1, wanted, V)
+        x = self._blocks(self._embed(ids.numpy()[0], start, end), start, end, wanted)  # (wanted, C)
+        return torch.from_numpy(self.norm_f(x).dot(self.head))[None]  # (1, wanted, V)
 
     def _embed(self, ids: np.ndarray, start: int, end: int) -> np.ndarray:
         x = self.wte[ids]  # (T, C)
@@ -177,9 +180,9 @@ class SoloDecoder(Reader):
         rows = self.config.bigram_rows
         return first * V + second if rows >= V * V else (first * MIXER + second) % rows
 
-    def _blocks(self, x: np.ndarray, start: int, end: int) -> np.ndarray:
+    def _blocks(self, x: np.ndarray, start: int, end: int, wanted: int) -> np.ndarray:
+        """The residual stream of T positions, (T, C), after the last block, where it is wanted: (wanted, C)."""
         T, H, D = end - start, self.config.n_head, self.config.head_size
-        mask = later_keys(T, end) if T > 1 else None  # a single query is the last moment, and sees every key
         embedding, first_values = x, None
         for layer in self.layers:
             if layer.blend is not None:
@@ -191,10 +194,11 @@ class SoloDecoder(Reader):
                 v = v + layer.value_share * (first_values - v)
             keys, values = layer.cache
             keys[:, start:end], values[:, start:end] = qk[1], v
-            scores = np.matmul(qk[0] * self.scale, keys[:, :end].transpose(0, 2, 1))  # (H, T, S)
-            weights = softmax(scores if mask is None else scores + mask)
-            mixed = np.matmul(weights, values[:, :end])  # (H, T, D)
-            x = x + layer.proj(mixed.transpose(1, 0, 2).reshape(T, H * D))  # (T, C)
+            q = qk[0] * self.scale
+            if layer is self.layers[-1] and wanted < T:  # nobody will look at the other positions again
+                q, x = q[:, -wanted:], x[-wanted:]
+            mixed = attend(q, keys[:, :end], values[:, :end])  # (H, T, D)
+            x = x + layer.proj(mixed.transpose(1, 0, 2).reshape(x.shape))  # (T, C)
             x = x + layer.out_of_mlp(layer.activation(layer.into_mlp(layer.norm_2(x))))
         return x
 

@@ -109,7 +109,8 @@ def test_greedy_is_plain_greedy(model, draft, keep, n):
 
 def test_a_draft_that_is_right_saves_readings(model, monkeypatch):
     """The draft knows the very text that will come: all of it accepted, one reading for REACH + 1 tokens."""
-    plain = model.generate(torch.tensor([[0]]), 12, temperature=0)[0].tolist()
+    n = 3 * (speculative.REACH + 1)
+    plain = model.generate(torch.tensor([[0]]), n, temperature=0)[0].tolist()
 
     class Oracle:
         def successors(self, context):
@@ -121,9 +122,9 @@ def test_a_draft_that_is_right_saves_readings(model, monkeypatch):
         "read",
         lambda self, ids, wanted: readings.append(ids.size(1)) or read(self, ids, wanted),
     )
-    got = model.generate(torch.tensor([[0]]), 12, temperature=0, draft=Oracle())
+    got = model.generate(torch.tensor([[0]]), n, temperature=0, draft=Oracle())
     assert got[0].tolist() == plain
-    assert readings == [1 + speculative.REACH] * (12 // (1 + speculative.REACH))
+    assert readings == [1 + speculative.REACH] * 3
 
 
 def test_a_seed_decides_the_text(model):
