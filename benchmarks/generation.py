@@ -1,10 +1,10 @@
 """Generation and evaluation: tokens per second against nanoGPT and transformers, all sides with the same weights.
 
 Greedy texts are compared before anything is timed: a side that writes other tokens ends the benchmark. GPT-2's
-architecture in two sizes, fp32, one token as the prompt; within the context means context - 1 new tokens, beyond it
-starts from a full window. nanoGPT comes from a checkout of yours (--nanogpt PATH; its exact GELU is exchanged for GPT-2's tanh
-form, of the same cost), transformers from where it is installed; either may be absent. Weights are random, but for speculative
-decoding, where a model is trained first: how often a draft is right depends on that.
+architecture in two sizes, fp32, one token as the prompt; within the context means context - 1 new tokens, beyond
+it starts from a full window. nanoGPT comes from a checkout of yours (--nanogpt PATH; its exact GELU is exchanged for
+GPT-2's tanh form, of the same cost), transformers from where it is installed; either may be absent. Weights are
+random, but for speculative decoding, where a model is trained first: how often a draft is right depends on that.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ def _per_reading(model: Any, prompts: torch.Tensor, n: int, temperature: float, 
             readings += 1
             return read(ids, wanted)
 
-        window.read = counted  # type: ignore[method-assign]
+        window.read = counted
         list(speculate(window, draft, prompt[None], n, temperature, None, None, generator))
     return n * len(prompts) / readings
 

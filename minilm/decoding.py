@@ -173,8 +173,8 @@ def attend(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 
 
 class Decoder(Reader):
-    """A reader of B texts at once. `weights` are a GPT's own tensors by name: they are not copied, so a decoder is
-    made in no time and follows them.
+    """A reader of B texts at once. `weights` are a GPT's own tensors by name; matrices are not copied, so a decoder is
+    made in no time. One whose weights change should be made anew.
 
     >>> from minilm.model import GPT
     >>> model = GPT(ModelConfig(vocab_size=5, n_layer=1, n_head=1, n_embd=2, block_size=4))
@@ -221,7 +221,7 @@ class Decoder(Reader):
 
     def _blocks(self, x: Tensor, start: int, end: int, wanted: int) -> Tensor:
         """The residual stream of T positions, (N, C), after the last block, where they are wanted: (B wanted, C)."""
-        T, H, D = end - start, self.config.n_head, self.config.head_size
+        T, C = end - start, self.config.n_embd
         # per layer, the place of the new keys and values and all so far: (B, H, 2, T, D) and (B, H, 2, S, D)
         slots, seen = self.cache[..., start:end, :].unbind(0), self.cache[..., :end, :].unbind(0)
         turn = None if self.turns is None else self.turns[:, start:end].unbind(0)  # (T, D) each
@@ -229,18 +229,25 @@ class Decoder(Reader):
         for layer, slot, known in zip(self.layers, slots, seen, strict=True):
             if layer.blend is not None:
                 x = torch.add(layer.blend[0] * x, embedding, alpha=layer.blend[1])
-            qkv = layer.qkv(layer.norm_1(x)).view(-1, T, 3, H, D).transpose(1, 3)  # (B, H, 3, T, D)
-            if layer.qk_norm is not None or turn is not None:
-                qkv[:, :, :2] = placed(qkv[:, :, :2], layer.qk_norm, turn)
-            if layer.value_share is not None and first_values is not None:
-                qkv[:, :, 2].lerp_(first_values, layer.value_share)
+            qkv = self._qkv(layer, x, T, turn, first_values)  # (B, H, 3, T, D)
             first_values = qkv[:, :, 2] if first_values is None else first_values
             slot.copy_(qkv[:, :, 1:])
-            keys, values = known.unbind(2)  # (B, H, S, D) each
-            q = qkv[:, :, 0]
+            q = qkv[:, :, 0]  # (B, H, T, D)
             if layer is self.layers[-1] and wanted < T:  # nobody will look at the other positions again
-                q, x = q[:, :, -wanted:], x.view(-1, T, H * D)[:, -wanted:].flatten(0, 1)
-            mixed = attend(q, keys, values)  # (B, H, T, D)
+                q, x = q[:, :, -wanted:], x.view(-1, T, C)[:, -wanted:].flatten(0, 1)
+            mixed = attend(q, *known.unbind(2))  # (B, H, T, D)
             x = x + layer.proj(mixed.transpose(1, 2).reshape(x.shape))  # (N, C)
             x = x + layer.mlp(layer.norm_2(x))
         return x
+
+    def _qkv(
+        self, layer: Layer, x: Tensor, T: int, turn: tuple[Tensor, ...] | None, first_values: Tensor | None
+    ) -> Tensor:
+        """Queries, keys and values, (N, C) -> (B, H, 3, T, D), all that happens to them included."""
+        H, D = self.config.n_head, self.config.head_size
+        qkv = layer.qkv(layer.norm_1(x)).view(-1, T, 3, H, D).transpose(1, 3)
+        if layer.qk_norm is not None or turn is not None:
+            qkv[:, :, :2] = placed(qkv[:, :, :2], layer.qk_norm, turn)
+        if layer.value_share is not None and first_values is not None:
+            qkv[:, :, 2].lerp_(first_values, layer.value_share)
+        return qkv

@@ -138,7 +138,8 @@ def qk_norm(config: ModelConfig, weights: Arrays, name: str) -> Function:
 
 
 class SoloDecoder(Reader):
-    """A reader of one text. `weights` are a GPT's own tensors by name, float32 on a CPU; they are not copied.
+    """A reader of one text. `weights` are a GPT's own tensors by name, float32 on a CPU; matrices are not
+    copied. A reader whose weights change should be made anew.
 
     >>> from minilm.model import GPT
     >>> model = GPT(ModelConfig(vocab_size=5, n_layer=1, n_head=1, n_embd=2, block_size=4))
@@ -176,22 +177,19 @@ class SoloDecoder(Reader):
 
     def _rows(self, start: int, end: int) -> np.ndarray:
         """As `layers.pair_rows`."""
-        first, second, rows, V = self.ids[start - 1 : end - 1], self.ids[start:end], 0, self.config.vocab_size
-        rows = self.config.bigram_rows
+        first, second = self.ids[start - 1 : end - 1], self.ids[start:end]
+        rows, V = self.config.bigram_rows, self.config.vocab_size
         return first * V + second if rows >= V * V else (first * MIXER + second) % rows
 
     def _blocks(self, x: np.ndarray, start: int, end: int, wanted: int) -> np.ndarray:
         """The residual stream of T positions, (T, C), after the last block, where it is wanted: (wanted, C)."""
-        T, H, D = end - start, self.config.n_head, self.config.head_size
+        T = end - start
         embedding, first_values = x, None
         for layer in self.layers:
             if layer.blend is not None:
                 x = layer.blend[0] * x + layer.blend[1] * embedding
-            qkv = layer.qkv(layer.norm_1(x)).reshape(T, 3, H, D).transpose(1, 2, 0, 3)  # (3, H, T, D)
-            qk, v = self._placed(qkv[:2], layer.qk_norm, start, end), qkv[2]
+            qk, v = self._qkv(layer, x, start, end, first_values)
             first_values = v if first_values is None else first_values
-            if layer.value_share is not None:
-                v = v + layer.value_share * (first_values - v)
             keys, values = layer.cache
             keys[:, start:end], values[:, start:end] = qk[1], v
             q = qk[0] * self.scale
@@ -201,6 +199,17 @@ class SoloDecoder(Reader):
             x = x + layer.proj(mixed.transpose(1, 0, 2).reshape(x.shape))  # (T, C)
             x = x + layer.out_of_mlp(layer.activation(layer.into_mlp(layer.norm_2(x))))
         return x
+
+    def _qkv(
+        self, layer: Layer, x: np.ndarray, start: int, end: int, first_values: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Queries and keys (2, H, T, D) and values (H, T, D), all that happens to them included."""
+        H, D = self.config.n_head, self.config.head_size
+        qkv = layer.qkv(layer.norm_1(x)).reshape(-1, 3, H, D).transpose(1, 2, 0, 3)  # (3, H, T, D)
+        v = qkv[2]
+        if layer.value_share is not None and first_values is not None:
+            v = v + layer.value_share * (first_values - v)
+        return self._placed(qkv[:2], layer.qk_norm, start, end), v
 
     def _placed(self, qk: np.ndarray, qk_norm: Function | None, start: int, end: int) -> np.ndarray:
         """Queries and keys normed and turned to their positions, (2, H, T, D) -> (2, H, T, D)."""
