@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from minilm.causal import blocked_causal
 from minilm.config import ModelConfig
 from minilm.errors import ConfigError, did_you_mean
 from minilm.kv_cache import KVCache
-from minilm.layers import RMSNorm, Skips, rotate
+from minilm.layers import Linear, RMSNorm, Skips, rotate
 
 
 def attention_scores(q: Tensor, k: Tensor, scale: float | None = None) -> Tensor:
@@ -156,17 +157,57 @@ def fused_attention(
     return output if blind is None else output.masked_fill(blind, 0.0)
 
 
-BACKENDS: dict[str, Callable[..., Any]] = {"manual": scaled_dot_product_attention, "fused": fused_attention}
+def blocked_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None = None,
+    *,
+    is_causal: bool = False,
+    dropout_p: float = 0.0,
+    scale: float | None = None,
+    return_weights: bool = False,
+) -> Any:
+    """The same function, computed by blocks of queries where it is plain causal attention, as in a training.
+
+    Everything else goes to the hand-written path.
+
+    >>> q = torch.randn(2, 4, 3, 8)
+    >>> expected = scaled_dot_product_attention(q, q, q, is_causal=True)
+    >>> torch.allclose(blocked_attention(q, q, q, is_causal=True), expected, atol=1e-6)
+    True
+    """
+    plain = is_causal and mask is None and q.shape == k.shape == v.shape and q.dtype == k.dtype == v.dtype
+    if plain and q.dtype != torch.float16 and not (dropout_p or return_weights):
+        return blocked_causal(q, k, v, scale)
+    return scaled_dot_product_attention(
+        q,
+        k,
+        v,
+        mask,
+        is_causal=is_causal,
+        dropout_p=dropout_p,
+        scale=scale,
+        return_weights=return_weights,
+    )
+
+
+BACKENDS: dict[str, Callable[..., Any]] = {
+    "manual": scaled_dot_product_attention,
+    "blocked": blocked_attention,
+    "fused": fused_attention,
+}
+AUTO = {"cuda": "fused", "cpu": "blocked"}  # what "auto" means; hand-written elsewhere
 
 
 def choose_backend(name: str, device_type: str) -> str:
-    """The backend's key in `BACKENDS`; "auto" is fused on CUDA and hand-written elsewhere.
+    """The backend's key in `BACKENDS`; "auto" is the quickest one in a training, by the kind of device.
 
-    >>> choose_backend("auto", "cuda"), choose_backend("auto", "cpu")
-    ('fused', 'manual')
+    >>> choose_backend("auto", "cuda"), choose_backend("auto", "cpu"), choose_backend("auto", "mps")
+    ('fused', 'blocked', 'manual')
     """
     if name == "auto":
-        return "fused" if device_type == "cuda" else "manual"
+        return AUTO.get(device_type, "manual")
     if name not in BACKENDS:
         raise ConfigError(
             f"attention must be auto or a backend, got {name!r}; {did_you_mean(name, BACKENDS)}"
@@ -181,8 +222,8 @@ class CausalSelfAttention(nn.Module):
         super().__init__()
         self.config, self.layer = config, layer
         C, D = config.n_embd, config.head_size
-        self.qkv = nn.Linear(C, 3 * C, bias=config.bias)
-        self.proj = nn.Linear(C, C, bias=config.bias)
+        self.qkv = Linear(C, 3 * C, bias=config.bias)
+        self.proj = Linear(C, C, bias=config.bias)
         self.q_norm = RMSNorm(D, config.norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = RMSNorm(D, config.norm_eps) if config.qk_norm else nn.Identity()
         self.value_share = nn.Parameter(torch.tensor(0.5)) if config.value_skip and layer else None
@@ -208,10 +249,11 @@ class CausalSelfAttention(nn.Module):
         if cache is not None:
             k, v = cache.extend(self.layer, k, v)  # (B, H, S, D)
         attend = BACKENDS[choose_backend(self.config.attention, x.device.type)]
-        dropout_p = self.config.dropout if self.training else 0.0
-        output = attend(q, k, v, is_causal=True, dropout_p=dropout_p)  # (B, H, T, D)
+        output = attend(q, k, v, is_causal=True)  # (B, H, T, D)
         output = self.proj(output.transpose(1, 2).reshape(B, T, C))
-        return F.dropout(output, dropout_p) if dropout_p else output
+        # Only what a layer adds to the stream is dropped, never attention weights: that would cost a random number
+        # per pair of moments and drive attention off its quick paths.
+        return F.dropout(output, self.config.dropout, self.training)
 
     def _blended(self, v: Tensor, skips: Skips) -> Tensor:
         """A learned blend with the first block's values (Zhou et al., 2024, "Value Residual Learning", eq. 5): deep

@@ -53,6 +53,7 @@ FLAGS: dict[str, tuple[type, str, str]] = {
     "--device": (TrainConfig, "device", "where to compute"),
     "--precision": (TrainConfig, "precision", "number format of the matrix products"),
     "--threads": (TrainConfig, "threads", "CPU threads"),
+    "--compile": (TrainConfig, "compile", "compile the training step first; the time for it counts"),
 }
 
 
@@ -90,6 +91,9 @@ def add_config_flags(target: argparse.ArgumentParser, flags: Sequence[str]) -> N
     for flag in flags:
         owner, name, text = FLAGS[flag]
         field = {f.name: f for f in dataclasses.fields(owner)}[name]
+        if "bool" in str(field.type):
+            target.add_argument(flag, dest=name, action="store_true", default=argparse.SUPPRESS, help=text)
+            continue
         kind = int if "int" in str(field.type) else float if "float" in str(field.type) else str
         target.add_argument(
             flag,

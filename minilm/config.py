@@ -16,9 +16,9 @@ from minilm.errors import ConfigError, did_you_mean
 CHOICES: dict[str, tuple[str, ...]] = {
     "position": ("rope", "learned"),
     "norm": ("rmsnorm", "layernorm"),
-    "mlp": ("swiglu", "gelu", "relu2"),
+    "mlp": ("swiglu", "gelu", "gelu_erf", "relu2"),
     "init": ("zero", "gpt2"),
-    "attention": ("auto", "manual", "fused"),
+    "attention": ("auto", "manual", "blocked", "fused"),
     "optimizer": ("muon", "adamw"),
     "schedule": ("linear", "cosine", "constant", "wsd"),
     "device": ("auto", "cpu", "cuda", "mps"),
@@ -164,7 +164,7 @@ class ModelConfig(_Checked):
     init: str = "zero"  # start of what adds to the residual stream: nothing, or small and scaled by the depth
     dropout: float = 0.0
     rope_base: float = 10_000.0
-    attention: str = "auto"  # a choice of speed, not of mathematics: fused on CUDA, hand-written elsewhere
+    attention: str = "auto"  # a choice of speed, not of mathematics: fused on CUDA, blocked on a CPU
 
     def combined_faults(self) -> list[str]:
         if self.n_embd % self.n_head:
@@ -248,6 +248,7 @@ class TrainConfig(_Checked):
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"
+    compile: bool = False  # torch.compile of the passes; its seconds are part of the budget
     threads: int | None = None  # None: one per physical core
 
     def combined_faults(self) -> list[str]:
@@ -318,7 +319,7 @@ PRESETS: dict[str, Preset] = {
             "norm": "layernorm",
             "norm_eps": 1e-5,
             "qk_norm": False,
-            "mlp": "gelu",
+            "mlp": "gelu_erf",
             "bias": False,
             "init": "gpt2",
             "n_layer": 4,

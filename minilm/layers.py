@@ -6,12 +6,46 @@ Each is a function of one tensor's last axes. This file knows nothing of attenti
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from minilm.config import ModelConfig
+
+
+class Linear(nn.Linear):
+    """torch's linear map, computed in the number format of its weight, whatever format its input has."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = None if self.bias is None else self.bias.to(self.weight.dtype)
+        return F.linear(x.to(self.weight.dtype), self.weight, bias)
+
+
+class RmsByHand(torch.autograd.Function):
+    """x / rms(x) * gain with its gradient: on a CPU autograd's own takes twice as long, through many small passes.
+
+    With h = x / rms(x) and G = gain * dy the chain rule gives dx = (G - h mean(G h)) / rms(x), dgain = sum(dy h).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gain: Tensor, eps: float) -> Tensor:
+        squares = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
+        inverse = squares.div_(x.size(-1)).add_(eps).rsqrt_()  # (..., 1)
+        h = x * inverse
+        ctx.save_for_backward(h, inverse, gain)
+        return h * gain
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, None]:
+        h, inverse, gain = ctx.saved_tensors
+        dy_h = dy * h
+        mean = (dy_h @ gain).unsqueeze(-1).div_(-gain.numel())  # (..., 1)
+        dx = torch.addcmul(dy * gain, h, mean).mul_(inverse)
+        return dx, dy_h.flatten(0, -2).sum(0) if dy_h.dim() > 1 else dy_h, None
 
 
 class RMSNorm(nn.Module):
@@ -27,6 +61,9 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.device.type == "cpu":  # in float32 or wider: half precision would round the sum of squares
+            wide = torch.promote_types(x.dtype, torch.float32)
+            return RmsByHand.apply(x.to(wide), self.weight.to(wide), self.eps).to(x.dtype)
         # one type for both, or torch warns and takes its slow path; the kernel sums in float32 by itself
         return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
 
@@ -43,11 +80,18 @@ class GeluMLP(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.up = nn.Linear(config.n_embd, config.mlp_width, bias=config.bias)
-        self.down = nn.Linear(config.mlp_width, config.n_embd, bias=config.bias)
+        self.up = Linear(config.n_embd, config.mlp_width, bias=config.bias)
+        self.down = Linear(config.mlp_width, config.n_embd, bias=config.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down(F.gelu(self.up(x), approximate="tanh"))
+
+
+class GeluErfMLP(GeluMLP):
+    """The same with the exact form, x Phi(x), which nanoGPT has; on a CPU it is quicker than the tanh form."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(F.gelu(self.up(x)))
 
 
 class SwigluMLP(nn.Module):
@@ -55,10 +99,8 @@ class SwigluMLP(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.gate_up = nn.Linear(
-            config.n_embd, 2 * config.mlp_width, bias=config.bias
-        )  # one product for both
-        self.down = nn.Linear(config.mlp_width, config.n_embd, bias=config.bias)
+        self.gate_up = Linear(config.n_embd, 2 * config.mlp_width, bias=config.bias)  # one product for both
+        self.down = Linear(config.mlp_width, config.n_embd, bias=config.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         gate, up = self.gate_up(x).chunk(2, dim=-1)  # each (B, T, width)
@@ -70,8 +112,8 @@ class ReluSquaredMLP(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.up = nn.Linear(config.n_embd, config.mlp_width, bias=config.bias)
-        self.down = nn.Linear(config.mlp_width, config.n_embd, bias=config.bias)
+        self.up = Linear(config.n_embd, config.mlp_width, bias=config.bias)
+        self.down = Linear(config.mlp_width, config.n_embd, bias=config.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down(F.relu(self.up(x)).square())
@@ -118,7 +160,12 @@ class Skips:
     values: Tensor | None = None
 
 
-MLPS: dict[str, type[nn.Module]] = {"gelu": GeluMLP, "swiglu": SwigluMLP, "relu2": ReluSquaredMLP}
+MLPS: dict[str, type[nn.Module]] = {
+    "swiglu": SwigluMLP,
+    "gelu": GeluMLP,
+    "gelu_erf": GeluErfMLP,
+    "relu2": ReluSquaredMLP,
+}
 
 
 def rotary_tables(block_size: int, head_size: int, base: float) -> tuple[Tensor, Tensor]:

@@ -161,6 +161,8 @@ def _show(run: Run, page: Path | None, as_json: bool) -> None:
         f"trained   {result['steps']} steps in {result['seconds']:.0f} s ({result['stopped']}), "
         f"{result['n_parameters']:,} parameters, best at step {result['best_step']}\n"
     )
+    if result["compile_seconds"]:
+        print(f"compiled  in {result['compile_seconds']:.1f} s of these\n")
     print(table([model, *rows], result["protocol"]))
     print(f"\nrun       {run.folder}\npage      {page}")
 

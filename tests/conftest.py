@@ -26,3 +26,11 @@ def shakespeare(shakespeare_folder, monkeypatch):
 
     monkeypatch.setenv("MINILM_DATA", str(shakespeare_folder))
     return load_corpus("shakespeare")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """What trainings keep for the machine goes to a folder of the tests, in child processes too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "minilm"
 FLOORS = [
     ["errors"],
     ["config", "files"],
-    ["text", "plots", "layers", "kv_cache", "attention", "interop", "tuner", "choice"],
+    ["text", "plots", "layers", "kv_cache", "causal", "attention", "interop", "tuner", "choice"],
     ["decoding", "solo", "window"],
     ["speculative"],
     ["sampling"],

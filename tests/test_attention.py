@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from minilm.attention import BACKENDS, CausalSelfAttention, choose_backend, scaled_dot_product_attention
 from minilm.config import ModelConfig
@@ -176,8 +177,34 @@ def test_a_mask_of_numbers_is_refused():
             attend(q, q, q, torch.zeros(2, 2))
 
 
-def test_auto_is_fused_on_cuda_only():
-    assert choose_backend("auto", "cuda") == "fused" and choose_backend("auto", "cpu") == "manual"
+@pytest.mark.parametrize(
+    "T", [1, 63, 100, 200]
+)  # less than a block, a whole and a part, blocks of the other length
+@pytest.mark.parametrize("scale", [None, 0.7])
+def test_blocks_equal_torchs_kernel_and_its_gradients(T, scale):
+    torch.manual_seed(0)
+    inputs = [torch.randn(2, 3, T, 8, dtype=torch.float64).requires_grad_() for _ in range(3)]
+    output = BACKENDS["blocked"](*inputs, is_causal=True, scale=scale)
+    expected = F.scaled_dot_product_attention(*inputs, is_causal=True, scale=scale)
+    torch.testing.assert_close(output, expected)
+    slope = torch.randn_like(output)
+    mine, theirs = (torch.autograd.grad(o, inputs, slope) for o in (output, expected))
+    torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("attention", BACKENDS)
+def test_dropout_leaves_attention_weights_alone(monkeypatch, attention):
+    """What is dropped is the layer's output, (B, T, C), whichever backend computes."""
+    layer = CausalSelfAttention(ModelConfig(7, n_embd=8, n_head=2, dropout=0.5, attention=attention))
+    x, dropped = torch.randn(2, 5, 8), []
+    monkeypatch.setattr(F, "dropout", lambda x, p, training: dropped.append((x.shape, p, training)) or x)
+    torch.testing.assert_close(layer.train()(x), layer.eval()(x))
+    assert dropped == [((2, 5, 8), 0.5, True), ((2, 5, 8), 0.5, False)]
+
+
+def test_auto_is_the_quickest_of_each_device():
+    assert choose_backend("auto", "cuda") == "fused" and choose_backend("auto", "cpu") == "blocked"
+    assert choose_backend("auto", "mps") == "manual"
     assert choose_backend("fused", "cpu") == "fused"
     with pytest.raises(ConfigError, match="did you mean 'fused'"):
         choose_backend("fuse", "cpu")

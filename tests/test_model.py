@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from minilm.config import PRESETS, ModelConfig
 from minilm.errors import ConfigError, RunError
 from minilm.kv_cache import KVCache
-from minilm.layers import BigramTable
+from minilm.layers import MLPS, BigramTable, RMSNorm
 from minilm.model import GPT
 
 SMALL = {"n_layer": 2, "n_head": 2, "n_embd": 16, "block_size": 12}
@@ -250,3 +250,24 @@ def test_blocks_look_back_at_the_embedding_and_at_the_first_values(ids):
         model.blocks[1].mlp.down.weight.normal_()  # what the second block writes is no longer read
         model.blocks[2].attention.qkv.weight[2 * 16 :].normal_()  # nor are the third one's own values
     torch.testing.assert_close(model(ids).logits, before)
+
+
+@pytest.mark.parametrize("shape", [(8,), (3, 8), (2, 3, 5, 8)])
+def test_the_norm_by_hand_is_torchs_with_its_gradients(shape):
+    torch.manual_seed(0)
+    norm = RMSNorm(8, 1e-6).double()
+    norm.weight.data.normal_()
+    x, slope = (torch.randn(shape, dtype=torch.float64) for _ in range(2))
+    inputs = [x.requires_grad_(), norm.weight]
+    outputs = norm(x), F.rms_norm(x, (8,), norm.weight, 1e-6)
+    torch.testing.assert_close(*outputs)
+    torch.testing.assert_close(*(torch.autograd.grad(output, inputs, slope) for output in outputs))
+
+
+def test_both_forms_of_gelu_are_torchs():
+    torch.manual_seed(0)
+    x = torch.randn(3, 16)
+    for name, form in (("gelu", "tanh"), ("gelu_erf", "none")):
+        mlp = MLPS[name](ModelConfig(7, n_embd=16, n_head=2, mlp=name))
+        up, down = mlp.up.weight, mlp.down.weight
+        torch.testing.assert_close(mlp(x), F.gelu(x @ up.T, approximate=form) @ down.T)

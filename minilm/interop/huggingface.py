@@ -225,7 +225,7 @@ def _write_gpt2(config: ModelConfig) -> Settings:
         "activation_function": "gelu_new",
         "layer_norm_epsilon": config.norm_eps,
         "embd_pdrop": config.dropout,
-        "attn_pdrop": config.dropout,
+        "attn_pdrop": 0.0,  # ours drops no attention weights
         "resid_pdrop": config.dropout,
         "tie_word_embeddings": config.tie_embeddings,
         "bos_token_id": None,  # the defaults, 50256, would lie outside a small vocabulary

@@ -1,8 +1,7 @@
 """Training batches: windows of a token array, shuffled anew each epoch; two integers hold the position.
 
 An epoch cuts the array into windows of `block_size` that do not overlap, from a random offset. So it sees
-every token once (but for the two ragged ends), and the next epoch sees it with other neighbours in view.
-Knows nothing of models, devices or files.
+every token once (but for the two ragged ends), and the next epoch sees it with other neighbours in view. With a device the whole text lives there. Knows nothing of models or files.
 """
 
 from __future__ import annotations
@@ -25,29 +24,39 @@ class Batches:
     {'epoch': 0, 'index': 4}
     """
 
-    def __init__(self, tokens: np.ndarray, block_size: int, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, tokens: np.ndarray, block_size: int, batch_size: int, seed: int, device: str | None = None
+    ) -> None:
         if len(tokens) < block_size + 1:
             raise CorpusError(
                 f"the split must hold at least block_size + 1 = {block_size + 1} tokens, got {len(tokens)}; "
                 "use a longer text or a smaller context"
             )
         self.tokens, self.block_size, self.batch_size, self.seed = tokens, block_size, batch_size, seed
+        self._on_device = None if device is None else _tensor(tokens).to(device)
         self._epoch, self._index = 0, 0
         self._drawn = (0, self._draw_starts(0))
 
     def next(self, rows: int | None = None, parts: int = 1) -> tuple[Tensor, Tensor]:
-        """`(ids, targets)`, both (B, T) int64 on the CPU; `targets` is `ids` one token later.
+        """`(ids, targets)`, both (B, T) int64; `targets` is `ids` one token later.
 
         `rows` takes another number of windows than `batch_size`. `parts` cuts each window into so many shorter
         ones, (B parts, T / parts); what does not divide is left out.
         """
         starts = self._take(self.batch_size if rows is None else rows)
         spots = starts[:, None] + np.arange(self.block_size + 1)  # (B, T + 1)
-        window = torch.from_numpy(self.tokens[spots].astype(np.int64))
+        window = self._gathered(spots)  # (B, T + 1)
         T = max(1, self.block_size // parts)
         whole = self.block_size // T * T
         ids, targets = window[:, :whole], window[:, 1 : whole + 1]
         return ids.reshape(-1, T).contiguous(), targets.reshape(-1, T).contiguous()
+
+    def _gathered(self, spots: np.ndarray) -> Tensor:
+        """The tokens at `spots`, in one gather; only the places travel to a device that holds the text."""
+        if self._on_device is None:
+            return torch.from_numpy(self.tokens[spots].astype(np.int64))
+        places = torch.from_numpy(spots).to(self._on_device.device, non_blocking=True)
+        return self._on_device[places].long()
 
     def state(self) -> dict[str, int]:
         """The whole position: the epoch and how many of its windows are used."""
@@ -85,3 +94,9 @@ class Batches:
             if self._index == len(starts):
                 self._epoch, self._index = self._epoch + 1, 0
         return np.concatenate(parts)
+
+
+def _tensor(tokens: np.ndarray) -> Tensor:
+    """As few bytes per token as torch can gather: it has no gather of wider unsigned numbers than uint8."""
+    tokens = np.asarray(tokens)
+    return torch.from_numpy(tokens.copy() if tokens.dtype == np.uint8 else tokens.astype(np.int32))

@@ -7,8 +7,10 @@ the machine cannot grant is a ConfigError; `auto` always finds something.
 from __future__ import annotations
 
 import os
+import platform
+import shutil
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,17 @@ from minilm.config import ModelConfig, TrainConfig
 from minilm.errors import ConfigError
 
 ADAMW_BYTES = 16  # per parameter: weight, gradient and two moments, float32 each
+WHY_BACKEND = {
+    "fused": "fused attention is the quickest on CUDA",
+    "blocked": "blocked attention is the quickest on a CPU",
+    "manual": "hand-written attention",
+}
+COMPILERS = ("g++", "clang++", "c++")
+BF16_FLAGS = {
+    "avx512_bf16",
+    "amx_bf16",
+    "bf16",
+}  # a CPU without one emulates bfloat16, far slower than float32
 RESERVE = 0.9  # of the free memory; the rest is for torch itself
 
 
@@ -31,16 +44,14 @@ class Hardware:
     threads: int
     attention: str
     why: str
+    compiled: bool = False
 
     def line(self) -> str:
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
-        return f"{self.device}, {self.precision}, {threads}, {self.attention} attention ({self.why})"
-
-    def autocast(self) -> AbstractContextManager:
-        """Matrix products in bfloat16 inside, where that was chosen; weights stay float32."""
-        if self.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.device, dtype=torch.bfloat16)
+        compiled = "compiled, " * self.compiled
+        return (
+            f"{self.device}, {self.precision}, {threads}, {compiled}{self.attention} attention ({self.why})"
+        )
 
 
 def choose_hardware(train: TrainConfig, attention: str = "auto") -> Hardware:
@@ -56,12 +67,11 @@ def choose_hardware(train: TrainConfig, attention: str = "auto") -> Hardware:
     torch.set_num_threads(threads)
     backend = choose_backend(attention, device)
     why_backend = "attention as asked" if attention != "auto" else ""
-    if attention == "auto":  # on a CPU both backends cost the same, and the hand-written one can be read
-        why_backend = (
-            "fused on CUDA" if backend == "fused" else "hand-written attention, as fast as fused here"
-        )
-    why = "; ".join(part for part in (why_device, why_precision, why_threads, why_backend) if part)
-    return Hardware(device, precision, threads, backend, why)
+    if attention == "auto":
+        why_backend = WHY_BACKEND[backend]
+    compiled, why_compiled = _compiled(train.compile, device)
+    reasons = (why_device, why_precision, why_threads, why_backend, why_compiled)
+    return Hardware(device, precision, threads, backend, "; ".join(filter(None, reasons)), compiled)
 
 
 def _device(wish: str) -> tuple[str, str]:
@@ -87,6 +97,30 @@ def _precision(wish: str, device: str) -> tuple[str, str]:
     return "fp32", ""
 
 
+def _compiled(wish: bool, device: str) -> tuple[bool, str]:
+    """On a CPU torch.compile writes C++; without a compiler the training goes on as it is, and says so."""
+    if not wish:
+        return False, ""
+    if device == "cuda" or compiler():
+        return True, "compiled as asked"
+    return False, "not compiled: --compile needs a C++ compiler here; install g++ or name one in CXX"
+
+
+def compiler() -> str | None:
+    """The path of the C++ compiler that torch would use, or None."""
+    wish = os.environ.get("CXX")
+    return shutil.which(wish) if wish else next(filter(None, map(shutil.which, COMPILERS)), None)
+
+
+def has_bf16(cpuinfo: str | None = None) -> bool:
+    """Whether the CPU multiplies bfloat16 by itself.
+
+    >>> has_bf16("flags: avx2 avx512_bf16"), has_bf16("flags: avx2 avx512f"), has_bf16("Features: asimd bf16")
+    (True, False, True)
+    """
+    return bool(BF16_FLAGS & set((_cpuinfo() if cpuinfo is None else cpuinfo).split()))
+
+
 def _threads(wish: int | None) -> tuple[int, str]:
     if wish is not None:
         return wish, "threads as asked"
@@ -107,6 +141,18 @@ def physical_cores(cpuinfo: str | None = None, allowed: set[int] | None = None) 
         allowed = set(affinity(0)) if affinity else set(range(os.cpu_count() or 1))
     cores = {core for number, core in _cores(_cpuinfo() if cpuinfo is None else cpuinfo) if number in allowed}
     return max(1, len(cores) or len(allowed))
+
+
+def cpu_name(cpuinfo: str | None = None) -> str:
+    """The CPU's model as the system names it, with its stepping; Python's word for it elsewhere.
+
+    >>> cpu_name("model name: Example 9000")
+    'Example 9000'
+    """
+    pairs = (line.partition(":") for line in (_cpuinfo() if cpuinfo is None else cpuinfo).splitlines())
+    facts = {key.strip(): value.strip() for key, _, value in pairs}
+    named = [facts[key] for key in ("model name", "stepping") if key in facts]
+    return ", ".join(named) or platform.processor() or platform.machine()
 
 
 def _cpuinfo() -> str:

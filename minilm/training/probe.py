@@ -1,52 +1,160 @@
-"""A short race at the start of a training by the clock: all cores, or one?
+"""A short race before a training by the clock: all cores or one, float32 or bfloat16 products?
 
-A small model may be faster on one thread than on all of them, and a busy machine makes it likelier; no rule knows
-beforehand. Only for trainings by the clock: one by steps shall give the same numbers whatever the machine is doing.
-It knows a model that returns a loss and torch's thread count, and trains nothing.
+A small model may be faster on one thread than on all of them, and a busy machine makes it likelier; bfloat16 is twice
+as fast on some CPUs and many times slower on others. No rule knows beforehand. Only for trainings by the clock: one by
+steps shall give the same numbers whatever the machine is doing. The finding is kept for the machine, so that the next
+training of that size need not race again. It knows how a model trains and how many seconds that takes; it keeps no
+weights.
 """
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import os
+import platform
 import time
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
 
-from minilm.config import TrainConfig
-from minilm.training.hardware import Hardware
+from minilm import files
+from minilm.config import ModelConfig, TrainConfig
+from minilm.errors import MinilmError
+from minilm.model import GPT
+from minilm.text.sources import cache_folder
+from minilm.training.hardware import Hardware, cpu_name, has_bf16, physical_cores
+from minilm.training.precision import Passes
 
-ROUNDS = 3
+CACHE = "hardware.json"
+SECONDS = 0.1  # of racing, after one warming round
+ROUNDS = 3  # at most
 SHARE = 0.02  # of the training's time, what the race may cost
+BF16_GAIN = 1.1  # bfloat16 rounds, so it must be at least this much faster
+KEPT = 64  # findings in the cache
+
+Choice = tuple[int, str]  # threads and precision
+Times = dict[Choice, float]  # seconds of a pass
 
 
 def raced(hardware: Hardware, model: nn.Module, config: TrainConfig, batch: tuple[int, int]) -> Hardware:
-    """The hardware with the thread count that trains `model` faster on batches of that shape (B, T).
+    """The hardware with the threads and the precision that train `model` fastest on batches of that shape (B, T).
 
-    As it was where there is nothing to choose: the user has chosen, steps are counted, a GPU computes, or steps
-    are so slow that the race would cost more than SHARE of the time.
+    As it was where there is nothing to choose: steps are counted, a GPU computes, the user has chosen, or passes are
+    so slow that the race would cost more than SHARE of the time.
     """
-    chosen = config.threads is not None or "OMP_NUM_THREADS" in os.environ
-    if hardware.device != "cpu" or hardware.threads < 2 or chosen or config.minutes is None:
+    choices = open_choices(hardware, config)
+    if len(choices) < 2 or config.minutes is None:
         return hardware
+    shape: ModelConfig = getattr(model, "config")  # noqa: B009 (nn.Module hides the attribute from mypy)
+    key = machine_key(shape, batch)
+    times = recalled(key, choices)
+    source = "remembered" if times else "measured"
+    if not times:
+        times = race(shape, batch, choices, SHARE * 60 * config.minutes)
+        if times:
+            remember(key, times)
+    torch.set_num_threads(hardware.threads)
+    return decided(hardware, times, source) if times else hardware
+
+
+def open_choices(hardware: Hardware, config: TrainConfig) -> list[Choice]:
+    """What may be chosen between; a wish of the user's leaves one."""
+    if hardware.device != "cpu":
+        return [(hardware.threads, hardware.precision)]
+    settled = config.threads is not None or "OMP_NUM_THREADS" in os.environ or hardware.threads < 2
+    threads = [hardware.threads] if settled else [hardware.threads, 1]
+    formats = ["fp32", "bf16"] if config.precision == "auto" and has_bf16() else [hardware.precision]
+    return list(itertools.product(threads, formats))
+
+
+def race(shape: ModelConfig, batch: tuple[int, int], choices: list[Choice], limit: float) -> Times:
+    """The least seconds of each choice for the passes of one layer; nothing where that takes more than `limit`."""
     with torch.random.fork_rng(devices=[]):
-        ids = torch.randint(int(getattr(model, "config").vocab_size), batch)  # noqa: B009 (hidden from mypy)
-        once = _seconds(model, ids, hardware.threads)  # warms up, too
-        if 2 * ROUNDS * once > SHARE * 60 * config.minutes:
-            return hardware
-        rounds = [(_seconds(model, ids, hardware.threads), _seconds(model, ids, 1)) for _ in range(ROUNDS)]
-    many, one = (min(times) for times in zip(*rounds, strict=True))
-    threads = hardware.threads if many < one else 1
+        model = GPT(shape.replace(n_layer=1, dropout=0.0))
+        ids = torch.randint(shape.vocab_size, batch)  # (B, T)
+    runs = {precision: Passes(model, precision) for _, precision in choices}
+    started, times = time.perf_counter(), dict.fromkeys(choices, float("inf"))
+    for number in range(1 + ROUNDS):
+        for threads, precision in choices:
+            spent = _seconds(runs[precision], ids, threads)
+            if number:  # the first round warms up
+                times[threads, precision] = min(times[threads, precision], spent)
+        so_far = time.perf_counter() - started
+        if not number and 2 * so_far > limit:
+            return {}
+        if number and so_far > SECONDS:
+            break
+    return times
+
+
+def decided(hardware: Hardware, times: Times, source: str) -> Hardware:
+    """The quickest choice, set and explained; bfloat16 must win by BF16_GAIN.
+
+    >>> here = Hardware("cpu", "fp32", 1, "blocked", "one core")
+    >>> decided(here, {(1, "fp32"): 0.3, (1, "bf16"): 0.2}, "measured").line()
+    'cpu, bf16, 1 thread, blocked attention (one core; measured: bf16 is 1.50 times as fast as fp32)'
+    """
+    threads, precision = min(times, key=lambda c: times[c] * (BF16_GAIN if c[1] == "bf16" else 1.0))
     torch.set_num_threads(threads)
-    faster = f"{hardware.threads} threads are {one / many:.2f} times as fast as one"
-    return replace(hardware, threads=threads, why=f"{hardware.why}; measured: {faster}")
+    most, reasons = hardware.threads, []
+    if {(most, precision), (1, precision)} <= set(times) and most > 1:
+        ratio = times[1, precision] / times[most, precision]
+        reasons.append(f"{most} threads are {ratio:.2f} times as fast as one")
+    if {(threads, "fp32"), (threads, "bf16")} <= set(times):
+        ratio = times[threads, "fp32"] / times[threads, "bf16"]
+        reasons.append(f"bf16 is {ratio:.2f} times as fast as fp32")
+    why = f"{hardware.why}; {source}: {', '.join(reasons)}"
+    return replace(hardware, threads=threads, precision=precision, why=why)
 
 
-def _seconds(model: nn.Module, ids: torch.Tensor, threads: int) -> float:
+def machine_key(shape: ModelConfig, batch: tuple[int, int]) -> str:
+    """Names the machine and the size of the work; a changed machine or torch has another key."""
+    size = (*batch, shape.n_embd, shape.n_head, shape.mlp, shape.norm, shape.attention)
+    facts = (cpu_name(), physical_cores(), torch.__version__, platform.python_version(), *size)
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
+def recalled(key: str, choices: list[Choice]) -> Times:
+    """What an earlier race found about just these choices; nothing where the cache is absent, foreign or damaged."""
+    found: Any = _findings().get(key)
+    if not isinstance(found, dict):
+        return {}
+    times = {choice: found.get(_name(choice)) for choice in choices}
+    sound = all(isinstance(value, float) and 0 < value < float("inf") for value in times.values())
+    return {choice: value for choice, value in times.items() if value is not None} if sound else {}
+
+
+def remember(key: str, times: Times) -> None:
+    """Adds a finding to the cache; one that cannot be written costs a race next time, nothing more."""
+    findings = {k: v for k, v in _findings().items() if k != key}
+    newest = dict(list(findings.items())[-(KEPT - 1) :])
+    try:
+        files.make_folder(cache_folder())
+        mine = {_name(choice): seconds for choice, seconds in times.items()}
+        files.write_json(cache_folder() / CACHE, {**newest, key: mine})
+    except (MinilmError, OSError):
+        return
+
+
+def _findings() -> dict[str, Any]:
+    try:
+        found = files.read_json(cache_folder() / CACHE)
+    except (MinilmError, OSError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _name(choice: Choice) -> str:
+    return f"{choice[0]} {choice[1]}"
+
+
+def _seconds(passes: Passes, ids: torch.Tensor, threads: int) -> float:
     """One forward and backward pass; it leaves no gradients."""
     torch.set_num_threads(threads)
     started = time.perf_counter()
-    model(ids, targets=ids)[0].backward()
-    model.zero_grad(set_to_none=True)
+    passes.gradients(ids, ids)
+    passes.model.zero_grad(set_to_none=True)
     return time.perf_counter() - started

@@ -110,7 +110,9 @@ def resume_training(
         return load_run(folder)
     corpus = corpus or load_described(stored["corpus"])
     config, shape = TrainConfig.from_dict(stored["train"]), ModelConfig.from_dict(stored["model"])
-    hardware = _as_before(choose_hardware(config, shape.attention), stored.get("hardware"))
+    hardware = _as_before(
+        _chosen_again(config, shape.attention, stored.get("hardware")), stored.get("hardware")
+    )
     if on_hardware is not None:
         on_hardware(hardware)
     network = build(shape.replace(attention=hardware.attention), config.seed)
@@ -135,6 +137,18 @@ def _refuse_changes(
             f"a resumed run keeps its settings, but {folder} differs: {faults}; "
             "leave them out, or start a new run"
         )
+
+
+def _chosen_again(config: TrainConfig, attention: str, stored: Any) -> Hardware:
+    """The hardware without another race: a training by the clock goes on with the threads and the precision that won
+    the first one, where it goes on on the same kind of device."""
+    hardware = choose_hardware(config, attention)
+    old = stored if isinstance(stored, dict) else {}
+    if config.minutes is None or not old.get("device") == hardware.device == "cpu":
+        return hardware
+    threads = old.get("threads") if config.threads is None else config.threads
+    settled = config.replace(precision=old.get("precision", hardware.precision), threads=threads)
+    return choose_hardware(settled, attention)
 
 
 def _as_before(hardware: Hardware, stored: Any) -> Hardware:
@@ -227,5 +241,6 @@ def final_numbers(
         "seconds": result.seconds,
         "stopped": result.stopped.value,
         "tokens_seen": result.tokens_seen,
+        "compile_seconds": result.compile_seconds,
         "n_parameters": model.n_parameters,
     }

@@ -31,6 +31,8 @@ from minilm.training.evaluation import TOKENS_PER_BATCH, exact_loss
 from minilm.training.hardware import Hardware
 from minilm.training.interrupts import interruptible
 from minilm.training.optim import build_optimizer
+from minilm.training.precision import Passes
+from minilm.training.readings import Reading, Readings
 from minilm.training.schedules import batch_rows, context_parts, factor
 
 WEIGHTS, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
@@ -54,6 +56,7 @@ class TrainResult:
     seconds: float
     stopped: Stop
     tokens_seen: int
+    compile_seconds: float = 0.0  # part of `seconds`
 
 
 @dataclass
@@ -107,8 +110,12 @@ class Trainer:
         self.deadline, self.on_record = deadline, on_record
         shape: Any = getattr(model, "config")  # noqa: B009 (nn.Module hides the attribute from mypy)
         self.ceiling = DIVERGED * math.log(max(2, shape.vocab_size))
-        self.batches = Batches(train_tokens, shape.block_size, config.batch_size, config.seed)
-        self.optimizer = build_optimizer(self.model, config)
+        device = None if hardware.device == "cpu" else hardware.device
+        self.batches = Batches(train_tokens, shape.block_size, config.batch_size, config.seed, device)
+        self.optimizer = build_optimizer(self.model, config, hardware.precision)
+        self.passes = Passes(self.model, hardware.precision, hardware.compiled)
+        self.readings = Readings()
+        self.compile_seconds = 0.0
         self.average = Average(weights(self.model), config.average) if config.average else None
         self.budget = Budget(config)
         self.state = State(eval_chars=config.eval_chars)
@@ -122,6 +129,8 @@ class Trainer:
         in progress and a checkpoint.
         """
         with interruptible() as interrupted:
+            if self.hardware.compiled:
+                self._compile()
             self._open_budget()
             while (stop := self._stop()) is None:
                 self._update()
@@ -135,7 +144,8 @@ class Trainer:
         self.model.eval()
         s = self.state
         assert s.best_loss is not None
-        return TrainResult(s.best_loss, s.best_step, s.step, self._seconds(), stop, s.tokens_seen)
+        spent = self.compile_seconds
+        return TrainResult(s.best_loss, s.best_step, s.step, self._seconds(), stop, s.tokens_seen, spent)
 
     def start_from(self, checkpoint: Path) -> None:
         """Weights, optimizer and place in the text of another training; the clock and the counters start anew."""
@@ -167,6 +177,7 @@ class Trainer:
 
     def save(self) -> None:
         """Writes the checkpoint, where there is a folder."""
+        self._read(self.readings.drain())
         if self.folder is None:
             return
         self.state.seconds, self.state.batches = self._seconds(), self.batches.state()
@@ -180,6 +191,14 @@ class Trainer:
 
     def _seconds(self) -> float:
         return time.monotonic() - self._started
+
+    def _compile(self) -> None:
+        """Compiles now, on the budget's time, so that no step is timed with it."""
+        shape: Any = getattr(self.model, "config")  # noqa: B009
+        ids = torch.zeros(
+            self.config.batch_size, shape.block_size, dtype=torch.int64, device=self.hardware.device
+        )
+        self.compile_seconds = self.passes.warm_up(ids)
 
     def _open_budget(self) -> None:
         """Fixes the end of the run and, where that is a time, prices an evaluation."""
@@ -230,35 +249,34 @@ class Trainer:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["share"]
-        loss = self._gradient(rate)
+        self._gradient(rate)
         self.optimizer.step()
         s.step, s.learning_rate = s.step + 1, rate
         if self.average is not None:
             self.average.update(s.step)
-        s.loss_sum, s.loss_count = s.loss_sum + loss, s.loss_count + 1
         took = time.monotonic() - started
         # the first step pays for warming up and is forgotten; then a moving mean
         s.step_seconds = took if s.step <= 2 or s.step_seconds is None else 0.9 * s.step_seconds + 0.1 * took
         self.budget.step_seconds = s.step_seconds
 
-    def _gradient(self, rate: float) -> float:
-        """Fills the gradients from the next batch, clipped, and returns the loss; both known to be sound."""
+    def _gradient(self, rate: float) -> None:
+        """Fills the gradients from the next batch, clipped; on a CPU they and the loss are known to be sound."""
         self.model.train()
         progress = self.budget.progress(self.state.step, self._seconds())
-        batch = self.batches.next(batch_rows(self.config, progress), context_parts(self.config, progress))
-        ids, targets = (t.to(self.hardware.device, non_blocking=True) for t in batch)  # (B, T) each
+        rows, parts = batch_rows(self.config, progress), context_parts(self.config, progress)
+        ids, targets = self.batches.next(rows, parts)  # (B, T) each
         self.optimizer.zero_grad(set_to_none=True)
-        with self.hardware.autocast():
-            loss = self.model(ids, targets=targets)[0]
-        loss.backward()
+        loss = self.passes.gradients(ids, targets)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
-        value, length = torch.stack([loss.detach().float(), norm.float()]).tolist()  # one wait for the GPU
-        self._check(value, length, rate)
+        self._read(self.readings.put(self.state.step + 1, rate, loss, norm))
         self.state.tokens_seen += ids.numel()
-        return value
 
-    def _check(self, loss: float, norm: float, rate: float) -> None:
-        step = self.state.step + 1
+    def _read(self, readings: list[Reading]) -> None:
+        for step, rate, loss, norm in readings:
+            self._check(loss, norm, rate, step)
+            self.state.loss_sum, self.state.loss_count = self.state.loss_sum + loss, self.state.loss_count + 1
+
+    def _check(self, loss: float, norm: float, rate: float, step: int) -> None:
         if not math.isfinite(loss):
             what = f"the loss became {loss}"
         elif not math.isfinite(norm):
@@ -283,6 +301,7 @@ class Trainer:
             self._record()
 
     def _record(self, val_loss: float | None = None) -> None:
+        self._read(self.readings.drain())
         s, seconds = self.state, self._seconds()
         progress = self.budget.progress(s.step, seconds)
         s.train_loss = s.loss_sum / s.loss_count if s.loss_count else s.train_loss
@@ -307,7 +326,7 @@ class Trainer:
         if improved:
             s.best_loss, s.best_step, s.stale = loss, s.step, 0
         else:
-            self._check(loss, 0.0, s.learning_rate)
+            self._check(loss, 0.0, s.learning_rate, s.step + 1)
             s.stale += 1
         s.evaluated_step = s.step
         self._record(loss)

@@ -210,3 +210,12 @@ def test_windows_cut_into_parts_hold_the_same_tokens():
     assert one.state() == two.state() == {"epoch": 0, "index": 2}
     assert two.next(parts=4)[0].shape == (3 * 5, 2)  # 10 // 4 = 2 tokens each, and all of them used
     assert two.next(parts=3)[0].shape == (3 * 3, 3)  # the tenth token is left out
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int64])
+def test_a_text_on_a_device_gives_the_same_batches(dtype):
+    tokens = np.random.default_rng(0).integers(0, 200, 100).astype(dtype)
+    host, device = Batches(tokens, 8, 4, seed=1), Batches(tokens, 8, 4, seed=1, device="cpu")
+    for rows, parts in [(None, 1), (3, 2)] * 4:
+        for one, two in zip(host.next(rows, parts), device.next(rows, parts), strict=True):
+            assert torch.equal(one, two) and one.dtype == two.dtype == torch.int64

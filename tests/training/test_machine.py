@@ -84,16 +84,6 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch):
         choose_hardware(TrainConfig(device="cuda"))
 
 
-def test_bf16_where_asked_changes_the_products_only():
-    chosen = choose_hardware(TrainConfig(device="cpu", precision="bf16", threads=1))
-    layer = torch.nn.Linear(4, 4)
-    with chosen.autocast():
-        assert layer(torch.ones(1, 4)).dtype == torch.bfloat16
-    assert layer.weight.dtype == torch.float32
-    with choose_hardware(TrainConfig(device="cpu", threads=1)).autocast():
-        assert layer(torch.ones(1, 4)).dtype == torch.float32
-
-
 def test_the_line_says_what_and_why():
     line = choose_hardware(TrainConfig(device="cpu", threads=1), "manual").line()
     for part in ("cpu", "fp32", "1 thread,", "manual attention", "as asked"):
@@ -121,40 +111,107 @@ def test_running_out_of_memory_is_one_sentence():
         raise RuntimeError("another fault")
 
 
-TWO = Hardware("cpu", "fp32", 2, "manual", "two cores")
+TWO = Hardware("cpu", "fp32", 2, "blocked", "two cores")
 CLOCK = TrainConfig(minutes=1.0)
 
 
 @pytest.fixture
-def tiny(monkeypatch):
+def tiny(monkeypatch, tmp_path):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(probe, "has_bf16", lambda: True)
     threads = torch.get_num_threads()
     yield GPT(ModelConfig(vocab_size=7, n_layer=1, n_head=1, n_embd=8, block_size=8, dropout=0.5))
     torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize(("seconds", "threads"), [({1: 0.03, 2: 0.02}, 2), ({1: 0.02, 2: 0.03}, 1)])
-def test_the_faster_thread_count_trains(tiny, monkeypatch, seconds, threads):
-    monkeypatch.setattr(probe, "_seconds", lambda model, ids, count: seconds[count])
+@pytest.fixture
+def stopwatch(monkeypatch):
+    """Seconds by (threads, precision), to be set by a test; it counts the passes."""
+    seconds, calls = {}, []
+
+    def pretend(passes, ids, threads):
+        calls.append(threads)
+        return seconds[threads, "bf16" if passes.copies else "fp32"]
+
+    monkeypatch.setattr(probe, "_seconds", pretend)
+    return seconds, calls
+
+
+FAST, SLOW = 0.02, 0.03
+
+
+@pytest.mark.parametrize("winner", [(1, "fp32"), (1, "bf16"), (2, "fp32"), (2, "bf16")])
+def test_the_quickest_choice_trains(tiny, stopwatch, winner):
+    stopwatch[0].update(
+        {(t, p): FAST if (t, p) == winner else SLOW for t in (1, 2) for p in ("fp32", "bf16")}
+    )
     found = probe.raced(TWO, tiny, CLOCK, (4, 8))
-    assert found.threads == torch.get_num_threads() == threads
-    assert f"{seconds[1] / seconds[2]:.2f} times as fast" in found.line()
+    assert (found.threads, found.precision) == winner and torch.get_num_threads() == winner[0]
+    assert "measured: " in found.line() and "times as fast as" in found.line()
 
 
-@pytest.mark.parametrize(
-    "config", [TrainConfig(steps=9), CLOCK.replace(threads=2), TrainConfig(minutes=1e-4)]
-)
-def test_no_race_where_nothing_is_to_be_chosen(tiny, monkeypatch, config):
-    monkeypatch.setattr(probe, "_seconds", lambda model, ids, count: 0.01)
+def test_bf16_must_be_clearly_faster(tiny, stopwatch):
+    stopwatch[0].update({(t, p): 0.020 if p == "fp32" else 0.019 for t in (1, 2) for p in ("fp32", "bf16")})
+    assert probe.raced(TWO, tiny, CLOCK, (4, 8)).precision == "fp32"
+
+
+def test_a_machine_without_bf16_races_threads_only(tiny, stopwatch, monkeypatch):
+    monkeypatch.setattr(probe, "has_bf16", lambda: False)
+    stopwatch[0].update({(1, "fp32"): FAST, (2, "fp32"): SLOW})
+    found = probe.raced(TWO, tiny, CLOCK, (4, 8))
+    assert (found.threads, found.precision) == (1, "fp32") and "bf16" not in found.line()
+
+
+def test_the_race_is_run_once_per_machine_and_size(tiny, stopwatch):
+    seconds, calls = stopwatch
+    seconds.update({(t, p): FAST if t == 1 else SLOW for t in (1, 2) for p in ("fp32", "bf16")})
+    first = probe.raced(TWO, tiny, CLOCK, (4, 8))
+    raced = len(calls)
+    again = probe.raced(TWO, tiny, CLOCK, (4, 8))
+    assert len(calls) == raced > 0 and "remembered: " in again.line()
+    assert (again.threads, again.precision) == (first.threads, first.precision)
+    probe.raced(TWO, tiny, CLOCK, (2, 8))
+    assert len(calls) > raced, "another size is another race"
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", "null", '{"KEY": 3}', '{"KEY": {"1 fp32": "fast"}}'])
+def test_a_damaged_cache_is_ignored_and_replaced(tiny, stopwatch, tmp_path, damage):
+    seconds, calls = stopwatch
+    seconds.update({(t, p): FAST for t in (1, 2) for p in ("fp32", "bf16")})
+    path = tmp_path / "minilm" / probe.CACHE
+    path.parent.mkdir()
+    path.write_text(damage.replace("KEY", probe.machine_key(tiny.config, (4, 8))))
+    probe.raced(TWO, tiny, CLOCK, (4, 8))
+    assert calls and probe.recalled(probe.machine_key(tiny.config, (4, 8)), [(1, "fp32"), (2, "bf16")])
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing_else(tiny, stopwatch, tmp_path):
+    stopwatch[0].update({(t, p): FAST for t in (1, 2) for p in ("fp32", "bf16")})
+    (tmp_path / "minilm").write_text("a file where the folder should be")
+    assert probe.raced(TWO, tiny, CLOCK, (4, 8)).threads in (1, 2)
+
+
+@pytest.mark.parametrize("config", [TrainConfig(steps=9), TrainConfig(minutes=1e-5)])
+def test_no_race_for_steps_or_where_it_would_cost_too_much(tiny, stopwatch, config):
+    stopwatch[0].update({(t, p): FAST for t in (1, 2) for p in ("fp32", "bf16")})
     assert probe.raced(TWO, tiny, config, (4, 8)) == TWO
+
+
+def test_wishes_are_not_raced(tiny, monkeypatch):
+    assert probe.open_choices(TWO, CLOCK.replace(threads=2, precision="fp32")) == [(2, "fp32")]
+    assert probe.open_choices(TWO, CLOCK.replace(precision="fp32")) == [(2, "fp32"), (1, "fp32")]
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert probe.raced(TWO, tiny, CLOCK, (4, 8)) == TWO
+    assert probe.open_choices(TWO, CLOCK) == [(2, "fp32"), (2, "bf16")]
 
 
 def test_a_race_leaves_no_trace(tiny):
     state = torch.get_rng_state()
-    assert probe.raced(TWO, tiny, CLOCK, (4, 8)).threads in (1, 2)
+    before = [parameter.clone() for parameter in tiny.parameters()]
+    found = probe.raced(TWO, tiny, CLOCK, (4, 8))
+    assert found.threads in (1, 2) and found.precision in ("fp32", "bf16")
     assert torch.equal(state, torch.get_rng_state())
+    assert all(map(torch.equal, before, tiny.parameters()))
     assert all(parameter.grad is None for parameter in tiny.parameters())
 
 
