@@ -186,12 +186,18 @@ def profile(step: Callable[[], Any], steps: int) -> None:
 def sides_of(arguments: argparse.Namespace, name: str) -> Iterator[tuple[str, Callable[[], float]]]:
     """(name, seconds per step) of each side."""
     shape, batch = SHAPES[name]
+    clock = {"wall": time.perf_counter, "cpu": time.process_time}[arguments.clock]
     formats = arguments.precision or {"narrow": ["fp32"], "wide": ["fp32", "bf16"]}[name]
 
     def timed(step: Callable[[], Any]) -> Callable[[], float]:
         for _ in range(arguments.warm):
             step()
-        return lambda: common.seconds(lambda: [step() for _ in range(arguments.steps)]) / arguments.steps
+        return lambda: _seconds(lambda: [step() for _ in range(arguments.steps)]) / arguments.steps
+
+    def _seconds(function: Callable[[], Any]) -> float:
+        started = clock()
+        function()
+        return clock() - started
 
     if arguments.nanogpt:
         yield "nanoGPT", timed(nanogpt_side(arguments.nanogpt, shape, batch))
@@ -225,11 +231,18 @@ def main() -> None:
     parser.add_argument("--precision", nargs="+", choices=("fp32", "bf16"), help="default: fp32; wide: both")
     parser.add_argument("--steps", type=int, default=10, help="of a side in one round")
     parser.add_argument("--warm", type=int, default=3, help="steps of each side before the clock runs")
+    parser.add_argument(
+        "--clock", choices=("wall", "cpu"), default="wall", help="cpu: busy machine, one thread"
+    )
     parser.add_argument("--transformers", action="store_true", help="measure transformers' Trainer, too")
     parser.add_argument(
         "--profile", action="store_true", help="say where our step's time goes, and nothing else"
     )
     arguments = parser.parse_args()
+    if arguments.clock == "cpu" and (arguments.threads > 1 or arguments.transformers):
+        raise SystemExit(
+            "--clock cpu is for --threads 1 and without --transformers, whose clock is the wall's"
+        )
     torch.set_num_threads(arguments.threads)
     for name in arguments.shapes:
         if not arguments.profile:

@@ -1,7 +1,8 @@
 """Training batches: windows of a token array, shuffled anew each epoch; two integers hold the position.
 
 An epoch cuts the array into windows of `block_size` that do not overlap, from a random offset. So it sees
-every token once (but for the two ragged ends), and the next epoch sees it with other neighbours in view. With a device the whole text lives there. Knows nothing of models or files.
+every token once (but for the two ragged ends), and the next epoch sees it with other neighbours in view.
+With a device the whole text lives there. Knows nothing of models or files.
 """
 
 from __future__ import annotations
