@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import io
 import os
 import tempfile
@@ -239,6 +240,9 @@ def main() -> None:
         "--profile", action="store_true", help="say where our step's time goes, and nothing else"
     )
     arguments = parser.parse_args()
+    missing = [name for name in ("transformers", "accelerate") if importlib.util.find_spec(name) is None]
+    if arguments.transformers and missing:
+        raise SystemExit(f"--transformers needs {' and '.join(missing)}; pip install 'transformers[torch]'")
     if arguments.clock == "cpu" and (arguments.threads > 1 or arguments.transformers):
         raise SystemExit(
             "--clock cpu is for --threads 1 and without --transformers, whose clock is the wall's"
