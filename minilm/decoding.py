@@ -138,7 +138,8 @@ def mlp(config: ModelConfig, weights: Weights, name: str) -> Function:
     up = linear(weights, f"{name}.up")
     if config.mlp == "relu2":
         return lambda x: down(F.relu(up(x)).square())
-    return lambda x: down(F.gelu(up(x), approximate="tanh"))
+    form = "none" if config.mlp == "gelu_erf" else "tanh"
+    return lambda x: down(F.gelu(up(x), approximate=form))
 
 
 def swiglu(x: Tensor) -> Tensor:

@@ -68,6 +68,17 @@ def gelu(x: np.ndarray) -> np.ndarray:
     return inner
 
 
+def gelu_erf(x: np.ndarray) -> np.ndarray:
+    """x/2 (1 + erf(x/sqrt(2))), the error function to 1.5e-7 (Abramowitz and Stegun, 1964, formula 7.1.26)."""
+    size = np.abs(x) * np.float32(math.sqrt(0.5))
+    t = 1 / (1 + np.float32(0.3275911) * size)
+    tail = np.float32(1.061405429) * t
+    for coefficient in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
+        tail = (tail + np.float32(coefficient)) * t
+    tail *= np.exp(-size * size)
+    return 0.5 * x * (1 + np.sign(x) * (1 - tail))
+
+
 def relu_squared(x: np.ndarray) -> np.ndarray:
     return np.square(np.maximum(x, 0))
 
@@ -79,7 +90,12 @@ def swiglu(x: np.ndarray) -> np.ndarray:
     return (np.tanh(half) + 1) * half * x[:, width:]
 
 
-ACTIVATIONS: dict[str, Function] = {"gelu": gelu, "relu2": relu_squared, "swiglu": swiglu}
+ACTIVATIONS: dict[str, Function] = {
+    "gelu": gelu,
+    "gelu_erf": gelu_erf,
+    "relu2": relu_squared,
+    "swiglu": swiglu,
+}
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:

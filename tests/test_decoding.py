@@ -20,7 +20,7 @@ OPTIONS = {
     "position": ("rope", "learned"),
     "norm": ("rmsnorm", "layernorm"),
     "qk_norm": (True, False),
-    "mlp": ("swiglu", "gelu", "relu2"),
+    "mlp": ("swiglu", "gelu", "gelu_erf", "relu2"),
     "bias": (True, False),
 }
 TOGETHER = ("tie_embeddings", "embedding_skip", "value_skip", "bigrams")  # each meets the others on its own
