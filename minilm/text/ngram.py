@@ -33,7 +33,7 @@ TABLE = 2**26  # the largest range of keys that is ranked by a table of that siz
 
 
 @dataclass(frozen=True)
-class _Grams:
+class Grams:
     """The distinct k-grams of a text, in the order of their keys."""
 
     keys: np.ndarray  # (U_k,) rank of the first k - 1 tokens times V, plus the last token; ascending
@@ -45,7 +45,7 @@ class _Grams:
 class _Level:
     """The smoothed distribution that k-grams give."""
 
-    keys: np.ndarray  # (U_k,) as in _Grams
+    keys: np.ndarray  # (U_k,) as in Grams
     probabilities: np.ndarray  # (U_k,) of the last token after the first k - 1, already interpolated
     backoffs: (
         np.ndarray
@@ -102,7 +102,7 @@ class KneserNey:
     def _rank(self, gram: list[int]) -> int:
         rank = gram[0]
         for level, token in zip(self._levels[1:], gram[1:], strict=False):
-            rank = int(_find(level.keys, np.array([rank * self.vocab_size + token]))[0])
+            rank = int(find(level.keys, np.array([rank * self.vocab_size + token]))[0])
             if rank < 0:
                 break
         return rank
@@ -149,7 +149,7 @@ def _fit(tokens: np.ndarray, vocab_size: int, orders: list[int]) -> dict[int, li
         raise CorpusError("the counting baseline needs at least one token to count, got none")
     below, found = np.array([1 / vocab_size]), {}
     lower: list[_Level] = []
-    grams = _grams(tokens[-COUNTED:].astype(np.int64), vocab_size, max(orders))
+    grams = distinct_grams(tokens[-COUNTED:].astype(np.int64), vocab_size, max(orders))
     for k, (gram, longer) in enumerate(pairwise(chain(grams, [None])), start=1):
         assert gram is not None
         if k in orders:
@@ -161,16 +161,16 @@ def _fit(tokens: np.ndarray, vocab_size: int, orders: list[int]) -> dict[int, li
     return found
 
 
-def _grams(tokens: np.ndarray, vocab_size: int, order: int) -> Iterator[_Grams]:
+def distinct_grams(tokens: np.ndarray, vocab_size: int, order: int) -> Iterator[Grams]:
     """The distinct 1-grams (all V, seen or not), 2-grams, ... up to `order`."""
     counts = np.bincount(tokens, minlength=vocab_size)
-    yield _Grams(np.arange(vocab_size), counts, np.zeros(vocab_size, np.int64))
+    yield Grams(np.arange(vocab_size), counts, np.zeros(vocab_size, np.int64))
     ranks, distinct = tokens, vocab_size  # ranks[i]: of the k-gram that starts at i
     for k in range(2, order + 1):
         keys, longer = _distinct(ranks[:-1] * vocab_size + tokens[k - 1 :], distinct * vocab_size)
         suffixes = np.empty(len(keys), np.int64)
         suffixes[longer] = ranks[1:]
-        yield _Grams(keys, np.bincount(longer, minlength=len(keys)), suffixes)
+        yield Grams(keys, np.bincount(longer, minlength=len(keys)), suffixes)
         ranks, distinct = longer, len(keys)
 
 
@@ -186,10 +186,10 @@ def _distinct(keys: np.ndarray, span: int) -> tuple[np.ndarray, np.ndarray]:
     return distinct, table[keys]
 
 
-def _smooth(grams: _Grams, counts: np.ndarray, vocab_size: int, below: np.ndarray) -> _Level:
+def _smooth(grams: Grams, counts: np.ndarray, vocab_size: int, below: np.ndarray) -> _Level:
     """Discounts `counts` (U_k,) and gives what that frees to the level below, `below` (U_k-1,)."""
     contexts = grams.keys // vocab_size  # (U_k,)
-    discounts = _discounts(counts)[np.minimum(counts, 3)]  # (U_k,)
+    discounts = discounts_of(counts)[np.minimum(counts, 3)]  # (U_k,)
     totals = np.bincount(contexts, counts, len(below))  # (U_k-1,)
     freed = np.bincount(contexts, discounts, len(below))
     followed = totals > 0  # a context at the very end of the text has no successor
@@ -198,7 +198,7 @@ def _smooth(grams: _Grams, counts: np.ndarray, vocab_size: int, below: np.ndarra
     return _Level(grams.keys, own + backoffs[contexts] * below[grams.suffixes], backoffs)
 
 
-def _discounts(counts: np.ndarray) -> np.ndarray:
+def discounts_of(counts: np.ndarray) -> np.ndarray:
     """(0, D(1), D(2), D(3 or more)) from n_j, how many k-grams were counted j times.
 
     D(j) = j - (j + 1) Y n_j+1 / n_j with Y = n_1 / (n_1 + 2 n_2). Where a text is too small or too regular for
@@ -220,14 +220,14 @@ def _score(levels: list[_Level], vocab_size: int, tokens: np.ndarray) -> np.ndar
     result, ranks = levels[0].probabilities[tokens], tokens
     for level in levels[1:]:
         contexts = np.concatenate([[-1], ranks[:-1]])  # -1: unknown, or before the beginning
-        ranks = _find(level.keys, contexts * vocab_size + tokens)
+        ranks = find(level.keys, contexts * vocab_size + tokens)
         known, found = contexts >= 0, ranks >= 0
         result[known] *= level.backoffs[contexts[known]]
         result[found] = level.probabilities[ranks[found]]
     return result
 
 
-def _find(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def find(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """The rank of each wanted key among the ascending `keys`, -1 where it is not there."""
     ranks = np.searchsorted(keys, wanted)
     inside = ranks < len(keys)
