@@ -39,6 +39,7 @@ class Grams:
     keys: np.ndarray  # (U_k,) rank of the first k - 1 tokens times V, plus the last token; ascending
     counts: np.ndarray  # (U_k,) how often each occurs
     suffixes: np.ndarray  # (U_k,) rank of its last k - 1 tokens
+    ranks: np.ndarray  # (N - k + 1,) of the k-gram at each place of the text
 
 
 @dataclass(frozen=True)
@@ -164,13 +165,13 @@ def _fit(tokens: np.ndarray, vocab_size: int, orders: list[int]) -> dict[int, li
 def distinct_grams(tokens: np.ndarray, vocab_size: int, order: int) -> Iterator[Grams]:
     """The distinct 1-grams (all V, seen or not), 2-grams, ... up to `order`."""
     counts = np.bincount(tokens, minlength=vocab_size)
-    yield Grams(np.arange(vocab_size), counts, np.zeros(vocab_size, np.int64))
+    yield Grams(np.arange(vocab_size), counts, np.zeros(vocab_size, np.int64), tokens)
     ranks, distinct = tokens, vocab_size  # ranks[i]: of the k-gram that starts at i
     for k in range(2, order + 1):
         keys, longer = _distinct(ranks[:-1] * vocab_size + tokens[k - 1 :], distinct * vocab_size)
         suffixes = np.empty(len(keys), np.int64)
         suffixes[longer] = ranks[1:]
-        yield Grams(keys, np.bincount(longer, minlength=len(keys)), suffixes)
+        yield Grams(keys, np.bincount(longer, minlength=len(keys)), suffixes, longer)
         ranks, distinct = longer, len(keys)
 
 
