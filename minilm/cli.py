@@ -49,6 +49,7 @@ FLAGS: dict[str, tuple[type, str, str]] = {
     "--weight-decay": (TrainConfig, "weight_decay", "decoupled weight decay of the matrices"),
     "--evaluations": (TrainConfig, "evaluations", "how many times the validation loss is measured"),
     "--patience": (TrainConfig, "patience", "evaluations without improvement before stopping early"),
+    "--prior": (TrainConfig, "prior", "train the decoder on top of a counting model (ngram) or by itself"),
     "--seed": (TrainConfig, "seed", "seed of the initial weights and of the batches"),
     "--device": (TrainConfig, "device", "where to compute"),
     "--precision": (TrainConfig, "precision", "number format of the matrix products"),

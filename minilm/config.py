@@ -23,7 +23,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "schedule": ("linear", "cosine", "constant", "wsd"),
     "device": ("auto", "cpu", "cuda", "mps"),
     "precision": ("auto", "fp32", "bf16"),
+    "prior": ("none", "ngram"),
 }
+
+TRACKS = {"none": "model", "ngram": "model with counting prior"}  # what tables call it, by prior
 
 # name -> (smallest, largest or None, whether the smallest itself is allowed)
 LIMITS: dict[str, tuple[float, float | None, bool]] = {
@@ -245,6 +248,7 @@ class TrainConfig(_Checked):
     evaluations: int = 20  # how many times the validation loss is measured
     eval_chars: int | None = None  # None: the whole split, exactly
     patience: int | None = 6  # evaluations without improvement before training stops; None: never stop early
+    prior: str = "none"  # ngram: the decoder is trained on top of a counting model, a track of its own
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"

@@ -35,7 +35,12 @@ class KVCache:
         self.keys = torch.zeros(shape, device=device, dtype=dtype)  # (layers, B, H, block_size, D)
         self.values = torch.zeros_like(self.keys)
         self.length = 0
-        self.last: Tensor | None = None  # (B,) the last token read, for models that look at pairs
+        self.tokens: Tensor | None = None  # (B, S) all tokens read, for models that look at more than one
+
+    @property
+    def last(self) -> Tensor | None:
+        """(B,) the last token read."""
+        return None if self.tokens is None else self.tokens[:, -1]
 
     @property
     def room(self) -> int:
@@ -60,8 +65,8 @@ class KVCache:
     def advance(self, ids: Tensor) -> None:
         """Counts the tokens (B, T) as read."""
         self.length += ids.size(1)
-        self.last = ids[:, -1]
+        self.tokens = ids if self.tokens is None else torch.cat((self.tokens, ids), dim=1)
 
     def reset(self) -> None:
         """Forgets everything and keeps the room."""
-        self.length, self.last = 0, None
+        self.length, self.tokens = 0, None

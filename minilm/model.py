@@ -124,7 +124,7 @@ class GPT(nn.Module):
         start = cache.length if cache is not None else 0
         self.check_ids(ids, start)
         x = self.blocks_output(ids, start, cache)  # (B, T, C)
-        logits = F.linear(x, self.wte.weight if self.lm_head is None else self.lm_head.weight)  # (B, T, V)
+        logits = self.head(x)  # (B, T, V)
         targets = aligned_targets(ids, labels, targets)
         if targets is None:
             return Output(None, logits)
@@ -132,14 +132,25 @@ class GPT(nn.Module):
             F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED), logits
         )
 
-    def blocks_output(self, ids: Tensor, start: int, cache: KVCache | None) -> Tensor:
-        """The normed residual stream after the last block, (B, T) -> (B, T, C)."""
+    def head(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> logits (B, T, V)."""
+        return F.linear(x, self.wte.weight if self.lm_head is None else self.lm_head.weight)
+
+    def blocks_output(
+        self, ids: Tensor, start: int, cache: KVCache | None, beside: Tensor | None = None
+    ) -> Tensor:
+        """The normed residual stream after the last block, (B, T) -> (B, T, C).
+
+        `beside` (B, T, C) is what a model around this one has to say about each token, added to its embedding.
+        """
         end = start + ids.size(1)
         x = self.wte(ids)  # (B, T, C)
         if self.wpe is not None:
             x = x + self.wpe.weight[start:end]
         if self.bigrams is not None:
             x = x + self.bigrams(ids, None if cache is None else cache.last)
+        if beside is not None:
+            x = x + beside
         x = F.dropout(x, self.config.dropout, self.training)
         rotary = (self.cos[start:end], self.sin[start:end]) if self.wpe is None else None  # (T, D/2) each
         skips = Skips(x)
@@ -191,6 +202,11 @@ class GPT(nn.Module):
         """The model in a folder of ours, or in a Hugging Face folder of GPT-2 or Qwen3, in eval mode."""
         folder = Path(folder)
         settings = files.read_json(folder / "config.json")
+        if isinstance(settings, dict) and settings.get("prior"):
+            raise RunError(
+                f"{folder} holds a decoder with a counting prior, and a GPT would be half of it; "
+                "read it with load_run, or with PriorGPT.from_pretrained"
+            )
         tensors = read_weights(folder)
         if isinstance(settings, dict) and isinstance(settings.get("model"), dict):
             config = ModelConfig.from_dict(settings["model"])

@@ -18,6 +18,7 @@ FLOORS = [
     ["speculative"],
     ["sampling"],
     ["model"],
+    ["prior"],
     ["training"],
     ["tuner.objective", "tuner.final"],
     ["tuner.sitting", "tuner.study"],

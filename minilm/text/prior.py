@@ -26,7 +26,7 @@ from minilm.errors import CorpusError
 from minilm.text.ngram import COUNTED, discounts_of, distinct_grams
 
 BLOCKS = 8
-DENSE = 2**24  # numbers at most in a table with a row of V for every context; larger levels keep what occurred
+DENSE = 2**24  # numbers at most in a table with a row of V for each context; larger levels are sparse
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Counts:
 
     keys: np.ndarray  # (U_k,) rank of the first k - 1 tokens times V, plus the last token; ascending
     counts: np.ndarray  # (1 + blocks, U_k) occurrences
-    follows: np.ndarray  # (1 + blocks, U_k) how many different tokens each follows; zeros at the highest order
+    follows: np.ndarray  # (1 + blocks, U_k) different tokens each follows; zeros at the highest order
 
 
 def block_numbers(length: int, blocks: int) -> np.ndarray:
@@ -168,7 +168,8 @@ class CountingPrior(nn.Module):
         """
         B, T = ids.shape
         window = (ids if before is None else torch.cat((before, ids), dim=1)).long()
-        window = window[:, max(0, window.size(1) - T - self.order + 1) :]  # (B, S + T), S no larger than needed
+        needed = T + self.order - 1
+        window = window[:, -needed:]  # (B, S + T)
         reach = torch.arange(window.size(1) - T, window.size(1), device=ids.device) + 2  # (T,)
         top = reach.clamp_max(self.order).repeat(B)  # (N,) the highest order that the window reaches
         first = torch.zeros_like(top) if blocks is None else 2 * blocks.flatten().long()  # (N,) table

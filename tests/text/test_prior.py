@@ -1,4 +1,4 @@
-"""The counting prior against KneserNey itself, and against a dictionary version that counts the rest of the text anew."""
+"""The counting prior against KneserNey itself, and against a dictionary version that counts the rest anew."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def exact(tokens, order, blocks=0):
 
 def occurrences(text, order, left_out):
     """{k: Counter of k-grams} for k up to order, of those whose last token is not at a place that is left out."""
-    places = {k: [i for i in range(len(text) - k + 1) if i + k - 1 not in left_out] for k in range(1, order + 1)}
+    places = {
+        k: [i for i in range(len(text) - k + 1) if i + k - 1 not in left_out] for k in range(1, order + 1)
+    }
     return {k: Counter(tuple(text[i : i + k]) for i in starts) for k, starts in places.items()}
 
 
