@@ -153,10 +153,10 @@ def _show(run: Run, page: Path | None, as_json: bool) -> None:
     from minilm.training.scores import baseline_rows, table
 
     result = run.result
-    if as_json:
-        print(json.dumps({"folder": str(run.folder), "page": str(page), **result}))
-        return
     track = TRACKS[prior_of(run.config)]
+    if as_json:
+        print(json.dumps({"folder": str(run.folder), "page": str(page), "track": track, **result}))
+        return
     model = {"name": track, "val": result["val_loss"], "test": result["test_loss"]}
     rows = baseline_rows(result["counting"], run.config["corpus"]["floors"])
     print(
