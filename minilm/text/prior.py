@@ -15,7 +15,7 @@ U_k distinct k-grams; axes B, T, V as everywhere, N = B T. Knows nothing of deco
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from minilm.errors import CorpusError
-from minilm.text.ngram import COUNTED, discounts_of, distinct_grams
+from minilm.text.ngram import Grams, discounts_of, distinct_grams
 
 BLOCKS = 8
+COUNTED = 4_000_000  # tokens at most, the last ones: nine counts of each gram must fit into two gigabytes
 DENSE = 2**24  # numbers at most in a table with a row of V for each context; larger levels are sparse
 
 
@@ -60,17 +61,22 @@ def count(tokens: np.ndarray, vocab_size: int, order: int, blocks: int = 0) -> l
     tokens = tokens[-COUNTED:].astype(np.int64)
     numbers = block_numbers(len(tokens), blocks)
     levels: list[Counts] = []
-    for gram in distinct_grams(tokens, vocab_size, min(order, len(tokens))):  # longer ones do not occur
-        U = len(gram.keys)
-        last = numbers[len(tokens) - len(gram.ranks) :]  # (N - k + 1,) the block in which each gram ends
-        inside = [np.bincount(gram.ranks[last == b], minlength=U) for b in range(1, blocks + 1)]
-        counts = gram.counts - np.stack([np.zeros(U, np.int64), *inside])  # (1 + blocks, U_k)
+    for grams in distinct_grams(tokens, vocab_size, min(order, len(tokens))):  # longer ones do not occur
+        counts = _counts(grams, numbers, blocks)
         if levels:
-            shorter = len(levels[-1].keys)
-            found = [np.bincount(gram.suffixes[row > 0], minlength=shorter) for row in counts]
-            levels[-1] = Counts(levels[-1].keys, levels[-1].counts, np.stack(found))
-        levels.append(Counts(gram.keys, counts, np.zeros_like(counts)))
+            shorter = levels[-1]
+            found = [np.bincount(grams.suffixes[row > 0], minlength=len(shorter.keys)) for row in counts]
+            levels[-1] = replace(shorter, follows=np.stack(found))
+        levels.append(Counts(grams.keys, counts, np.zeros_like(counts)))
     return levels
+
+
+def _counts(grams: Grams, numbers: np.ndarray, blocks: int) -> np.ndarray:
+    """(1 + blocks, U_k) occurrences in the whole text, and without each of the blocks; `numbers` (N,)."""
+    last = numbers[len(numbers) - len(grams.ranks) :]  # (N - k + 1,) the block in which each gram ends
+    U = len(grams.keys)
+    inside = [np.bincount(grams.ranks[last == b], minlength=U) for b in range(1, blocks + 1)]
+    return grams.counts - np.stack([np.zeros(U, np.int64), *inside])
 
 
 class Level(nn.Module):
@@ -99,12 +105,15 @@ class Level(nn.Module):
         for name, numbers in (("totals", counts), ("freed", freed)):
             sums = [np.bincount(contexts, row, n_contexts) for row in numbers]
             self._keep(name, np.concatenate(sums), dtype)
-        dense = None
-        if len(counts) * n_contexts * vocab_size <= DENSE:
-            dense = np.zeros((len(counts), n_contexts * vocab_size))
-            dense[:, level.keys] = counts - freed
-            dense = dense.reshape(-1, vocab_size)
-        self._keep("rows", dense, dtype)
+        self._keep("rows", self._rows(level.keys, counts - freed), dtype)
+
+    def _rows(self, keys: np.ndarray, kept: np.ndarray) -> np.ndarray | None:
+        size = self.n_contexts * self.vocab_size
+        if len(kept) * size > DENSE:
+            return None
+        rows = np.zeros((len(kept), size))
+        rows[:, keys] = kept
+        return rows.reshape(-1, self.vocab_size)
 
     def _keep(self, name: str, array: np.ndarray | None, dtype: torch.dtype = torch.int64) -> None:
         """As a buffer, which moves to a device with the module, and is never stored with the weights."""
@@ -153,7 +162,9 @@ class CountingPrior(nn.Module):
 
     def __init__(self, counts: list[Counts], vocab_size: int, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        self.vocab_size, self.order, self.counts, self.dtype = vocab_size, len(counts), counts, dtype
+        self.vocab_size, self.order, self.dtype = vocab_size, len(counts), dtype
+        whole = [(level.counts[:1].copy(), level.follows[:1].copy()) for level in counts]
+        self.counts = [Counts(level.keys, *rows) for level, rows in zip(counts, whole, strict=True)]
         contexts = [1, *(len(level.keys) for level in counts)]
         self.levels = [Level(level, n, vocab_size, dtype) for level, n in zip(counts, contexts, strict=False)]
         for k, level in enumerate(self.levels, start=1):

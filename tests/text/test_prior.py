@@ -103,6 +103,13 @@ def test_very_short_texts(length):
         assert found.min() > 0 and found.sum(-1).allclose(torch.ones(6))
 
 
+def test_of_a_long_text_the_end_is_counted(tokens, monkeypatch):
+    monkeypatch.setattr("minilm.text.prior.COUNTED", 100)
+    assert block_numbers(160, 2).tolist() == [0] * 60 + [1] * 50 + [2] * 50
+    ids = torch.from_numpy(tokens[:20].astype(np.int64))[None]
+    assert torch.equal(exact(tokens[:160], 4)(ids), exact(tokens[60:160], 4)(ids))
+
+
 def test_large_vocabularies():
     tokens = np.random.default_rng(0).integers(0, 50_000, 3000).astype(np.uint16)
     prior = CountingPrior(count(tokens, 50_000, order=9, blocks=2), 50_000)
