@@ -227,6 +227,7 @@ class CausalSelfAttention(nn.Module):
         self.q_norm = RMSNorm(D, config.norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = RMSNorm(D, config.norm_eps) if config.qk_norm else nn.Identity()
         self.value_share = nn.Parameter(torch.tensor(0.5)) if config.value_skip and layer else None
+        self.attend: Callable[..., Any] | None = None  # in place of the backend, while `taps` look inside
 
     def forward(
         self,
@@ -248,7 +249,7 @@ class CausalSelfAttention(nn.Module):
             v = self._blended(v, skips)
         if cache is not None:
             k, v = cache.extend(self.layer, k, v)  # (B, H, S, D)
-        attend = BACKENDS[choose_backend(self.config.attention, x.device.type)]
+        attend = self.attend or BACKENDS[choose_backend(self.config.attention, x.device.type)]
         output = attend(q, k, v, is_causal=True)  # (B, H, T, D)
         output = self.proj(output.transpose(1, 2).reshape(B, T, C))
         # Only what a layer adds to the stream is dropped, never attention weights: that would cost a random number

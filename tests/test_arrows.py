@@ -18,7 +18,7 @@ FLOORS = [
     ["speculative"],
     ["sampling"],
     ["model"],
-    ["prior"],
+    ["prior", "taps"],
     ["training"],
     ["tuner.objective", "tuner.final"],
     ["tuner.sitting", "tuner.study"],

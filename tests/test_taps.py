@@ -1,0 +1,202 @@
+"""Taps: every activation recomputed by hand, replacements that take effect, and nothing left behind."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from minilm.config import ModelConfig
+from minilm.errors import ConfigError
+from minilm.kv_cache import KVCache
+from minilm.layers import rotate
+from minilm.model import GPT
+from minilm.taps import names, record, tapped
+
+SHAPE = {"n_layer": 3, "n_head": 2, "n_embd": 16, "block_size": 12}
+MODELS = {
+    "modern": ModelConfig.modern(11, **SHAPE),
+    "gpt2": ModelConfig.gpt2(11, **SHAPE),
+    "fused": ModelConfig.modern(11, attention="fused", **SHAPE),
+    "skips": ModelConfig.modern(11, embedding_skip=True, value_skip=True, bigrams=True, **SHAPE),
+}
+IDS = torch.tensor([[1, 5, 3, 3, 0, 10, 2], [2, 2, 9, 4, 7, 1, 6]])
+
+
+def built(kind: str) -> GPT:
+    """A model in which nothing is zero or one by accident."""
+    torch.manual_seed(0)
+    model = GPT(MODELS[kind]).eval()
+    for parameter in model.parameters():
+        parameter.data = 0.3 * torch.randn_like(parameter)
+    return model
+
+
+def by_hand(model: GPT, ids: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Every activation, from the weights alone, for one text after the other and one head after the other."""
+    config, found = model.config, {}
+    T, D = ids.size(1), config.head_size
+    x = model.wte.weight[ids]
+    found["hook_embed"] = x
+    x = x if model.wpe is None else x + model.wpe.weight[:T]
+    if model.bigrams is not None:
+        pairs = model.bigrams.table.weight[ids[:, :-1] * config.vocab_size + ids[:, 1:]]
+        x = x + torch.cat((torch.zeros_like(x[:, :1]), pairs), dim=1)
+    start, values = x, None
+    for i, block in enumerate(model.blocks):
+        here = f"blocks.{i}."
+        found[here + "hook_resid_pre"] = x
+        x = x if block.blend is None else block.blend[0] * x + block.blend[1] * start
+        attention, outputs, inner = block.attention, [], {}
+        qkv = attention.qkv(block.norm_1(x))
+        for h in range(config.n_head):
+            q, k, v = (qkv[..., n * config.n_embd + h * D :][..., :D] for n in range(3))  # (B, T, D)
+            q, k = attention.q_norm(q), attention.k_norm(k)
+            inner.setdefault("hook_q", []).append(q)
+            inner.setdefault("hook_k", []).append(k)
+            if model.wpe is None:
+                q, k = (rotate(y, model.cos[:T], model.sin[:T]) for y in (q, k))
+            inner.setdefault("hook_rot_q", []).append(q)
+            inner.setdefault("hook_rot_k", []).append(k)
+            if config.value_skip and values is not None:
+                v = v + attention.value_share * (values[h] - v)
+            inner.setdefault("hook_v", []).append(v)
+            scores = torch.einsum("btd,bsd->bts", q, k) / D**0.5
+            scores[:, torch.ones(T, T).triu(1) > 0] = -torch.inf
+            inner.setdefault("hook_attn_scores", []).append(scores)
+            inner.setdefault("hook_pattern", []).append(scores.softmax(-1))
+            outputs.append(scores.softmax(-1) @ v)
+        values = inner["hook_v"] if values is None else values
+        inner["hook_z"] = outputs
+        for name, heads in inner.items():
+            found[f"{here}attn.{name}"] = torch.stack(heads, 1 if name in SQUARE else 2)
+        out = attention.proj(torch.cat(outputs, -1))
+        found[here + "hook_attn_out"] = out
+        x = x + out
+        found[here + "hook_resid_mid"] = x
+        found[here + "hook_mlp_out"] = block.mlp(block.norm_2(x))
+        x = x + found[here + "hook_mlp_out"]
+        found[here + "hook_resid_post"] = x
+    found["ln_final.hook_normalized"] = model.norm_f(x)
+    return found
+
+
+SQUARE = {"hook_attn_scores", "hook_pattern"}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_everything_recorded_equals_the_computation_by_hand(kind):
+    model = built(kind)
+    seen, expected = record(model, IDS), by_hand(model, IDS)
+    assert list(seen) == names(model) and set(seen) == set(expected)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(
+            seen[name], tensor, atol=1e-5, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}"
+        )
+    logits = F.linear(expected["ln_final.hook_normalized"], model.wte.weight)
+    torch.testing.assert_close(model(IDS).logits, logits, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_looking_changes_nothing_and_leaves_nothing(kind):
+    model = built(kind).train()
+    before = model(IDS).logits
+    with tapped(model, {"*": lambda x: None}):
+        during = model(IDS).logits
+    record(model, IDS)
+    assert model.training and torch.equal(before, model(IDS).logits)
+    torch.testing.assert_close(during, before, atol=1e-5, rtol=1e-5)
+    if MODELS[kind].attention != "fused":
+        assert torch.equal(during, before)
+    assert untouched(model)
+
+
+def untouched(model: GPT) -> bool:
+    """No hook on any module, and the layers call their own backends."""
+    clean = all(not m._forward_hooks and not m._forward_pre_hooks for m in model.modules())
+    return clean and all(block.attention.attend is None for block in model.blocks)
+
+
+def test_nothing_is_left_behind_after_an_error():
+    model = built("modern")
+
+    def fail(x):
+        raise RuntimeError("from inside")
+
+    with pytest.raises(RuntimeError, match="inside"), tapped(model, {"blocks.*.attn.hook_pattern": fail}):
+        model(IDS)
+    with pytest.raises(ConfigError), tapped(model, {"hook_embed": fail, "hook_embde": fail}):
+        pass
+    assert untouched(model)
+
+
+REPLACEABLE = [name for name in names(built("modern")) if "resid_mid" not in name and "scores" not in name]
+
+
+@pytest.mark.parametrize("name", REPLACEABLE)
+def test_a_replacement_takes_effect(name):
+    """What is put in is what flows on: the activation squared changes the result, itself does not. (Twice the
+    activation would be no test: the norms do not see it.)"""
+    model = built("modern")
+    before = model(IDS).logits
+    with tapped(model, {name: lambda x: x.clone()}):
+        assert torch.equal(model(IDS).logits, before)
+    with tapped(model, {name: lambda x: x * x}):
+        assert not torch.allclose(model(IDS).logits, before, atol=1e-3)
+
+
+def test_replaced_scores_are_what_softmax_sees():
+    model = built("modern")
+    with tapped(model, {"blocks.0.attn.hook_attn_scores": lambda x: x.masked_fill(x.isfinite(), 0.0)}):
+        pattern = record(model, IDS, "blocks.0.attn.hook_pattern")["blocks.0.attn.hook_pattern"]
+    torch.testing.assert_close(pattern[0, 1, 3], torch.tensor([0.25] * 4 + [0.0] * 3))
+
+
+def test_two_taps_in_one_place_follow_each_other():
+    model, seen = built("modern"), []
+    name = "blocks.1.attn.hook_pattern"
+    with tapped(model, {name: torch.zeros_like}), tapped(model, {name: lambda x: seen.append(x)}):
+        model(IDS)
+    assert seen[0].abs().max() == 0 and untouched(model)
+
+
+def test_the_stream_in_the_middle_can_only_be_read():
+    model = built("modern")
+    with (
+        pytest.raises(ConfigError, match="replace blocks.0.hook_attn_out"),
+        tapped(model, {"blocks.0.hook_resid_mid": lambda x: 0 * x}),
+    ):
+        model(IDS)
+
+
+def test_unknown_names_are_one_sentence():
+    with pytest.raises(ConfigError, match="did you mean 'blocks.0.attn.hook_pattern'"):
+        record(built("modern"), IDS, "blocks.0.attn.hook_patern")
+    with pytest.raises(ConfigError, match="of 3 blocks"):
+        record(built("modern"), IDS, "blocks.3.hook_mlp_out")
+
+
+def test_gradients_pass_through_taps():
+    model, kept = built("modern"), []
+    with tapped(model, {"blocks.0.attn.hook_pattern": lambda x: kept.append(x)}):
+        loss = model(IDS, labels=IDS).loss
+    (gradient,) = torch.autograd.grad(loss, kept)
+    assert gradient.shape == (2, 2, 7, 7) and gradient.abs().max() > 0
+
+
+def test_taps_see_the_cache_too():
+    """Generation asks one query at a time; its row is the last row of the whole pattern."""
+    model, rows = built("skips"), []
+    name = "blocks.1.attn.hook_pattern"
+    whole = record(model, IDS, name)[name]
+    cache = KVCache(model.config, batch_size=2)
+    with torch.no_grad(), tapped(model, {name: lambda x: rows.append(x)}):
+        model(IDS[:, :-1], cache=cache)
+        model(IDS[:, -1:], cache=cache)
+    torch.testing.assert_close(rows[1], whole[:, :, -1:], atol=1e-5, rtol=1e-4)
+
+
+def test_dropout_is_off_while_recording():
+    model = GPT(ModelConfig.modern(11, dropout=0.5, **SHAPE)).train()
+    one, two = (record(model, IDS, "blocks.*.hook_resid_post") for _ in range(2))
+    assert all(torch.equal(one[name], two[name]) for name in one) and model.training
