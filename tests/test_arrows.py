@@ -20,6 +20,7 @@ FLOORS = [
     ["model"],
     ["prior", "taps"],
     ["training"],
+    ["interpret"],
     ["tuner.objective", "tuner.final"],
     ["tuner.sitting", "tuner.study"],
     ["cli"],
