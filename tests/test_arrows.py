@@ -24,10 +24,10 @@ FLOORS = [
     ["tuner.objective", "tuner.final"],
     ["tuner.sitting", "tuner.study"],
     ["cli"],
-    ["train", "tune", "evaluate", "sample", "report", "data"],
+    ["train", "tune", "evaluate", "sample", "lens", "report", "data"],
     ["__main__"],
 ]
-VERBS = {"train", "tune", "evaluate", "sample", "report", "data", "__main__"}
+VERBS = {"train", "tune", "evaluate", "sample", "lens", "report", "data", "__main__"}
 NO_TORCH = ("plots", "errors", "config", "cli", "tuner")
 MAY_SEE_TORCH = {"tuner.objective", "tuner.study"}  # the study only through the objective, see its test
 

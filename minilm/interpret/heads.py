@@ -15,6 +15,8 @@ from minilm.errors import ConfigError
 from minilm.model import GPT
 from minilm.taps import record
 
+A_FEW = 8  # tokens said twice
+
 
 def attention_maps(model: GPT, ids: Tensor) -> Tensor:
     """Who looks at whom, (B, T) -> (layers, B, H, T, T); each row of a map sums to 1.
@@ -42,11 +44,13 @@ def first_token_score(pattern: Tensor) -> Tensor:
 
 
 def repeated_tokens(vocab_size: int, length: int, generator: torch.Generator, batch_size: int = 16) -> Tensor:
-    """Random tokens, and the same tokens again: (batch_size, 2 * length).
+    """Random tokens, all different, and the same tokens again: (batch_size, 2 * length).
 
-    Nothing in the first half can be predicted and everything in the second, but only by looking back.
+    Nothing in the first half can be predicted and everything in the second, but only by looking back. All different,
+    so that each has stood in one place only, and what followed it is no matter of opinion.
     """
-    half = torch.randint(vocab_size, (batch_size, length), generator=generator)
+    draws = torch.rand(batch_size, vocab_size, generator=generator)  # (batch_size, V)
+    half = draws.argsort(dim=1)[:, :length]
     return torch.cat((half, half), dim=1)
 
 
@@ -64,21 +68,24 @@ def induction_score(pattern: Tensor) -> Tensor:
 
 
 def induction_scores(
-    model: GPT, generator: torch.Generator, length: int | None = None, batch_size: int = 16
+    model: GPT, generator: torch.Generator, length: int | None = None, batch_size: int = 64
 ) -> Tensor:
     """The induction score of every head on random tokens said twice, (layers, H).
 
-    `length` is how many tokens are repeated, at most half the context, which is the default.
+    `length` is how many tokens are repeated, at most half the context and at most all tokens there are. None means
+    a few, for in a long row of random characters a model is so far from all it knows that its habits fail it.
 
     >>> from minilm.config import ModelConfig
     >>> model = GPT(ModelConfig(vocab_size=5, n_layer=2, n_head=1, n_embd=4, block_size=8))
     >>> tuple(induction_scores(model, torch.Generator().manual_seed(0)).shape)
     (2, 1)
     """
-    most = model.config.block_size // 2
-    length = most if length is None else length
+    most = min(model.config.block_size // 2, model.config.vocab_size)
+    length = min(A_FEW, most) if length is None else length
     if not 2 <= length <= most:
-        raise ConfigError(f"length must be from 2 to half the context, {most}, got {length}")
+        raise ConfigError(
+            f"length must be from 2 to {most}, the smaller of half the context and the vocabulary, got {length}"
+        )
     ids = repeated_tokens(model.config.vocab_size, length, generator, batch_size)
     maps = attention_maps(model, ids.to(next(model.parameters()).device))  # (layers, B, H, 2n, 2n)
     return induction_score(maps).mean(1)

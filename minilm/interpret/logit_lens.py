@@ -15,13 +15,13 @@ from minilm.taps import quiet, record, tapped
 
 
 def stage_names(model: GPT) -> list[str]:
-    """Words for the stages at which `logit_lens` asks: before the first block, then after each.
+    """Words for the stages at which `logit_lens` asks: before the first block, then after each; they count from 0.
 
     >>> from minilm.config import ModelConfig
     >>> stage_names(GPT(ModelConfig(vocab_size=5, n_layer=2, n_head=1, n_embd=4, block_size=4)))
-    ['embedding', 'block 1', 'block 2']
+    ['embedding', 'block 0', 'block 1']
     """
-    return ["embedding", *(f"block {layer + 1}" for layer in range(model.config.n_layer))]
+    return ["embedding", *(f"block {layer}" for layer in range(model.config.n_layer))]
 
 
 def logit_lens(model: GPT, ids: Tensor) -> Tensor:

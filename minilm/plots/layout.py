@@ -75,8 +75,12 @@ def write_page(
     kicker: str = "",
     sentences: Sequence[Sentence] = (),
     headlines: Sequence[Headline] = (),
+    made: str = "",
 ) -> Path:
-    """Writes the page and returns its path; the same content gives the same bytes."""
+    """Writes the page and returns its path; the same content gives the same bytes.
+
+    `made` replaces the last line, which says how pages of a folder's records are rebuilt.
+    """
     environment = Environment(
         loader=PackageLoader("minilm.plots", ""),
         autoescape=True,
@@ -90,6 +94,7 @@ def write_page(
         sentences=sentences,
         headlines=headlines,
         sections=sections,
+        made=made,
         colors=style_sheet_colors(),
     )
     files.write_text(path, html)

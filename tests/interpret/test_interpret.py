@@ -179,15 +179,15 @@ def test_an_artificial_induction_head_scores_one():
 
     with tapped(model, {"blocks.1.attn.hook_pattern": induct}):
         ids.append(heads.repeated_tokens(1000, 20, torch.Generator().manual_seed(3), 4))
-        scores = heads.induction_scores(model, torch.Generator().manual_seed(3), batch_size=4)
-    assert scores.shape == (2, 2)
-    assert scores[1, 1] > 0.9  # a token that comes twice within its half misleads even a perfect head
+        scores = heads.induction_scores(model, torch.Generator().manual_seed(3), 20, batch_size=4)
+    assert scores.shape == (2, 2) and scores[1, 1] == 1
     assert scores[0].max() < 0.2 and scores[1, 0] < 0.2
 
 
 def test_repeated_tokens_repeat_and_follow_their_generator():
     one = heads.repeated_tokens(50, 9, torch.Generator().manual_seed(0), 3)
     assert one.shape == (3, 18) and torch.equal(one[:, :9], one[:, 9:])
+    assert all(len(set(row)) == 9 for row in one[:, :9].tolist())
     assert torch.equal(one, heads.repeated_tokens(50, 9, torch.Generator().manual_seed(0), 3))
-    with pytest.raises(ConfigError, match="half the context, 6, got 7"):
+    with pytest.raises(ConfigError, match="from 2 to 6, .* got 7"):
         heads.induction_scores(built("modern"), torch.Generator().manual_seed(0), length=7)
