@@ -22,6 +22,15 @@ TRIAL_STEPS = "1"
 # notebook -> what its code says -> what the test runs instead
 SMALLER: dict[str, dict[str, str]] = {
     "00_quickstart.ipynb": {"minutes=1.0": "trials=2, workers=1"},
+    "02_attention_by_hand.ipynb": {
+        "lengths = [128, 256, 512, 1024, 2048]": "lengths = [32, 64, 128]",
+        "T = 2048\n": "T = 256\n",
+    },
+    "08_looking_inside.ipynb": {
+        "range(221)": "range(21)",
+        "steps=250, evaluations=2, eval_chars=8192": "steps=2, evaluations=1, eval_chars=1024",
+        "source = Source(corpus.text[: corpus.bounds[0]])": "source = Source(corpus.text[:20_000])",
+    },
 }
 
 # Shows the last expression of a cell the way a notebook would: as a picture where it can be one.

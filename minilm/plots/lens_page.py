@@ -101,17 +101,13 @@ def _worst(inside: Inside) -> Sentence:
 
 
 def _stage(inside: Inside) -> Sentence:
-    gains = -np.diff(inside.stage_losses)
-    where = int(gains.argmax())
-    if gains[where] < NOISE:
-        return Sentence(
-            "plain", "No block improves on what the embedding alone would say: it has learned little."
-        )
-    return Sentence(
-        "plain",
-        f"Most of the guessing is done in {inside.stages[where + 1]}: read through the logit lens, the loss falls "
-        f"there from {inside.stage_losses[where]:.2f} to {inside.stage_losses[where + 1]:.2f} nats per token.",
-    )
+    named = zip(inside.stages[1:], inside.stage_losses[1:], strict=True)
+    after = ", ".join(f"{loss:.2f} after {stage}" for stage, loss in named)
+    if min(inside.stage_losses[1:]) > inside.stage_losses[0] - NOISE:
+        words = f"No block improves on the embedding: read through the logit lens, the loss is {after}."
+    else:
+        words = f"Read through the logit lens, the loss of its guesses is {after}."
+    return Sentence("plain", words)
 
 
 def _missed(inside: Inside) -> Sentence:
@@ -161,7 +157,10 @@ def _lens(inside: Inside) -> Section:
         "stage; the darker the cell, the more probable the stage held the token that came. The last row is the model's "
         "answer."
     )
-    losses = "The same by the loss of each stage; where the line drops, the work is done."
+    losses = (
+        "The same by the loss of each stage; where the line drops, the work is done. An embedding whose table is read "
+        "again at the end says its own token once more, hence a bad start."
+    )
     return Section(
         "How the answer takes shape",
         what,
@@ -179,8 +178,7 @@ def _attention(inside: Inside) -> Section:
         "One map per head. A row is a token that looks, from the first on top to the last; the ink in it, to the left "
         "of the diagonal, shows where it looks. A line beside the diagonal: a head that looks a fixed way back. A "
         "column at the left: a head at rest. Slanted lines further out: the text repeats itself, and the head has "
-        "noticed."
-        + cut
+        "noticed." + cut
     )
     pictures = [shown(lens.draw_maps(inside.maps), "All heads", how, wide=H * 1.9 > 6)]
     return Section("What the heads look at", pictures=[*pictures, *_large_maps(inside)])

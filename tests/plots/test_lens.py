@@ -56,7 +56,7 @@ def test_findings_say_what_the_numbers_say():
     words = [finding.text for finding in findings(made_up())]
     last = f"{lens.percent(math.exp(-0.1 * (len(TEXT) - 1)))}"
     assert "\u201c\u4f60\u201d" in words[0] and last in words[0] and "\u201ct\u201d (60 %)" in words[0]
-    assert "block 0" in words[1] and "from 3.00 to 2.00" in words[1]
+    assert "2.00 after block 0, 1.00 after block 1" in words[1]
     assert "Head 2 of block 1" in words[2] and "0.40" in words[2]
     assert "Head 2 of block 1 is an induction head" in words[3] and "50 %" in words[3]
 
@@ -69,7 +69,7 @@ def test_findings_do_not_flatter():
     )
     words = " ".join(finding.text for finding in findings(dull))
     assert (
-        "learned little" in words
+        "No block improves" in words
         and "No single head is missed" in words
         and "No head is an induction" in words
     )
