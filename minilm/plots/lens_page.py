@@ -142,8 +142,8 @@ def _induction(inside: Inside) -> list[Sentence]:
 def _surprise(inside: Inside) -> Section:
     how = (
         "Each bar is the surprise at the token under it, -ln p in nats: no bar means that it was foreseen. Where the "
-        "model would have bet on another token, the bar is dark and that token stands above it. The first token has "
-        "nothing before it and is not judged. A click leads to the numbers."
+        "model would have bet on another token, the colour is strong and that token stands above the bar. The first token "
+        "has nothing before it and is not judged. A click leads to the numbers."
     )
     return Section(
         "Where it was surprised", pictures=[shown(lens.draw_surprise(inside), "Surprise", how, wide=True)]
@@ -154,8 +154,8 @@ def _lens(inside: Inside) -> Section:
     what = "Every stage is read as if the model had to answer right there, with the reading glasses made for the last."
     how = (
         "Upper row: the token that came. Below, from the embedding to the last block, the likeliest token of each "
-        "stage; the darker the cell, the more probable the stage held the token that came. The last row is the model's "
-        "answer."
+        "stage; the stronger the colour, the more probable the stage held the token that came. The last row is the "
+        "model's answer."
     )
     losses = (
         "The same by the loss of each stage; where the line drops, the work is done. An embedding whose table is read "
