@@ -27,7 +27,7 @@ SMALLER: dict[str, dict[str, str]] = {
         "T = 2048\n": "T = 256\n",
     },
     "08_looking_inside.ipynb": {
-        "range(221)": "range(21)",
+        "range(401)": "range(21)",
         "steps=250, evaluations=2, eval_chars=8192": "steps=2, evaluations=1, eval_chars=1024",
         "source = Source(corpus.text[: corpus.bounds[0]])": "source = Source(corpus.text[:20_000])",
     },

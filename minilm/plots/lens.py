@@ -128,11 +128,11 @@ def _bar(axes: Axes, inside: Inside, place: int, x: int, top: float) -> None:
 def _rows(count: int, height: float) -> tuple[Picture, list[Axes]]:
     """A wide picture of stacked axes with room for a line of letters under each."""
     under, total = 0.27, count * (height + 0.27) + 0.1
-    figure, axes = canvas(WIDTH, total, left=0.7, right=0.1, top=0.1, bottom=total - 0.1 - height)
+    figure, axes = canvas(WIDTH, total, left=0.85, right=0.1, top=0.1, bottom=total - 0.1 - height)
     rows = [axes]
     for number in range(1, count):
         bottom = total - 0.1 - height - number * (height + under)
-        place = (0.7 / WIDTH, bottom / total, 1 - 0.8 / WIDTH, height / total)
+        place = (0.85 / WIDTH, bottom / total, 1 - 0.95 / WIDTH, height / total)
         rows.append(style_axes(figure.add_axes(place)))
     return figure, rows
 

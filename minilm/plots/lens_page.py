@@ -142,8 +142,8 @@ def _induction(inside: Inside) -> list[Sentence]:
 def _surprise(inside: Inside) -> Section:
     how = (
         "Each bar is the surprise at the token under it, -ln p in nats: no bar means that it was foreseen. Where the "
-        "model would have bet on another token, the colour is strong and that token stands above the bar. The first token "
-        "has nothing before it and is not judged. A click leads to the numbers."
+        "model would have bet on another token, the colour is strong and that token stands above the bar. The first "
+        "token has nothing before it and is not judged. A click leads to the numbers."
     )
     return Section(
         "Where it was surprised", pictures=[shown(lens.draw_surprise(inside), "Surprise", how, wide=True)]
