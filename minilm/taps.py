@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from minilm.attention import CausalSelfAttention, attention_scores, attention_weights, joint_mask, mix
 from minilm.errors import ConfigError, did_you_mean
 from minilm.model import GPT
+from minilm.window import Recomputing
 
 See = Callable[
     [Tensor], "Tensor | None"
@@ -73,6 +74,7 @@ def tapped(model: GPT, taps: Mapping[str, See]) -> Iterator[None]:
     """
     placed = [(name, see) for pattern, see in taps.items() for name in matching(model, pattern)]
     with ExitStack() as undo:
+        undo.callback(_read_by_modules(model))
         for name, see in placed:
             undo.callback(_attach(model, name, see))
         yield
@@ -124,6 +126,20 @@ def matching(model: GPT, pattern: str) -> list[str]:
             f"{did_you_mean(pattern, known)}"
         )
     return found
+
+
+def _read_by_modules(model: GPT) -> Callable[[], None]:
+    """Generation and evaluation read a model by decoders without modules, where no hook can be: while it is tapped,
+    they ask the model itself. Returns what gives the fast readers back."""
+    before = vars(model).get("reader")
+    model.reader = lambda batch_size: Recomputing(model, batch_size)  # type: ignore[method-assign]
+
+    def undo() -> None:
+        del model.reader
+        if before is not None:
+            model.reader = before  # type: ignore[method-assign]
+
+    return undo
 
 
 def _attach(model: GPT, name: str, see: See) -> Callable[[], Any]:

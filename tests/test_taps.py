@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -12,6 +14,7 @@ from minilm.kv_cache import KVCache
 from minilm.layers import rotate
 from minilm.model import GPT
 from minilm.taps import names, record, tapped
+from minilm.training.evaluation import exact_loss
 
 SHAPE = {"n_layer": 3, "n_head": 2, "n_embd": 16, "block_size": 12}
 MODELS = {
@@ -112,8 +115,9 @@ def test_looking_changes_nothing_and_leaves_nothing(kind):
 
 
 def untouched(model: GPT) -> bool:
-    """No hook on any module, and the layers call their own backends."""
+    """No hook on any module, the layers call their own backends, and generation its own readers."""
     clean = all(not m._forward_hooks and not m._forward_pre_hooks for m in model.modules())
+    clean = clean and "reader" not in vars(model)
     return clean and all(block.attention.attend is None for block in model.blocks)
 
 
@@ -158,6 +162,20 @@ def test_two_taps_in_one_place_follow_each_other():
     with tapped(model, {name: torch.zeros_like}), tapped(model, {name: lambda x: seen.append(x)}):
         model(IDS)
     assert seen[0].abs().max() == 0 and untouched(model)
+
+
+def test_generation_and_evaluation_pass_by_the_taps():
+    """Both have faster ways than the modules; a tapped model must not take them, however deep the taps are nested."""
+    model, seen = built("skips"), []
+    before = model.generate(IDS[:1], 4, temperature=0)
+    tokens = IDS[0].numpy()
+    with tapped(model, {"hook_embed": lambda x: seen.append(x)}), torch.no_grad():
+        with tapped(model, {"ln_final.hook_normalized": torch.zeros_like}):  # 11 tokens, all alike
+            assert model.generate(IDS[:1], 4, temperature=0)[0, -4:].tolist() == [0] * 4
+            assert exact_loss(model, tokens) == pytest.approx(math.log(11), abs=1e-5)
+        count = len(seen)
+        assert torch.equal(model.generate(IDS[:1], 4, temperature=0), before) and len(seen) > count
+    assert before[0, -4:].tolist() != [0] * 4 and untouched(model)
 
 
 def test_the_stream_in_the_middle_can_only_be_read():
