@@ -40,7 +40,7 @@ class KVCache:
     @property
     def last(self) -> Tensor | None:
         """(B,) the last token read."""
-        return None if self.tokens is None else self.tokens[:, -1]
+        return self.tokens[:, -1] if self.tokens is not None and self.length else None
 
     @property
     def room(self) -> int:
@@ -66,6 +66,11 @@ class KVCache:
         """Counts the tokens (B, T) as read."""
         self.length += ids.size(1)
         self.tokens = ids if self.tokens is None else torch.cat((self.tokens, ids), dim=1)
+
+    def cut(self, length: int) -> None:
+        """Forgets all but the first `length` positions."""
+        assert 0 <= length <= self.length
+        self.length, self.tokens = length, None if self.tokens is None else self.tokens[:, :length]
 
     def reset(self) -> None:
         """Forgets everything and keeps the room."""

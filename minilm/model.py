@@ -23,9 +23,8 @@ from minilm.errors import ConfigError, RunError
 from minilm.interop import huggingface
 from minilm.kv_cache import KVCache
 from minilm.layers import MLPS, BigramTable, Skips, make_norm, rotary_tables
-from minilm.sampling import stream
+from minilm.sampling import Generates
 from minilm.solo import SoloDecoder
-from minilm.speculative import Draft
 
 WEIGHTS = "model.safetensors"
 IGNORED = -100  # a label that is not scored, torch's and Hugging Face's convention
@@ -59,7 +58,7 @@ class Block(nn.Module):
         return x + F.dropout(self.mlp(self.norm_2(x)), self.dropout, self.training)
 
 
-class GPT(nn.Module):
+class GPT(Generates, nn.Module):
     """A decoder-only transformer (Radford et al., 2019, and what came after, as the configuration says).
 
     The weights are drawn from torch's global generator: seed it before building.
@@ -170,24 +169,6 @@ class GPT(nn.Module):
                 f"ids must have 1 to {self.config.block_size - start} tokens (block_size "
                 f"{self.config.block_size}, {start} in the cache), got {ids.size(1)}; crop them"
             )
-
-    def generate(
-        self,
-        ids: Tensor,
-        max_new_tokens: int,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        generator: torch.Generator | None = None,
-        use_cache: bool = True,
-        keep: float = 1.0,
-        draft: Draft | None = None,
-    ) -> Tensor:
-        """The prompts (B, T) with n = `max_new_tokens` more, (B, T + n); options as in `sampling.stream`."""
-        tokens = stream(
-            self, ids, max_new_tokens, temperature, top_k, top_p, generator, use_cache, keep, draft
-        )
-        return torch.cat((ids, *(token[:, None] for token in tokens)), dim=1)
 
     def reader(self, batch_size: int) -> Reader:
         """The fastest way for these weights to read `batch_size` texts token by token."""

@@ -23,18 +23,20 @@ from torch.nn import functional as F
 
 from minilm import files
 from minilm.config import ModelConfig
+from minilm.decoding import Reader
 from minilm.errors import RunError
 from minilm.interop.huggingface import check_tensors
 from minilm.kv_cache import KVCache
 from minilm.model import GPT, IGNORED, WEIGHTS, Output, aligned_targets, read_weights
-from minilm.sampling import stream
+from minilm.sampling import Generates
 from minilm.text.prior import BLOCKS, CountingPrior, Counts, block_numbers
+from minilm.window import reading
 
 PRIOR = "prior.safetensors"
 COMPACT = (torch.uint8, torch.int16, torch.int32, torch.int64)  # on disk, the first that holds it
 
 
-class PriorGPT(nn.Module):
+class PriorGPT(Generates, nn.Module):
     """A decoder and a counting prior as one model, with the decoder's own interface.
 
     In training mode ids and targets may carry the number of their block, as `numbered` gives them: then the block
@@ -91,19 +93,9 @@ class PriorGPT(nn.Module):
         V = self.config.vocab_size
         return ids % V, torch.where(targets < 0, targets, targets % V), (targets // V).clamp_min(0)
 
-    def generate(
-        self,
-        ids: Tensor,
-        max_new_tokens: int,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        generator: torch.Generator | None = None,
-        use_cache: bool = True,
-    ) -> Tensor:
-        """As `GPT.generate`."""
-        tokens = stream(self, ids, max_new_tokens, temperature, top_k, top_p, generator, use_cache)
-        return torch.cat((ids, *(token[:, None] for token in tokens)), dim=1)
+    def reader(self, batch_size: int) -> CachedReader:
+        """Reads `batch_size` texts token by token, with the decoder's keys and values kept."""
+        return CachedReader(self, batch_size)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> PriorGPT:
@@ -129,6 +121,22 @@ class PriorGPT(nn.Module):
         files.write_tensors(folder / WEIGHTS, self.state_dict(), {})
         about = {"format": "minilm", "model": self.config.to_dict(), "prior": describe_prior(self.prior)}
         files.write_json(folder / "config.json", about)
+
+
+class CachedReader(Reader):
+    """Reads through the model's own forward pass, which keeps the decoder's keys and values, and the tokens for the
+    counts."""
+
+    def __init__(self, model: PriorGPT, batch_size: int) -> None:
+        super().__init__(model.config, batch_size)
+        weight = model.trust
+        self.model, self.cache = model, KVCache(model.config, batch_size, weight.device, weight.dtype)
+
+    def _logits(self, ids: Tensor, start: int, wanted: int) -> Tensor:
+        self.cache.cut(start)
+        with reading(self.model):
+            logits: Tensor = self.model(ids, cache=self.cache).logits[:, -wanted:]  # (B, wanted, V)
+        return logits
 
 
 def numbered(tokens: np.ndarray, vocab_size: int, blocks: int = BLOCKS) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -102,6 +102,28 @@ def _stream(window: Window, ids: Tensor, max_new_tokens: int, options: tuple) ->
         token = next_token(window.read(ids)[:, -1], *options)  # (B,)
         yield token
         ids = token[:, None]
+
+
+class Generates:
+    """What gives a model its `generate`."""
+
+    def generate(
+        self: Any,
+        ids: Tensor,
+        max_new_tokens: int,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        generator: torch.Generator | None = None,
+        use_cache: bool = True,
+        keep: float = 1.0,
+        draft: Draft | None = None,
+    ) -> Tensor:
+        """The prompts (B, T) with n = `max_new_tokens` more, (B, T + n); options as in `stream`."""
+        options = (temperature, top_k, top_p, generator, use_cache, keep, draft)
+        return torch.cat(
+            (ids, *(token[:, None] for token in stream(self, ids, max_new_tokens, *options))), dim=1
+        )
 
 
 def stream_text(

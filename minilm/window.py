@@ -8,6 +8,7 @@ often that happens. Knows nothing of how logits become tokens.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -36,6 +37,18 @@ class Readable(LanguageModel, Protocol):
     def reader(self, batch_size: int) -> Reader: ...
 
 
+@contextmanager
+def reading(model: LanguageModel) -> Iterator[None]:
+    """Eval mode without gradients inside; the mode that was, outside again."""
+    training = model.training
+    model.train(False)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)
+
+
 class Recomputing(Reader):
     """The definition that every other reader must agree with: the model sees all tokens anew, each time."""
 
@@ -44,18 +57,13 @@ class Recomputing(Reader):
         self.model = model
         self.ids: Tensor | None = None  # (B, S)
 
-    @torch.no_grad()
     def _logits(self, ids: Tensor, start: int, wanted: int) -> Tensor:
         if self.ids is None or start == 0:
             self.ids = ids
         else:
             self.ids = torch.cat((self.ids[:, :start], ids), dim=1)  # (B, S)
-        was_training = self.model.training
-        self.model.train(False)
-        try:
+        with reading(self.model):
             logits: Tensor = self.model(self.ids).logits[:, -wanted:]  # (B, wanted, V)
-        finally:
-            self.model.train(was_training)
         return logits
 
 

@@ -97,6 +97,17 @@ def test_training_leaves_each_targets_block_out(model, tokens):
         torch.testing.assert_close(loss, F.cross_entropy(expected[0], plain[start + 1 : start + 13]))
 
 
+def test_a_reader_that_forgets_reads_as_if_it_had_never_read(model):
+    """Counts look at the tokens before, so a cut must reach those too."""
+    ids = torch.randint(5, (2, 6), generator=torch.Generator().manual_seed(2))
+    reader = model.reader(2)
+    reader.read(ids[:, :3])
+    reader.read(4 - ids[:, 3:5])
+    reader.forget(2)
+    expected = model(ids).logits[:, 3:]
+    torch.testing.assert_close(reader.read(ids[:, 3:], wanted=3), expected, atol=1e-5, rtol=1e-4)
+
+
 def test_kept_text_and_cached_text_are_the_same(model):
     ids = torch.randint(5, (3, 4), generator=torch.Generator().manual_seed(0))
     for use_cache in (True, False):
