@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from minilm.attention import CausalSelfAttention, attention_scores, attention_weights, joint_mask, mix
 from minilm.errors import ConfigError, did_you_mean
 from minilm.model import GPT
-from minilm.window import Recomputing
+from minilm.window import Recomputing, reading
 
 See = Callable[
     [Tensor], "Tensor | None"
@@ -98,22 +98,9 @@ def record(model: GPT, ids: Tensor, wanted: str | list[str] = "*") -> dict[str, 
     def keeper(name: str) -> See:
         return lambda x: seen.__setitem__(name, x)
 
-    with quiet(model), tapped(model, {name: keeper(name) for name in chosen}):
+    with reading(model), tapped(model, {name: keeper(name) for name in chosen}):
         model(ids)
     return {name: seen[name] for name in names(model) if name in seen}
-
-
-@contextmanager
-def quiet(model: nn.Module) -> Iterator[None]:
-    """No dropout and no gradients inside; the mode that was, outside again. (Tensors made inside are ordinary ones,
-    unlike those of torch's inference mode, and may be put back into a later computation.)"""
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(training)
 
 
 def matching(model: GPT, pattern: str) -> list[str]:
@@ -223,7 +210,6 @@ class _Formula:
         mask: Tensor | None = None,
         *,
         is_causal: bool,
-        dropout_p: float,
     ) -> Tensor:
         q, k, v = (self.pass_by(n, x, _moved) for n, x in zip(FORMULA[:3], (q, k, v), strict=True))
         allowed, blind = joint_mask(q, k, mask, is_causal)
@@ -232,7 +218,7 @@ class _Formula:
         scores = scores if allowed is None else scores.masked_fill(~allowed, -torch.inf)
         scores = self.pass_by("hook_attn_scores", scores)
         weights = self.pass_by("hook_pattern", attention_weights(scores))  # (B, H, T, S)
-        return mix(nn.functional.dropout(weights, dropout_p), v)  # (B, H, T, D)
+        return mix(weights, v)  # (B, H, T, D)
 
     def pass_by(self, name: str, x: Tensor, view: Callable[[See], See] = lambda see: see) -> Tensor:
         for tapped_name, see in self.taps:

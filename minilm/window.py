@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from minilm.config import ModelConfig
 from minilm.decoding import Reader
@@ -38,8 +38,12 @@ class Readable(LanguageModel, Protocol):
 
 
 @contextmanager
-def reading(model: LanguageModel) -> Iterator[None]:
-    """Eval mode without gradients inside; the mode that was, outside again."""
+def reading(model: LanguageModel | nn.Module) -> Iterator[None]:
+    """Eval mode without gradients inside; the mode that was, outside again.
+
+    Tensors made inside are ordinary ones, unlike those of torch's inference mode, and may be put back into a later
+    computation.
+    """
     training = model.training
     model.train(False)
     try:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from minilm.errors import ConfigError
 from minilm.model import GPT
-from minilm.taps import See, quiet, tapped
+from minilm.taps import See, tapped
+from minilm.window import reading
 
 
 class Effects(NamedTuple):
@@ -61,7 +62,7 @@ def ablation_effects(model: GPT, ids: Tensor) -> Effects:
     ((2, 2), (2,))
     """
     layers, H = range(model.config.n_layer), range(model.config.n_head)
-    with quiet(model):
+    with reading(model):
         loss = _loss(model, ids)
         heads = [[_loss(model, ids, heads=[(layer, head)]) - loss for head in H] for layer in layers]
         mlps = [_loss(model, ids, mlps=[layer]) - loss for layer in layers]

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from minilm.model import GPT
-from minilm.taps import quiet, record, tapped
+from minilm.taps import record, tapped
+from minilm.window import reading
 
 
 def stage_names(model: GPT) -> list[str]:
@@ -39,5 +40,5 @@ def logit_lens(model: GPT, ids: Tensor) -> Tensor:
 
 
 def _answer(model: GPT, ids: Tensor, last: str, stream: Tensor) -> Tensor:
-    with quiet(model), tapped(model, {last: lambda x: stream}):
+    with reading(model), tapped(model, {last: lambda x: stream}):
         return model(ids).logits  # (B, T, V)

@@ -12,7 +12,7 @@ from torch import Tensor
 from minilm.errors import ConfigError
 from minilm.model import GPT
 from minilm.sampling import Tokenizer
-from minilm.taps import quiet
+from minilm.window import reading
 
 
 class Guess(NamedTuple):
@@ -39,7 +39,7 @@ def encoded(model: GPT, tokenizer: Tokenizer, text: str) -> Tensor:
 
 def log_probabilities(model: GPT, ids: Tensor) -> Tensor:
     """What the model expects after each token, natural logarithms, (B, T) -> (B, T, V)."""
-    with quiet(model):
+    with reading(model):
         return model(ids).logits.float().log_softmax(-1)
 
 

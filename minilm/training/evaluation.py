@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from minilm.errors import CorpusError
-from minilm.window import Readable
+from minilm.window import Readable, reading
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,18 +39,6 @@ def perplexity(nats: float) -> float:
     65.0
     """
     return math.exp(nats)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients inside; the mode that was, outside again."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        model.train(training)
 
 
 def exact_loss(
@@ -88,7 +75,7 @@ def exact_loss(
         )
     T = int(getattr(model, "config").block_size)  # noqa: B009 (nn.Module hides the attribute from mypy)
     total, count = 0.0, 0
-    with evaluating(model):
+    with reading(model):
         for starts, length, scored in _windows(len(sequence) - 1, T, stride or T, chars):
             total += _summed_loss(model, sequence, starts, length, scored)
             count += len(starts) * scored
