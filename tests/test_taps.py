@@ -142,7 +142,7 @@ REPLACEABLE = [name for name in names(built("modern")) if "resid_mid" not in nam
 def test_a_replacement_takes_effect(name):
     """What is put in is what flows on: the activation squared changes the result, itself does not. (Twice the
     activation would be no test: the norms do not see it.)"""
-    model = built("modern")
+    model = built("manual")
     before = model(IDS).logits
     with tapped(model, {name: lambda x: x.clone()}):
         assert torch.equal(model(IDS).logits, before)
