@@ -26,6 +26,7 @@ VERBS = {
     "lens": "look inside a trained model while it reads a text: surprise, attention, logit lens, ablation",
     "report": "rebuild the page and pictures of a run or a study",
     "data": "list, show and prepare corpora",
+    "classroom": "labs for students: packages, checks, hints; marking for teachers",
 }
 
 EXIT_INTERRUPTED = 130

@@ -1,0 +1,182 @@
+"""`python -m minilm.classroom`: labs for students, marking for their teachers. This file parses, calls and prints."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from minilm import cli
+from minilm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from minilm.classroom.book import Book
+    from minilm.classroom.marking import Marks
+    from minilm.classroom.runner import Runner
+
+FORMATS = ("pytest", "gradescope")
+ACTIONS = {
+    "build": "write a lab's packages for students and teacher (default: --format pytest)",
+    "check": "mark your own file with the public cases",
+    "hint": "show a hint for a task (default: --level 1)",
+    "grade": "mark a file or a folder of submissions with all cases",
+    "selftest": "prove that a lab marks rightly on this machine",
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.parser("classroom", "python -m minilm.classroom hint lab2 scores --level 1")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    told = {"formatter_class": argparse.ArgumentDefaultsHelpFormatter, "allow_abbrev": False}
+    made = {name: actions.add_parser(name, help=text, description=text, **told) for name, text in ACTIONS.items()}
+    made["build"].add_argument("lab", help="a lab, such as lab2")
+    made["build"].add_argument("--format", choices=FORMATS, default="pytest", help="what the teacher's part is for")
+    made["build"].add_argument("--out", type=Path, help="a new folder (default: classroom-LAB)")
+    made["check"].add_argument("file", type=Path, help="your file, with the lab's cases.json beside it")
+    made["check"].add_argument("--lab", help="take the cases from this lab instead of cases.json")
+    made["hint"].add_argument("lab", help="a lab, such as lab2")
+    made["hint"].add_argument("task", help="the function, such as scores")
+    made["hint"].add_argument("--level", type=int, choices=(1, 2, 3), default=1, help="3 is nearly the answer")
+    _add_grade(made["grade"])
+    made["selftest"].add_argument("labs", nargs="*", metavar="LAB", help="which labs (default: all)")
+    made["selftest"].add_argument("--hostile", action="store_true", help="also mark files that cheat and attack")
+    return parser
+
+
+def _add_grade(grade: argparse.ArgumentParser) -> None:
+    grade.add_argument("pile", type=Path, help="one file, or a folder of NAME.py or NAME/lab.py")
+    source = grade.add_mutually_exclusive_group(required=True)
+    source.add_argument("--lab", help="the lab that was set")
+    source.add_argument("--cases", type=Path, help="the teacher's cases.json instead of a lab")
+    grade.add_argument("-j", "--jobs", type=int, default=1, help="submissions marked at the same time")
+    grade.add_argument("--seconds", type=float, default=10.0, help="what one task may take")
+    grade.add_argument("--out", type=Path, help="a new folder for reports, scores.csv and the class page")
+    grade.add_argument("--csv", action="store_true", help="print the scores as CSV")
+    grade.add_argument("--gradescope", type=Path, metavar="FILE", help="write results.json for one submission")
+    grade.add_argument("--classroom50", type=Path, metavar="FILE", help="write result.json for one submission")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    return {"build": _build, "check": _check, "hint": _hint, "grade": _grade, "selftest": _selftest}[
+        arguments.action
+    ](arguments)
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    from minilm.classroom.book import make_book
+    from minilm.classroom.builders import build
+    from minilm.classroom.runner import Runner
+
+    out = arguments.out or Path(f"classroom-{arguments.lab}")
+    with Runner() as runner:
+        book = make_book(arguments.lab, runner)
+    for path in build(book, arguments.format, out):
+        print(path)
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from minilm.classroom.book import find_book
+    from minilm.classroom.marking import mark, read_submission
+    from minilm.classroom.reports import lines
+    from minilm.classroom.runner import Runner
+
+    source = read_submission(arguments.file)
+    with Runner() as runner:
+        book = find_book(arguments.file.resolve().parent, arguments.lab, runner)
+        marks = mark(book, source, arguments.file.stem, runner)
+    print("\n".join(lines(marks)))
+    print("     by the public cases; the teacher has more")
+    return 0 if all(task.right for task in marks.tasks) else 1
+
+
+def _hint(arguments: argparse.Namespace) -> int:
+    from minilm.classroom.book import FILE, read_book
+    from minilm.classroom.lab import load_lab
+
+    here = read_book(Path(FILE)).lab if Path(FILE).is_file() else None
+    lab = here if here and here.name == arguments.lab else load_lab(arguments.lab)
+    print(lab.task(arguments.task).hints[arguments.level - 1])
+    return 0
+
+
+def _grade(arguments: argparse.Namespace) -> int:
+    from minilm.classroom.marking import collect
+    from minilm.classroom.pile import mark_pile
+    from minilm.classroom.runner import Limits, Runner
+    from minilm.classroom.sandbox import describe_missing
+
+    if arguments.jobs < 1 or not 0 < arguments.seconds < 3600:
+        raise ConfigError("--jobs must be at least 1 and --seconds between 0 and 3600")
+    one = not arguments.pile.is_dir()
+    if not one and (arguments.gradescope or arguments.classroom50):
+        raise ConfigError("--gradescope and --classroom50 are for one submission; name a file, not a folder")
+    found = {arguments.pile.stem: arguments.pile} if one else collect(arguments.pile)
+    limits = Limits(seconds=arguments.seconds)
+    with Runner(limits) as runner:
+        book = _graders_book(arguments, runner)
+    marked = mark_pile(book, found, limits, arguments.jobs)
+    _write(book, marked, arguments)
+    _print(marked, arguments.csv, one)
+    if not arguments.csv:
+        print(describe_missing(sorted({text for marks in marked for text in marks.missing})))
+    return 0
+
+
+def _graders_book(arguments: argparse.Namespace, runner: Runner) -> Book:
+    from minilm.classroom.book import make_book, read_book
+
+    return read_book(arguments.cases) if arguments.cases else make_book(arguments.lab, runner)
+
+
+def _write(book: Book, marked: Sequence[Marks], arguments: argparse.Namespace) -> None:
+    from minilm import files
+    from minilm.classroom.pile import write_pile
+    from minilm.classroom.reports import classroom50, gradescope
+
+    if arguments.gradescope:
+        files.write_json(arguments.gradescope, gradescope(marked[0]))
+    if arguments.classroom50:
+        files.write_json(arguments.classroom50, classroom50(marked[0], os.environ))
+    if arguments.out:
+        write_pile(book, marked, arguments.out)
+
+
+def _print(marked: Sequence[Marks], as_csv: bool, one: bool) -> None:
+    from minilm.classroom.reports import lines, score_table
+
+    if as_csv:
+        print(score_table(marked), end="")
+    elif one:
+        print("\n".join(lines(marked[0])))
+    else:
+        for marks in marked:
+            print(f"{marks.student:<30}{marks.points:>7g} / {marks.possible}")
+
+
+def _selftest(arguments: argparse.Namespace) -> int:
+    from minilm.classroom.lab import lab_names, load_lab
+    from minilm.classroom.runner import Limits, Runner
+    from minilm.classroom.sandbox import describe_missing
+    from minilm.classroom.selftest import prove
+
+    labs = [load_lab(name).name for name in arguments.labs or lab_names() or ["lab2"]]
+    failures: list[str] = []
+    with Runner() as runner:
+        for name in labs:
+            proof = prove(name, runner)
+            failures += proof.failures
+            print(proof.line())
+    print(describe_missing(proof.missing))
+    if arguments.hostile:
+        from minilm.classroom.hostile import prove_hostile
+
+        with Runner(Limits(seconds=3.0, megabytes=512)) as runner:
+            held, count, loose = prove_hostile(labs[0], runner)
+        print(f"hostile files held: {held}/{count}")
+        failures += loose
+    print("\n".join(failures) if failures else "all is as it should be")
+    return 1 if failures else 0

@@ -1,0 +1,188 @@
+"""From answers to marks: which cases agree, what the task is worth, and which known mistake gives the same answers.
+
+A task whose core fails is worth nothing; once the core is right, every edge case adds its share. A task that fails
+only because an earlier one does is marked with the reference's earlier functions in its place. No process is started
+here but through the runner, and nothing is written.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from minilm.classroom.book import Book, Mistake, Page, run_task
+from minilm.classroom.plain import difference
+from minilm.classroom.runner import Runner
+from minilm.errors import ConfigError
+
+CORE_SHARE = 0.6  # of a task's points, where it has edge cases
+LARGEST_FILE = 1 << 20  # bytes of a submission
+
+
+@dataclass(frozen=True)
+class TaskMark:
+    """One task of one student; `faults` are (case, how it differs) pairs."""
+
+    name: str
+    number: str
+    title: str
+    points: float
+    possible: int
+    passed: int
+    cases: int
+    faults: tuple[tuple[str, str], ...] = ()
+    mistake: str = ""  # the known mistake that it is
+    hint: str = ""
+    note: str = ""
+
+    @property
+    def right(self) -> bool:
+        return self.passed == self.cases
+
+
+@dataclass(frozen=True)
+class Marks:
+    """One submission, marked."""
+
+    student: str
+    lab: str
+    tasks: tuple[TaskMark, ...]
+    missing: tuple[str, ...] = field(default=())
+    megabytes: float = 0.0
+
+    @property
+    def points(self) -> float:
+        return round(sum(task.points for task in self.tasks), 2)
+
+    @property
+    def possible(self) -> int:
+        return sum(task.possible for task in self.tasks)
+
+
+def read_submission(path: Path) -> str:
+    """The text of a student's file. Links, pipes, huge and undecodable files are refused with `ConfigError`."""
+    try:
+        kind = path.lstat()
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}; give the student's .py file") from error
+    if not stat.S_ISREG(kind.st_mode):
+        raise ConfigError(f"{path} is not a plain file; give the student's .py file itself")
+    if kind.st_size > LARGEST_FILE:
+        raise ConfigError(f"{path} is {kind.st_size:,} bytes; a submission may have {LARGEST_FILE:,}")
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except (UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"cannot read {path} as UTF-8 text; save it as UTF-8") from error
+
+
+def mark(book: Book, source: str, student: str, runner: Runner) -> Marks:
+    """All tasks of one submission, each in a process of its own."""
+    marks, missing, peak = [], [], 0.0
+    for page in book.pages:
+        outcome = run_task(runner, page.task, source)
+        judged = judge(book, page, outcome.cases)
+        if not judged.right and page.helpers and not _unwritten(outcome.cases):
+            helped = judge(book, page, run_task(runner, page.task, source, helpers=page.helpers).cases)
+            note = "marked with our earlier functions in the place of yours, which it depends on"
+            if helped.points > judged.points:
+                judged = TaskMark(**{**helped.__dict__, "note": note})
+            elif helped.mistake and not judged.mistake:
+                judged = TaskMark(**{**judged.__dict__, "mistake": helped.mistake, "hint": helped.hint})
+        marks.append(judged)
+        missing, peak = outcome.missing, max(peak, outcome.megabytes)
+    return Marks(student, book.lab.name, tuple(marks), tuple(missing), peak)
+
+
+def judge(book: Book, page: Page, answers: Sequence[dict[str, Any]]) -> TaskMark:
+    """The mark of one task from its answers; a pure function."""
+    task, faults, core, edges = page.task, [], True, []
+    for case, answer, expected in zip(task.cases, answers, page.expected, strict=True):
+        wrong = fault(answer, expected)
+        if wrong:
+            faults.append((case.title, wrong))
+        if case.edge:
+            edges.append(not wrong)
+        else:
+            core = core and not wrong
+    share = (CORE_SHARE + (1 - CORE_SHARE) * sum(edges) / len(edges) if edges else 1.0) if core else 0.0
+    found = recognise(page, answers) if faults else None
+    return TaskMark(
+        task.name,
+        book.lab.number(task),
+        task.title,
+        round(task.points * share, 2),
+        task.points,
+        len(task.cases) - len(faults),
+        len(task.cases),
+        tuple(faults),
+        found.name if found else "",
+        found.hint if found else "",
+        "not written yet" if _unwritten(answers) else "",
+    )
+
+
+def fault(answer: dict[str, Any], expected: dict[str, Any]) -> str:
+    """How one case's answer is wrong, "" where it is right."""
+    if "answers" not in answer:
+        return f"{answer['error']}: {answer['message']}"
+    return difference(answer["answers"], expected["answers"])
+
+
+def recognise(page: Page, answers: Sequence[dict[str, Any]]) -> Mistake | None:
+    """The known mistake that gives these answers in every case, where there is one."""
+    return next((m for m in page.mistakes if all(map(_same, answers, m.answers))), None)
+
+
+def _same(answer: dict[str, Any], known: dict[str, Any]) -> bool:
+    if "answers" in answer and "answers" in known:
+        return not difference(answer["answers"], known["answers"])
+    return answer.get("error") is not None and answer.get("error") == known.get("error")
+
+
+def _unwritten(answers: Sequence[dict[str, Any]]) -> bool:
+    return all(answer.get("error") == "NotImplementedError" for answer in answers)
+
+
+def collect(folder: Path) -> dict[str, Path]:
+    """Students and their files in a pile: `NAME.py`, or `NAME/` with one .py file in it; names in order."""
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is not a folder; give the folder that holds the submissions")
+    found: dict[str, Path] = {}
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith((".", "_")) or entry.is_symlink():
+            continue
+        if entry.is_dir():
+            found[entry.name] = _only_file(entry)
+        elif entry.suffix == ".py":
+            found[entry.stem] = entry
+    if not found:
+        raise ConfigError(f"{folder} holds no submissions; expected NAME.py files or NAME folders with one")
+    return found
+
+
+def _only_file(folder: Path) -> Path:
+    """A student's one file; the folder itself where there are several or none, which then cannot be read."""
+    inside = [path for path in folder.iterdir() if path.suffix == ".py" and not path.name.startswith("test_")]
+    named = [path for path in inside if path.name.startswith("lab")] if len(inside) > 1 else inside
+    return named[0] if len(named) == 1 else folder
+
+
+def empty_marks(book: Book, student: str, reason: str) -> Marks:
+    """No points in any task, for a file that cannot be read."""
+    lab = book.lab
+    tasks = [
+        TaskMark(task.name, lab.number(task), task.title, 0.0, task.points, 0, len(task.cases), note=reason)
+        for task in lab.tasks
+    ]
+    return Marks(student, lab.name, tuple(tasks))
+
+
+def mark_file(book: Book, path: Path, student: str, runner: Runner) -> Marks:
+    """`mark`, and a file that cannot be read gets no points instead of stopping the pile."""
+    try:
+        return mark(book, read_submission(path), student, runner)
+    except ConfigError as error:
+        return empty_marks(book, student, str(error))

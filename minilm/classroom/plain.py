@@ -1,0 +1,129 @@
+"""Values as plain data: what may cross the wall between a student's process and ours, and when two are equal.
+
+A tensor is `{"tensor": dtype, "values": nested lists}`; beside it there are numbers, texts, None, lists and
+dictionaries. Whatever arrives is data of ours by then: no object of a student's is ever asked anything. This file
+refuses to know torch, tasks and points.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+
+RTOL, ATOL = 1e-4, 1e-5  # float32 in another order of operations stays far inside, every known mistake outside
+NUMBERS = (bool, int, float)
+
+
+def tensor(values: Any, dtype: str = "float32") -> dict[str, Any]:
+    """The plain form of a tensor.
+
+    >>> tensor([[1, 2]], "int64")
+    {'tensor': 'int64', 'values': [[1, 2]]}
+    """
+    return {"tensor": dtype, "values": np.asarray(values, dtype=dtype).tolist()}
+
+
+def numbers(*shape: int, seed: int, scale: float = 1.0) -> dict[str, Any]:
+    """A float32 tensor of that shape, in (-2 scale, 2 scale), the same on every machine and in every version.
+
+    Made of integer arithmetic (a multiplicative hash), since streams of random generators differ between versions.
+
+    >>> numbers(2, seed=1)["values"] == numbers(2, seed=1)["values"] != numbers(2, seed=2)["values"]
+    True
+    """
+    steps = np.arange(1, math.prod(shape) + 1, dtype=np.uint64) * np.uint64(2654435761) + np.uint64(seed * 40503)
+    steps = (steps ^ (steps >> np.uint64(13))) * np.uint64(2246822519) % np.uint64(4093)
+    return tensor((steps.astype(np.float64) / 4093 * 4 - 2).reshape(shape) * scale)
+
+
+def parse(line: bytes) -> Any:
+    """The value in one line of JSON; None where the line is not JSON or too deep to read."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError, MemoryError):
+        return None
+
+
+def difference(answer: Any, expected: Any) -> str:
+    """In which way `answer` is not `expected`, as the end of a sentence; "" where they agree.
+
+    Kinds of numbers are kept apart (whole, real, boolean), widths are not: float64 may answer float32. A list may
+    stand for a tensor of the same shape.
+
+    >>> difference(tensor([1.0, 2.0]), tensor([1.0, 2.0], "float64"))
+    ''
+    >>> difference(tensor([1.0]), tensor([1.0, 2.0]))
+    'shape (1,), expected (2,)'
+    """
+    if isinstance(expected, dict) and "tensor" in expected or isinstance(expected, NUMBERS):
+        return _array_difference(_array(answer), _array(expected))
+    if isinstance(expected, list) and all(isinstance(item, NUMBERS) for item in expected):
+        return _array_difference(_array(answer), _array(expected))
+    if isinstance(expected, list):
+        return _list_difference(answer, expected)
+    if isinstance(expected, dict):
+        return _table_difference(answer, expected)
+    if type(answer) is type(expected) and answer == expected:
+        return ""
+    return f"{_shown(answer)}, expected {_shown(expected)}"
+
+
+def _list_difference(answer: Any, expected: list[Any]) -> str:
+    if not isinstance(answer, list) or len(answer) != len(expected):
+        count = f"{len(answer)} of them" if isinstance(answer, list) else _shown(answer)
+        return f"{count}, expected {len(expected)} values"
+    for place, (one, other) in enumerate(zip(answer, expected, strict=True)):
+        if found := difference(one, other):
+            return f"in value {place + 1}: {found}"
+    return ""
+
+
+def _table_difference(answer: Any, expected: dict[str, Any]) -> str:
+    if not isinstance(answer, dict) or set(answer) != set(expected):
+        names = sorted(answer) if isinstance(answer, dict) else _shown(answer)
+        return f"{names}, expected a dictionary with the keys {sorted(expected)}"
+    for key, value in expected.items():
+        if found := difference(answer[key], value):
+            return f"in {key!r}: {found}"
+    return ""
+
+
+def _array(value: Any) -> np.ndarray | None:
+    """The numbers of a plain tensor, number or nested list; None for anything else, ragged lists included."""
+    try:
+        if isinstance(value, dict):
+            value = value["values"] if set(value) == {"tensor", "values"} else None
+        array = np.asarray(value)
+    except (ValueError, TypeError, OverflowError, KeyError):
+        return None
+    if array.size == 0:
+        array = array.astype(np.float64)
+    return array if array.dtype.kind in "biuf" else None
+
+
+def _array_difference(answer: np.ndarray | None, expected: np.ndarray | None) -> str:
+    assert expected is not None, "an answer of ours is always plain"
+    if answer is None:
+        return f"not a tensor of numbers, expected one of shape {expected.shape}"
+    if answer.shape != expected.shape:
+        return f"shape {answer.shape}, expected {expected.shape}"
+    if answer.size and _kind(answer) != _kind(expected):
+        return f"{_kind(answer)} numbers, expected {_kind(expected)} ones"
+    near = np.isclose(answer, expected, rtol=RTOL, atol=ATOL, equal_nan=True)
+    if near.all():
+        return ""
+    place = tuple(int(i) for i in np.argwhere(~near)[0])
+    where = f"at {list(place)} " if place else ""
+    return f"{where}{answer[place]:.6g}, expected {expected[place]:.6g} ({(~near).sum()} of {near.size} differ)"
+
+
+def _kind(array: np.ndarray) -> str:
+    return {"b": "boolean", "f": "real"}.get(array.dtype.kind, "whole")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

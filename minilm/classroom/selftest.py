@@ -1,0 +1,91 @@
+"""The proof that a lab marks rightly: nothing for an empty file, all for the reference, every known mistake caught and
+named, every alternative accepted, hostile files held. It runs what `grade` runs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from minilm.classroom.book import Book, make_book
+from minilm.classroom.lab import Variant, load_lab, part, stub, variants
+from minilm.classroom.marking import mark
+from minilm.classroom.runner import Runner
+
+SLOWEST = 60.0  # seconds per student on one core
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What one lab's selftest found; `failures` are sentences."""
+
+    lab: str
+    wrong: tuple[int, int]  # caught and named, of all
+    alternatives: tuple[int, int]  # accepted, of all
+    seconds: float  # one right submission
+    megabytes: float
+    missing: tuple[str, ...]
+    failures: tuple[str, ...]
+
+    def line(self) -> str:
+        return (
+            f"{self.lab}  mistakes {self.wrong[0]}/{self.wrong[1]} caught and named, alternatives "
+            f"{self.alternatives[0]}/{self.alternatives[1]} accepted, {self.seconds:.2f} s and "
+            f"{self.megabytes:.0f} MB per student"
+        )
+
+
+def prove(name: str, runner: Runner, told: Callable[[str], None] = lambda _: None) -> Proof:
+    """Marks the empty file, the reference, all mistakes and all alternatives of a lab."""
+    lab = load_lab(name)
+    book = make_book(name, runner)
+    solution = part(lab, "solution.py")
+    failures = list(_ends(book, runner, solution))
+    start = time.perf_counter()
+    full = mark(book, solution, "reference", runner)
+    seconds = time.perf_counter() - start
+    if seconds > SLOWEST:
+        failures.append(f"{name}: marking one student took {seconds:.0f} s, at most {SLOWEST:.0f} are promised")
+    counts = {}
+    for file, test in (("wrong.py", caught), ("alternatives.py", accepted)):
+        found = [test(book, variant, solution, runner) for variant in variants(lab, file)]
+        bad = [text for text in found if text]
+        failures += bad
+        counts[file] = (len(found) - len(bad), len(found))
+        told(f"{name} {file}: {len(found)} marked")
+    return Proof(
+        name, counts["wrong.py"], counts["alternatives.py"], seconds, full.megabytes, full.missing, tuple(failures)
+    )
+
+
+def _ends(book: Book, runner: Runner, solution: str) -> Iterator[str]:
+    """The empty file must get nothing and the reference everything."""
+    empty = mark(book, stub(book.lab), "empty", runner)
+    if empty.points or any(task.note != "not written yet" for task in empty.tasks):
+        yield f"{book.lab.name}: the empty file gets {empty.points:g} points or is not recognised as empty"
+    full = mark(book, solution, "reference", runner)
+    if full.points != book.lab.points or not all(task.right for task in full.tasks):
+        yield f"{book.lab.name}: the reference gets {full.points:g} of {book.lab.points} points"
+
+
+def caught(book: Book, variant: Variant, solution: str, runner: Runner) -> str:
+    """What is wrong with how a known mistake is marked; "" if it loses points, is named, and spoils no other task."""
+    marks = mark(book, variant.module(solution), variant.name, runner)
+    mine = next(task for task in marks.tasks if task.name == variant.task)
+    where = f"{book.lab.name} {variant.task}, mistake {variant.name}"
+    if mine.right or mine.points >= mine.possible:
+        return f"{where}: not caught"
+    if mine.mistake != variant.name or not mine.hint:
+        return f"{where}: taken for {mine.mistake or 'an unknown one'}"
+    spoilt = [task.name for task in marks.tasks if not task.right and task.name != variant.task]
+    return f"{where}: spoils {', '.join(spoilt)}" if spoilt else ""
+
+
+def accepted(book: Book, variant: Variant, solution: str, runner: Runner) -> str:
+    """What is wrong with how an alternative is marked; "" if it gets full points."""
+    marks = mark(book, variant.module(solution), variant.name, runner)
+    if marks.points == book.lab.points:
+        return ""
+    faults = "; ".join(f"{title}: {fault}" for task in marks.tasks for title, fault in task.faults[:1])
+    return f"{book.lab.name} {variant.task}, alternative {variant.name} gets {marks.points:g} points: {faults}"
