@@ -11,9 +11,10 @@ import os
 import socket
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from minilm.classroom.book import make_book
+from minilm.classroom.book import Book, make_book
 from minilm.classroom.lab import load_lab, part
 from minilm.classroom.marking import mark
 from minilm.classroom.runner import GRACE, Runner
@@ -110,7 +111,8 @@ def prove_hostile(lab_name: str, runner: Runner) -> tuple[int, int, list[str]]:
     return len(ATTACKS) + len(BROKEN) - len({text.split(":")[0] for text in loose}), len(ATTACKS) + len(BROKEN), loose
 
 
-def _held(book, runner, source, outside, server):  # type: ignore[no-untyped-def]
+def _held(book: Book, runner: Runner, source: str, outside: Path, server: socket.socket) -> Iterator[str]:
+    """In which ways one attack got loose."""
     start = time.monotonic()
     marks = mark(book, source, "hostile", runner)
     seconds = time.monotonic() - start
@@ -121,7 +123,7 @@ def _held(book, runner, source, outside, server):  # type: ignore[no-untyped-def
         yield f"spoils {[task.name for task in others if not task.right]}"
     if seconds > 2 * (runner.limits.seconds + 1) + GRACE:
         yield f"took {seconds:.0f} s"
-    if os.listdir(outside) != ["kept"] or not os.access(outside / "kept", os.R_OK):
+    if os.listdir(outside) != ["kept"] or not (outside / "kept").stat().st_mode & 0o400:
         yield "changed a folder outside"
     try:
         server.accept()[0].close()

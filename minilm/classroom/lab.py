@@ -138,7 +138,7 @@ def stub(lab: Lab) -> str:
     for node in reversed(ast.parse(source).body):
         if isinstance(node, ast.FunctionDef):
             assert node.end_lineno
-            kept = []
+            kept = [] if node.name.startswith("_") else lines[node.lineno - 1 : node.end_lineno]
             if node.name in tasks:
                 first = node.body[0]
                 assert isinstance(first, ast.Expr) and first.end_lineno, f"{node.name} needs a docstring"
