@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,8 +87,13 @@ class Variant:
     source: str  # its file's imports and one function, called TASK__NAME
 
     def module(self, solution: str) -> str:
-        """The whole reference with this one function in place of its own."""
-        return f"{solution}\n\n{self.source}\n\n{self.task} = {self.task}__{self.name}\n"
+        """The whole reference with this one function in place of its own.
+
+        Where the variant calls the function that it replaces, the reference's is meant.
+        """
+        source = re.sub(rf"(?<![\w.]){self.task}\(", f"_right_{self.task}(", self.source)
+        right = f"_right_{self.task} = {self.task}"
+        return f"{solution}\n\n{right}\n\n{source}\n\n{self.task} = {self.task}__{self.name}\n"
 
 
 def case(title: str, *calls: tuple[str, Sequence[Any]], public: bool = False, edge: bool = False) -> Case:

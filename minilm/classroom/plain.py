@@ -94,14 +94,19 @@ def _table_difference(answer: Any, expected: dict[str, Any]) -> str:
 def _array(value: Any) -> np.ndarray | None:
     """The numbers of a plain tensor, number or nested list; None for anything else, ragged lists included."""
     try:
-        if isinstance(value, dict):
-            value = value["values"] if set(value) == {"tensor", "values"} else None
-        array = np.asarray(value)
-    except (ValueError, TypeError, OverflowError, KeyError):
+        array = np.asarray(_bare(value))
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return None
     if array.size == 0:
         array = array.astype(np.float64)
     return array if array.dtype.kind in "biuf" else None
+
+
+def _bare(value: Any) -> Any:
+    """The numbers of tensors, which may stand in lists; None in the place of what has none."""
+    if isinstance(value, list):
+        return [_bare(item) for item in value]
+    return value.get("values") if isinstance(value, dict) else value
 
 
 def _array_difference(answer: np.ndarray | None, expected: np.ndarray | None) -> str:

@@ -78,6 +78,10 @@ def caught(book: Book, variant: Variant, solution: str, runner: Runner) -> str:
         return f"{where}: not caught"
     if mine.mistake != variant.name or not mine.hint:
         return f"{where}: taken for {mine.mistake or 'an unknown one'}"
+    page = next(page for page in book.pages if page.task.name == variant.task)
+    known = next(mistake for mistake in page.mistakes if mistake.name == variant.name)
+    if all("error" in answer for answer in known.answers):
+        return f"{where}: raises in every case instead of answering wrongly, {known.answers[0]}"
     spoilt = [task.name for task in marks.tasks if not task.right and task.name != variant.task]
     return f"{where}: spoils {', '.join(spoilt)}" if spoilt else ""
 
