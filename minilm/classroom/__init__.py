@@ -30,18 +30,26 @@ def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("classroom", "python -m minilm.classroom hint lab2 scores --level 1")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     told = {"formatter_class": argparse.ArgumentDefaultsHelpFormatter, "allow_abbrev": False}
-    made = {name: actions.add_parser(name, help=text, description=text, **told) for name, text in ACTIONS.items()}
+    made = {
+        name: actions.add_parser(name, help=text, description=text, **told) for name, text in ACTIONS.items()
+    }
     made["build"].add_argument("lab", help="a lab, such as lab2")
-    made["build"].add_argument("--format", choices=FORMATS, default="pytest", help="what the teacher's part is for")
+    made["build"].add_argument(
+        "--format", choices=FORMATS, default="pytest", help="what the teacher's part is for"
+    )
     made["build"].add_argument("--out", type=Path, help="a new folder (default: classroom-LAB)")
     made["check"].add_argument("file", type=Path, help="your file, with the lab's cases.json beside it")
     made["check"].add_argument("--lab", help="take the cases from this lab instead of cases.json")
     made["hint"].add_argument("lab", help="a lab, such as lab2")
     made["hint"].add_argument("task", help="the function, such as scores")
-    made["hint"].add_argument("--level", type=int, choices=(1, 2, 3), default=1, help="3 is nearly the answer")
+    made["hint"].add_argument(
+        "--level", type=int, choices=(1, 2, 3), default=1, help="3 is nearly the answer"
+    )
     _add_grade(made["grade"])
     made["selftest"].add_argument("labs", nargs="*", metavar="LAB", help="which labs (default: all)")
-    made["selftest"].add_argument("--hostile", action="store_true", help="also mark files that cheat and attack")
+    made["selftest"].add_argument(
+        "--hostile", action="store_true", help="also mark files that cheat and attack"
+    )
     return parser
 
 
@@ -54,8 +62,12 @@ def _add_grade(grade: argparse.ArgumentParser) -> None:
     grade.add_argument("--seconds", type=float, default=10.0, help="what one task may take")
     grade.add_argument("--out", type=Path, help="a new folder for reports, scores.csv and the class page")
     grade.add_argument("--csv", action="store_true", help="print the scores as CSV")
-    grade.add_argument("--gradescope", type=Path, metavar="FILE", help="write results.json for one submission")
-    grade.add_argument("--classroom50", type=Path, metavar="FILE", help="write result.json for one submission")
+    grade.add_argument(
+        "--gradescope", type=Path, metavar="FILE", help="write results.json for one submission"
+    )
+    grade.add_argument(
+        "--classroom50", type=Path, metavar="FILE", help="write result.json for one submission"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -55,7 +55,9 @@ def make_book(name: str, runner: Runner) -> Book:
     for task in lab.tasks:
         expected = run_task(runner, task, solution).cases
         assert all("answers" in answer for answer in expected), f"{name} {task.name}: {expected}"
-        mistakes = [_mistake(runner, task, variant, solution) for variant in wrong if variant.task == task.name]
+        mistakes = [
+            _mistake(runner, task, variant, solution) for variant in wrong if variant.task == task.name
+        ]
         pages.append(Page(task, expected, tuple(mistakes), earlier(lab, task.name)))
     return Book(lab, tuple(pages))
 
@@ -64,7 +66,9 @@ def _mistake(runner: Runner, task: Task, variant: Variant, solution: str) -> Mis
     return Mistake(variant.name, variant.hint, run_task(runner, task, variant.module(solution)).cases)
 
 
-def run_task(runner: Runner, task: Task, source: str, name: str = "submission.py", helpers: str = "") -> Outcome:
+def run_task(
+    runner: Runner, task: Task, source: str, name: str = "submission.py", helpers: str = ""
+) -> Outcome:
     """A submission's answers to one task's cases; with `helpers` those functions take the place of its own."""
     replaced = [line[4:].split("(")[0] for line in helpers.splitlines() if line.startswith("def ")]
     return runner.run(submission(source, name, task.cases, helpers, replaced))
@@ -103,7 +107,9 @@ def read_book(path: Path) -> Book:
         pages = tuple(_page(task) for task in value["tasks"])
         return Book(Lab(value["lab"], value["title"], tuple(page.task for page in pages)), pages)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise RunError(f"{path} is not the cases of a lab; take the file from the lab's folder again") from error
+        raise RunError(
+            f"{path} is not the cases of a lab; take the file from the lab's folder again"
+        ) from error
 
 
 def _page(task: dict[str, Any]) -> Page:
@@ -112,7 +118,9 @@ def _page(task: dict[str, Any]) -> Page:
     expected = [{"answers": case.pop("expected")} for case in stored]
     cases = tuple(Case(**case) for case in stored)
     hints = tuple(task.pop("hints"))
-    return Page(Task(**task, hints=hints, cases=cases), expected, tuple(Mistake(**m) for m in mistakes), helpers)  # type: ignore[arg-type]
+    return Page(
+        Task(**task, hints=hints, cases=cases), expected, tuple(Mistake(**m) for m in mistakes), helpers
+    )
 
 
 def find_book(beside: Path, name: str | None, runner: Runner) -> Book:
@@ -120,7 +128,9 @@ def find_book(beside: Path, name: str | None, runner: Runner) -> Book:
     if name is None and (beside / FILE).is_file():
         return read_book(beside / FILE)
     if name is None:
-        raise ConfigError(f"{beside / FILE} is missing; put the file beside the lab's {FILE}, or name a --lab")
+        raise ConfigError(
+            f"{beside / FILE} is missing; put the file beside the lab's {FILE}, or name a --lab"
+        )
     return public_part(make_book(name, runner))
 
 

@@ -11,7 +11,8 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from minilm.classroom.book import Book, make_book
@@ -64,12 +65,19 @@ ATTACKS = {
     "lying_number": "class F(float):\n        __eq__ = lambda s, o: True\n    return F(0)",
     "lying_error": "class E(Exception):\n        __str__ = lambda s: 1 / 0\n    raise E",
     "patched_checker": "import json, sys, numpy, torch\n    numpy.isclose = torch.allclose = lambda *a, **k: True\n"
-    "    for m in list(sys.modules.values()):\n        if hasattr(m, 'to_plain'): m.to_plain = lambda *a: 1\n    return 0",
+    "    for m in list(sys.modules.values()):\n        if hasattr(m, 'to_plain'): m.to_plain = lambda *a: 1\n"
+    "    return 0",
     "patched_json": "import json; json.dumps = lambda *a, **k: '{{\"answers\": [true]}}'; return 0",
     "at_exit": "import atexit, os; atexit.register(os.system, 'touch {outside}/x'); return 0",
     "not_a_number": "return float('nan')",
     "generator": "yield 1",
     "nothing": "return None",
+}
+# Attacks that the system itself must stop: not run where it cannot, since they would do what they say.
+NEEDS = {
+    "disk": "write_outside delete_outside chmod_outside overwrite_package read_solution import_solution read_parent",
+    "network": "network",
+    "processes": "fork fork_bomb subprocess daemon at_exit kill_parent kill_group",
 }
 # whole files that never reach a task
 BROKEN = {
@@ -94,21 +102,31 @@ def attack(lab: str, task: str, body: str, outside: Path, port: int) -> str:
 
 
 def prove_hostile(lab_name: str, runner: Runner) -> tuple[int, int, list[str]]:
-    """(held, all, what got loose) for the last task of a lab, on which no other task depends."""
-    book = make_book(lab_name, runner)
-    task = book.lab.tasks[-1]
+    """(held, run, what got loose) for the last task of a lab, with its first task beside it, which must stay right."""
+    whole = make_book(lab_name, runner)
+    last = replace(whole.pages[-1], helpers="")  # the attacked file brings the earlier functions itself
+    book = Book(whole.lab, (whole.pages[0], last))
+    missing = mark(book, "", "empty", runner).missing
     loose: list[str] = []
+    attacks = {name: body for name, body in ATTACKS.items() if not _not_held_here(name, missing)}
     with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as server:
         outside, port = Path(folder), server.getsockname()[1]
         server.setblocking(False)
-        for name, body in ATTACKS.items():
-            (outside / "kept").write_text("kept")  # a scratch file of a test, not a file of ours
-            found = _held(book, runner, attack(lab_name, task.name, body, outside, port), outside, server)
-            loose += [f"{name}: {text}" for text in found]
+        (outside / "kept").touch()
+        for name, body in attacks.items():
+            source = attack(lab_name, book.pages[-1].task.name, body, outside, port)
+            loose += [f"{name}: {text}" for text in _held(book, runner, source, outside, server)]
         for name, source in BROKEN.items():
-            marks = mark(book, source, name, runner)
-            loose += [f"{name}: {marks.points:g} points"] if marks.points else []
-    return len(ATTACKS) + len(BROKEN) - len({text.split(":")[0] for text in loose}), len(ATTACKS) + len(BROKEN), loose
+            points = mark(book, source, name, runner).points
+            loose += [f"{name}: {points:g} points"] if points else []
+    count = len(attacks) + len(BROKEN)
+    return count - len({text.split(":")[0] for text in loose}), count, loose
+
+
+def _not_held_here(name: str, missing: Sequence[str]) -> bool:
+    return any(
+        name in NEEDS[part].split() for part in NEEDS if any(text.startswith(part) for text in missing)
+    )
 
 
 def _held(book: Book, runner: Runner, source: str, outside: Path, server: socket.socket) -> Iterator[str]:

@@ -149,7 +149,9 @@ def stub(lab: Lab) -> str:
                 first = node.body[0]
                 assert isinstance(first, ast.Expr) and first.end_lineno, f"{node.name} needs a docstring"
                 what = f"task {lab.number(tasks[node.name])}, {node.name}: {tasks[node.name].title}"
-                kept = lines[node.lineno - 1 : first.end_lineno] + [f'    raise NotImplementedError("{what}")']
+                kept = lines[node.lineno - 1 : first.end_lineno] + [
+                    f'    raise NotImplementedError("{what}")'
+                ]
             lines[node.lineno - 1 : node.end_lineno] = kept
     return _three_at_most("\n".join(lines)) + "\n"
 

@@ -13,7 +13,10 @@ from typing import Any
 
 import numpy as np
 
-RTOL, ATOL = 1e-4, 1e-5  # float32 in another order of operations stays far inside, every known mistake outside
+RTOL, ATOL = (
+    1e-4,
+    1e-5,
+)  # float32 in another order of operations stays far inside, every known mistake outside
 NUMBERS = (bool, int, float)
 
 
@@ -34,7 +37,9 @@ def numbers(*shape: int, seed: int, scale: float = 1.0) -> dict[str, Any]:
     >>> numbers(2, seed=1)["values"] == numbers(2, seed=1)["values"] != numbers(2, seed=2)["values"]
     True
     """
-    steps = np.arange(1, math.prod(shape) + 1, dtype=np.uint64) * np.uint64(2654435761) + np.uint64(seed * 40503)
+    steps = np.arange(1, math.prod(shape) + 1, dtype=np.uint64) * np.uint64(2654435761) + np.uint64(
+        seed * 40503
+    )
     steps = (steps ^ (steps >> np.uint64(13))) * np.uint64(2246822519) % np.uint64(4093)
     return tensor((steps.astype(np.float64) / 4093 * 4 - 2).reshape(shape) * scale)
 
@@ -122,7 +127,9 @@ def _array_difference(answer: np.ndarray | None, expected: np.ndarray | None) ->
         return ""
     place = tuple(int(i) for i in np.argwhere(~near)[0])
     where = f"at {list(place)} " if place else ""
-    return f"{where}{answer[place]:.6g}, expected {expected[place]:.6g} ({(~near).sum()} of {near.size} differ)"
+    return (
+        f"{where}{answer[place]:.6g}, expected {expected[place]:.6g} ({(~near).sum()} of {near.size} differ)"
+    )
 
 
 def _kind(array: np.ndarray) -> str:

@@ -22,7 +22,9 @@ def lines(marks: Marks) -> list[str]:
     shown = []
     for task in marks.tasks:
         state = "right" if task.right else f"{task.passed} of {task.cases} cases"
-        shown.append(f"{task.number:<5}{task.name:<20}{task.points:>5g} / {task.possible:<4}{task.note or state}")
+        shown.append(
+            f"{task.number:<5}{task.name:<20}{task.points:>5g} / {task.possible:<4}{task.note or state}"
+        )
         shown += [f"     {text}" for text in comments(task)]
     return [*shown, f"{'':5}{'in all':<20}{marks.points:>5g} / {marks.possible}"]
 

@@ -52,7 +52,9 @@ ENDINGS = {
 }
 
 
-def submission(source: str, name: str, cases: Sequence[Case], helpers: str = "", replaced: Sequence[str] = ()) -> Any:
+def submission(
+    source: str, name: str, cases: Sequence[Case], helpers: str = "", replaced: Sequence[str] = ()
+) -> Any:
     """A job for the worker: `replaced` functions of `helpers` take the place of the submission's own."""
     calls = [[list(call) for call in case.calls] for case in cases]
     return {"source": source, "name": name, "cases": calls, "helpers": helpers, "replaced": list(replaced)}
@@ -112,7 +114,9 @@ class Runner:
                 _, shown = self._process.communicate()
                 self._process = None
                 last = (shown.decode("utf-8", "replace").strip().splitlines() or ["no message"])[-1]
-                raise RunError(f"the process for submissions does not start: {last}; does `import torch` work here?")
+                raise RunError(
+                    f"the process for submissions does not start: {last}; does `import torch` work here?"
+                )
         return self._process
 
     @staticmethod
@@ -140,4 +144,6 @@ class Runner:
 def _wellformed(line: Any) -> bool:
     if not isinstance(line, dict):
         return False
-    return isinstance(line.get("answers"), list) or all(isinstance(line.get(k), str) for k in ("error", "message"))
+    return isinstance(line.get("answers"), list) or all(
+        isinstance(line.get(k), str) for k in ("error", "message")
+    )

@@ -106,7 +106,9 @@ def readable() -> list[str]:
     """Where Python and its libraries live. Nothing of a project that only happens to be importable."""
     paths = sysconfig.get_paths()
     places = {paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")}
-    places |= {entry for entry in sys.path if entry.endswith(("site-packages", "dist-packages", "lib-dynload"))}
+    places |= {
+        entry for entry in sys.path if entry.endswith(("site-packages", "dist-packages", "lib-dynload"))
+    }
     places |= {"/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", f"{sys.base_prefix}/lib"}
     return sorted(place for place in places if Path(place).is_dir())
 
@@ -137,7 +139,9 @@ def _landlock(libc: ctypes.CDLL, scratch: Path) -> bool:
     rights = (1 << RIGHTS_BY_VERSION.get(version, 16)) - 1
     network = 0b11 if version >= 4 else 0  # bind and connect
     scopes = 0b11 if version >= 6 else 0  # abstract sockets and signals to outside
-    attributes = struct.pack("=QQQ", rights, network, scopes)[: 8 if version < 4 else 16 if version < 6 else 24]
+    attributes = struct.pack("=QQQ", rights, network, scopes)[
+        : 8 if version < 4 else 16 if version < 6 else 24
+    ]
     ruleset = libc.syscall(CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0)
     if ruleset < 0:
         return False
@@ -182,7 +186,13 @@ def _program(machine: str) -> list[tuple[int, int, int, int]]:
     threads = [(LOAD, 0, 0, 16), *_if((ANY_BIT, CLONE_THREAD), [(RETURN, 0, 0, ALLOW)])]
     program += _if((EQUAL, clone), [*threads, (RETURN, 0, 0, REFUSE | EPERM)])
     # prlimit reads limits (allowed) or, with a third argument, sets them; root could raise its own
-    zero = [(LOAD, 0, 0, 32), (EQUAL, 0, 2, 0), (LOAD, 0, 0, 36), (EQUAL, 1, 0, 0), (RETURN, 0, 0, REFUSE | EPERM)]
+    zero = [
+        (LOAD, 0, 0, 32),
+        (EQUAL, 0, 2, 0),
+        (LOAD, 0, 0, 36),
+        (EQUAL, 1, 0, 0),
+        (RETURN, 0, 0, REFUSE | EPERM),
+    ]
     program += _if((EQUAL, prlimit), [*zero, (RETURN, 0, 0, ALLOW)])
     return [*program, (RETURN, 0, 0, ALLOW)]
 
@@ -202,4 +212,6 @@ def describe_missing(missing: Sequence[str]) -> str:
             "submissions are confined: no disk beyond a scratch folder, no network, no processes, "
             "bounded time and memory"
         )
-    return f"this system cannot confine submissions in: {', '.join(missing)}; grade strangers' files elsewhere"
+    return (
+        f"this system cannot confine submissions in: {', '.join(missing)}; grade strangers' files elsewhere"
+    )

@@ -46,7 +46,9 @@ def prove(name: str, runner: Runner, told: Callable[[str], None] = lambda _: Non
     full = mark(book, solution, "reference", runner)
     seconds = time.perf_counter() - start
     if seconds > SLOWEST:
-        failures.append(f"{name}: marking one student took {seconds:.0f} s, at most {SLOWEST:.0f} are promised")
+        failures.append(
+            f"{name}: marking one student took {seconds:.0f} s, at most {SLOWEST:.0f} are promised"
+        )
     counts = {}
     for file, test in (("wrong.py", caught), ("alternatives.py", accepted)):
         found = [test(book, variant, solution, runner) for variant in variants(lab, file)]
@@ -55,7 +57,13 @@ def prove(name: str, runner: Runner, told: Callable[[str], None] = lambda _: Non
         counts[file] = (len(found) - len(bad), len(found))
         told(f"{name} {file}: {len(found)} marked")
     return Proof(
-        name, counts["wrong.py"], counts["alternatives.py"], seconds, full.megabytes, full.missing, tuple(failures)
+        name,
+        counts["wrong.py"],
+        counts["alternatives.py"],
+        seconds,
+        full.megabytes,
+        full.missing,
+        tuple(failures),
     )
 
 
@@ -70,20 +78,18 @@ def _ends(book: Book, runner: Runner, solution: str) -> Iterator[str]:
 
 
 def caught(book: Book, variant: Variant, solution: str, runner: Runner) -> str:
-    """What is wrong with how a known mistake is marked; "" if it loses points, is named, and spoils no other task."""
-    marks = mark(book, variant.module(solution), variant.name, runner)
-    mine = next(task for task in marks.tasks if task.name == variant.task)
+    """What is wrong with how a known mistake is marked; "" if it loses points and is named."""
+    page = next(page for page in book.pages if page.task.name == variant.task)
+    (mine,) = mark(Book(book.lab, (page,)), variant.module(solution), variant.name, runner).tasks
     where = f"{book.lab.name} {variant.task}, mistake {variant.name}"
     if mine.right or mine.points >= mine.possible:
         return f"{where}: not caught"
     if mine.mistake != variant.name or not mine.hint:
         return f"{where}: taken for {mine.mistake or 'an unknown one'}"
-    page = next(page for page in book.pages if page.task.name == variant.task)
     known = next(mistake for mistake in page.mistakes if mistake.name == variant.name)
     if all("error" in answer for answer in known.answers):
         return f"{where}: raises in every case instead of answering wrongly, {known.answers[0]}"
-    spoilt = [task.name for task in marks.tasks if not task.right and task.name != variant.task]
-    return f"{where}: spoils {', '.join(spoilt)}" if spoilt else ""
+    return ""
 
 
 def accepted(book: Book, variant: Variant, solution: str, runner: Runner) -> str:
@@ -92,4 +98,6 @@ def accepted(book: Book, variant: Variant, solution: str, runner: Runner) -> str
     if marks.points == book.lab.points:
         return ""
     faults = "; ".join(f"{title}: {fault}" for task in marks.tasks for title, fault in task.faults[:1])
-    return f"{book.lab.name} {variant.task}, alternative {variant.name} gets {marks.points:g} points: {faults}"
+    return (
+        f"{book.lab.name} {variant.task}, alternative {variant.name} gets {marks.points:g} points: {faults}"
+    )

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from matplotlib.ticker import MaxNLocator
+
 from minilm.classroom.marking import Marks
 from minilm.plots.layout import Headline, Section, Table, shown, write_page
 from minilm.plots.style import COLOR, Picture, canvas, name_axes, style_axes
@@ -30,7 +32,7 @@ class Frequent(NamedTuple):
     task: str
     mistake: str
     hint: str
-    count: int
+    students: int
 
 
 def points_numbers(pile: Sequence[Marks]) -> list[int]:
@@ -57,7 +59,7 @@ def draw_points(counts: Sequence[int]) -> Picture:
     figure, axes = canvas(5.6, 2.8, right=0.2)
     axes.bar([10 * k + 5 for k in range(len(counts))], counts, width=9, color=COLOR["model"])
     axes.set_xlim(0, 100)
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     name_axes(axes, "per cent of the points", "students")
     return figure
 
@@ -85,10 +87,14 @@ def write_summary(pile: Sequence[Marks], title: str, path: Path) -> Path:
         Headline(str(full), "with full points"),
     ]
     pictures = [
-        shown(draw_points(points_numbers(pile)), "Points", "Each bar counts the students in a tenth of the range."),
+        shown(
+            draw_points(points_numbers(pile)),
+            "Points",
+            "Each bar counts the students in a tenth of the range.",
+        ),
         shown(draw_tasks(task_numbers(pile)), "Tasks", "A short bar is a task to talk about again."),
     ]
-    mistakes = [(f.task, f.mistake.replace("_", " "), str(f.count), f.hint) for f in mistake_numbers(pile)]
+    mistakes = [(f.task, f.mistake.replace("_", " "), str(f.students), f.hint) for f in mistake_numbers(pile)]
     tables = [Table("Mistakes recognised", ("task", "mistake", "students", "what they were told"), mistakes)]
     rows = [(m.student, f"{m.points:g}", *(f"{t.points:g}" for t in m.tasks)) for m in pile]
     tables.append(Table("Students", ("student", "points", *(t.name for t in pile[0].tasks)), rows))

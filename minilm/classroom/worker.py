@@ -153,16 +153,23 @@ def serve_forked(job: dict[str, Any]) -> dict[str, Any]:
     with contextlib.suppress(ProcessLookupError):
         os.kill(child, signal.SIGKILL)
     _, status, usage = os.wait4(child, 0)
-    return {"lines": data.decode("utf-8", "replace"), "end": end or _ending(status), "kilobytes": usage.ru_maxrss}
+    return {
+        "lines": data.decode("utf-8", "replace"),
+        "end": end or _ending(status),
+        "kilobytes": usage.ru_maxrss,
+    }
 
 
 def _ending(status: int) -> str:
-    return f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit code {os.WEXITSTATUS(status)}"
+    return (
+        f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit code {os.WEXITSTATUS(status)}"
+    )
 
 
 def _watch(reader: int, deadline: float, scratch: Path) -> tuple[bytes, str]:
     """What the child wrote, and why we stopped listening: "" where it closed the pipe itself."""
-    parts, size = [], 0
+    parts: list[bytes] = []
+    size = 0
     while True:
         left = deadline - time.monotonic()
         if left <= 0:

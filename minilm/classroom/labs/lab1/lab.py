@@ -140,7 +140,11 @@ LAB = Lab(
                 case("one winner", ("most_frequent_pair", ([1, 2, 3, 1, 2, 4, 1, 2],)), public=True),
                 case("a row of equals", ("most_frequent_pair", ([5, 5, 5, 5, 2, 3, 2, 3],)), public=True),
                 case("order matters", ("most_frequent_pair", ([3, 1, 4, 1, 3, 9, 1, 3, 9, 8, 3, 9, 7],))),
-                case("a tie", ("most_frequent_pair", ([5, 6, 0, 9, 1, 4, 2, 3, 5, 6, 7, 9, 1, 8, 2, 3],)), edge=True),
+                case(
+                    "a tie",
+                    ("most_frequent_pair", ([5, 6, 0, 9, 1, 4, 2, 3, 5, 6, 7, 9, 1, 8, 2, 3],)),
+                    edge=True,
+                ),
             ),
         ),
         Task(

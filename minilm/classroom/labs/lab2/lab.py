@@ -27,7 +27,9 @@ LAB = Lab(
             ),
             (
                 case("the handout's example", ("scores", HAND), public=True),
-                case("a batch", ("scores", (numbers(2, 3, 4, seed=1), numbers(2, 5, 4, seed=2))), public=True),
+                case(
+                    "a batch", ("scores", (numbers(2, 3, 4, seed=1), numbers(2, 5, 4, seed=2))), public=True
+                ),
                 case("heads too", ("scores", (numbers(2, 3, 4, 6, seed=3), numbers(2, 3, 5, 6, seed=4)))),
                 case("as many queries as keys", ("scores", (numbers(4, 7, seed=5), numbers(4, 7, seed=6)))),
             ),
@@ -48,7 +50,12 @@ LAB = Lab(
                 case("one row", ("softmax", (tensor([0.7071, 0.0]),)), public=True),
                 case("a matrix", ("softmax", (numbers(3, 4, seed=7),)), public=True),
                 case("more axes", ("softmax", (numbers(2, 3, 4, 5, seed=8),))),
-                case("large numbers", ("softmax", (tensor([[1000.0, 999.0], [-3.0, 4.0]]),)), edge=True, public=True),
+                case(
+                    "large numbers",
+                    ("softmax", (tensor([[1000.0, 999.0], [-3.0, 4.0]]),)),
+                    edge=True,
+                    public=True,
+                ),
                 case("rows far apart", ("softmax", (tensor([[500.0, 499.0], [-500.0, -501.0]]),)), edge=True),
                 case("hidden scores", ("softmax", (tensor([[0.5, -float("inf"), 1.0]]),)), edge=True),
             ),
@@ -89,13 +96,24 @@ LAB = Lab(
                 case("no mask", ("attention", (*HAND, tensor([[10.0], [20.0]]))), public=True),
                 case(
                     "two queries, three keys",
-                    ("attention", (numbers(2, 2, seed=9), numbers(3, 2, seed=10), numbers(3, 2, seed=11), LATER)),
+                    (
+                        "attention",
+                        (numbers(2, 2, seed=9), numbers(3, 2, seed=10), numbers(3, 2, seed=11), LATER),
+                    ),
                     public=True,
                 ),
                 case("heads", ("attention", tuple(numbers(2, 3, 5, 4, seed=s) for s in (12, 13, 14)))),
                 case(
                     "a mask of any form",
-                    ("attention", (numbers(2, 3, 4, seed=15), numbers(2, 4, 4, seed=16), numbers(2, 4, 4, seed=17), MASK)),
+                    (
+                        "attention",
+                        (
+                            numbers(2, 3, 4, seed=15),
+                            numbers(2, 4, 4, seed=16),
+                            numbers(2, 4, 4, seed=17),
+                            MASK,
+                        ),
+                    ),
                 ),
             ),
         ),
@@ -151,16 +169,25 @@ LAB = Lab(
             (
                 case(
                     "two heads",
-                    ("self_attention", (numbers(1, 3, 4, seed=25), numbers(4, 12, seed=26), numbers(4, 4, seed=27), 2)),
+                    (
+                        "self_attention",
+                        (numbers(1, 3, 4, seed=25), numbers(4, 12, seed=26), numbers(4, 4, seed=27), 2),
+                    ),
                     public=True,
                 ),
                 case(
                     "three heads, a batch",
-                    ("self_attention", (numbers(2, 5, 6, seed=28), numbers(6, 18, seed=29), numbers(6, 6, seed=30), 3)),
+                    (
+                        "self_attention",
+                        (numbers(2, 5, 6, seed=28), numbers(6, 18, seed=29), numbers(6, 6, seed=30), 3),
+                    ),
                 ),
                 case(
                     "one head",
-                    ("self_attention", (numbers(2, 4, 4, seed=31), numbers(4, 12, seed=32), numbers(4, 4, seed=33), 1)),
+                    (
+                        "self_attention",
+                        (numbers(2, 4, 4, seed=31), numbers(4, 12, seed=32), numbers(4, 4, seed=33), 1),
+                    ),
                 ),
             ),
         ),

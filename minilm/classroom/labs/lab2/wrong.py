@@ -7,7 +7,14 @@ import math
 import torch
 from torch import Tensor
 
-from minilm.classroom.labs.lab2.solution import attention, causal_mask, merge_heads, scores, softmax, split_heads
+from minilm.classroom.labs.lab2.solution import (
+    attention,
+    causal_mask,
+    merge_heads,
+    scores,
+    softmax,
+    split_heads,
+)
 
 
 def scores__unscaled(q: Tensor, k: Tensor) -> Tensor:
@@ -140,7 +147,8 @@ def split_heads__no_transpose(x: Tensor, n_head: int) -> Tensor:
 
 
 def split_heads__interleaved(x: Tensor, n_head: int) -> Tensor:
-    """Your heads take every H-th channel; a head is D neighbouring channels, so view to (..., H, D), not (..., D, H)."""
+    """Your heads take every H-th channel; a head is D neighbouring channels, so view to (..., H, D) and not to
+    (..., D, H)."""
     B, T, C = x.shape
     return x.view(B, T, C // n_head, n_head).permute(0, 3, 1, 2)
 

@@ -44,9 +44,20 @@ LAB = Lab(
                 "(x - mean) / (var + 1e-5).sqrt() * weight + bias, with x.var(..., unbiased=False).",
             ),
             (
-                case("a matrix", ("layer_norm", (numbers(3, 4, seed=1), numbers(4, seed=2), numbers(4, seed=3))), public=True),
-                case("a batch", ("layer_norm", (numbers(2, 3, 5, seed=4), numbers(5, seed=5), numbers(5, seed=6)))),
-                case("equal channels", ("layer_norm", (CONSTANT, numbers(3, seed=7), numbers(3, seed=8))), edge=True),
+                case(
+                    "a matrix",
+                    ("layer_norm", (numbers(3, 4, seed=1), numbers(4, seed=2), numbers(4, seed=3))),
+                    public=True,
+                ),
+                case(
+                    "a batch",
+                    ("layer_norm", (numbers(2, 3, 5, seed=4), numbers(5, seed=5), numbers(5, seed=6))),
+                ),
+                case(
+                    "equal channels",
+                    ("layer_norm", (CONSTANT, numbers(3, seed=7), numbers(3, seed=8))),
+                    edge=True,
+                ),
             ),
         ),
         Task(
@@ -79,8 +90,15 @@ LAB = Lab(
                 "gelu(x @ up) @ down.",
             ),
             (
-                case("two positions", ("mlp", (numbers(2, 3, seed=10), numbers(3, 12, seed=11), numbers(12, 3, seed=12))), public=True),
-                case("a batch", ("mlp", (numbers(2, 3, 4, seed=13), numbers(4, 16, seed=14), numbers(16, 4, seed=15)))),
+                case(
+                    "two positions",
+                    ("mlp", (numbers(2, 3, seed=10), numbers(3, 12, seed=11), numbers(12, 3, seed=12))),
+                    public=True,
+                ),
+                case(
+                    "a batch",
+                    ("mlp", (numbers(2, 3, 4, seed=13), numbers(4, 16, seed=14), numbers(16, 4, seed=15))),
+                ),
             ),
         ),
         Task(
@@ -120,7 +138,14 @@ LAB = Lab(
                 ),
                 case(
                     "three rows",
-                    ("embed", (tensor([[4, 0, 1], [2, 2, 3], [1, 4, 0]], "int64"), numbers(5, 2, seed=50), numbers(6, 2, seed=51))),
+                    (
+                        "embed",
+                        (
+                            tensor([[4, 0, 1], [2, 2, 3], [1, 4, 0]], "int64"),
+                            numbers(5, 2, seed=50),
+                            numbers(6, 2, seed=51),
+                        ),
+                    ),
                 ),
             ),
         ),
@@ -137,7 +162,11 @@ LAB = Lab(
                 "layer_norm(x, norm_f, norm_f_bias) @ wte.T after the loop over the blocks.",
             ),
             (
-                case("two blocks", ("gpt", (tensor([[1, 0, 2]], "int64"), decoder(3, 4, 2, 60), 2)), public=True),
+                case(
+                    "two blocks",
+                    ("gpt", (tensor([[1, 0, 2]], "int64"), decoder(3, 4, 2, 60), 2)),
+                    public=True,
+                ),
                 case("three blocks, a batch", ("gpt", (LABELS, decoder(5, 6, 3, 100), 3))),
             ),
         ),
@@ -156,7 +185,9 @@ LAB = Lab(
             (
                 case("all count", ("loss", (numbers(2, 5, 5, seed=70), LABELS)), public=True),
                 case("one row", ("loss", (numbers(1, 3, 4, seed=71), tensor([[0, 3, 1]], "int64")))),
-                case("some do not count", ("loss", (numbers(2, 5, 5, seed=72), PARTLY)), edge=True, public=True),
+                case(
+                    "some do not count", ("loss", (numbers(2, 5, 5, seed=72), PARTLY)), edge=True, public=True
+                ),
                 case("many do not count", ("loss", (numbers(2, 5, 6, seed=73), PARTLY)), edge=True),
             ),
         ),

@@ -41,11 +41,23 @@ def clip__flat(gradients: list[Tensor], limit: float) -> list[Any]:
 
 
 def adamw__library(
-    p: Tensor, g: Tensor, m: Tensor, v: Tensor, t: int, lr: float, betas: list[float], eps: float, decay: float
+    p: Tensor,
+    g: Tensor,
+    m: Tensor,
+    v: Tensor,
+    t: int,
+    lr: float,
+    betas: list[float],
+    eps: float,
+    decay: float,
 ) -> list[Tensor]:
     weight = torch.nn.Parameter(p.clone())
-    optimizer = torch.optim.AdamW([weight], lr=lr, betas=tuple(betas), eps=eps, weight_decay=decay)
-    optimizer.state[weight] = {"step": torch.tensor(float(t - 1)), "exp_avg": m.clone(), "exp_avg_sq": v.clone()}
+    optimizer = torch.optim.AdamW([weight], lr=lr, betas=(betas[0], betas[1]), eps=eps, weight_decay=decay)
+    optimizer.state[weight] = {
+        "step": torch.tensor(float(t - 1)),
+        "exp_avg": m.clone(),
+        "exp_avg_sq": v.clone(),
+    }
     weight.grad = g
     optimizer.step()
     state = optimizer.state[weight]
@@ -53,7 +65,15 @@ def adamw__library(
 
 
 def adamw__in_place(
-    p: Tensor, g: Tensor, m: Tensor, v: Tensor, t: int, lr: float, betas: list[float], eps: float, decay: float
+    p: Tensor,
+    g: Tensor,
+    m: Tensor,
+    v: Tensor,
+    t: int,
+    lr: float,
+    betas: list[float],
+    eps: float,
+    decay: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The decay first, as a factor; the same by algebra."""
     m.lerp_(g, 1 - betas[0])
@@ -77,7 +97,15 @@ def train__autograd(
         lr = learning_rate(state["step"], o["steps"], o["warmup"], o["peak"], o["floor"])
         state["step"] += 1
         new = adamw(
-            state["table"], gradient, state["m"], state["v"], state["step"], lr, o["betas"], o["eps"], o["decay"]
+            state["table"],
+            gradient,
+            state["m"],
+            state["v"],
+            state["step"],
+            lr,
+            o["betas"],
+            o["eps"],
+            o["decay"],
         )
         state["table"], state["m"], state["v"] = new
     return state, losses
@@ -91,7 +119,7 @@ def save_checkpoint__renamed(path: str, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint__by_name(path: str) -> dict[str, Any]:
-    with open(path) as file:
+    with Path(path).open() as file:
         stored = json.load(file)
     tensors = {name: torch.tensor(stored[name], dtype=torch.float32) for name in ("m", "v", "table")}
     return {"step": stored["step"], **tensors}

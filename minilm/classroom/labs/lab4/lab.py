@@ -10,7 +10,7 @@ from minilm.classroom.plain import numbers, tensor
 SMALL = [numbers(2, 3, seed=1, scale=0.1), numbers(4, seed=2, scale=0.1)]
 LARGE = [numbers(2, 3, seed=3), numbers(4, seed=4), numbers(2, 2, seed=5, scale=5.0)]
 ZERO = [tensor([0.0, 0.0]), tensor([[0.0]])]
-OPTIONS = {"steps": 12, "warmup": 3, "peak": 0.3, "floor": 0.03, "limit": 0.2}
+OPTIONS: dict[str, Any] = {"steps": 12, "warmup": 3, "peak": 0.3, "floor": 0.03, "limit": 0.2}
 OPTIONS |= {"betas": [0.9, 0.95], "eps": 1e-8, "decay": 0.1}
 TOKENS = [0, 1, 2, 3, 0, 2, 1, 3, 3, 0, 1, 2, 0, 3, 2, 2, 1, 0, 3, 1, 2, 0]
 
@@ -24,7 +24,9 @@ def positive(*shape: int, seed: int) -> dict[str, Any]:
 def moments(t: int, seed: int) -> tuple[Any, ...]:
     """p, g, m, v and t; at the first step m and v are zero."""
     zero = tensor([[0.0] * 3] * 2)
-    m, v = (zero, zero) if t == 1 else (numbers(2, 3, seed=seed + 2, scale=0.3), positive(2, 3, seed=seed + 3))
+    m, v = (
+        (zero, zero) if t == 1 else (numbers(2, 3, seed=seed + 2, scale=0.3), positive(2, 3, seed=seed + 3))
+    )
     return numbers(2, 3, seed=seed), numbers(2, 3, seed=seed + 1), m, v, t
 
 
@@ -51,8 +53,18 @@ def rates(title: str, places: list[int], shape: tuple[Any, ...], public: bool = 
 
 
 FILE = "{scratch}/checkpoint.json"
-STORED = {"table": [[0.5, -1.0], [2.0, 0.25]], "m": [[0.1, 0.2], [0.3, 0.4]], "v": [[1.0, 2.0], [3.0, 4.0]], "step": 7}
-OTHER = {"table": [[1.5, 3.0], [-2.0, 0.125]], "m": [[0.0, 0.5], [1.0, 0.75]], "v": [[0.1, 0.0], [2.0, 1e-9]], "step": 1}
+STORED = {
+    "table": [[0.5, -1.0], [2.0, 0.25]],
+    "m": [[0.1, 0.2], [0.3, 0.4]],
+    "v": [[1.0, 2.0], [3.0, 4.0]],
+    "step": 7,
+}
+OTHER = {
+    "table": [[1.5, 3.0], [-2.0, 0.125]],
+    "m": [[0.0, 0.5], [1.0, 0.75]],
+    "v": [[0.1, 0.0], [2.0, 1e-9]],
+    "step": 1,
+}
 
 LAB = Lab(
     "lab4",
@@ -108,7 +120,9 @@ LAB = Lab(
                 "p - lr * (m_hat / (v_hat.sqrt() + eps) + decay * p), with m_hat = m / (1 - beta1**t).",
             ),
             (
-                case("the first step", ("adamw", (*moments(1, 10), 0.1, [0.9, 0.99], 1e-3, 0.1)), public=True),
+                case(
+                    "the first step", ("adamw", (*moments(1, 10), 0.1, [0.9, 0.99], 1e-3, 0.1)), public=True
+                ),
                 case("a later step", ("adamw", (*moments(5, 20), 0.1, [0.9, 0.99], 1e-2, 0.1)), public=True),
                 case("other constants", ("adamw", (*moments(3, 30), 0.03, [0.8, 0.95], 0.05, 0.5))),
                 case("no decay", ("adamw", (*moments(2, 40), 0.2, [0.5, 0.9], 1e-2, 0.0))),
@@ -129,7 +143,12 @@ LAB = Lab(
             (
                 case("three steps", ("train", (state(0, 50), batches(3), OPTIONS)), public=True),
                 case("ten steps", ("train", (state(0, 60), batches(10), OPTIONS))),
-                case("goes on after a break", ("train", (state(5, 70), batches(4, 5), OPTIONS)), edge=True, public=True),
+                case(
+                    "goes on after a break",
+                    ("train", (state(5, 70), batches(4, 5), OPTIONS)),
+                    edge=True,
+                    public=True,
+                ),
                 case("goes on to the end", ("train", (state(8, 80), batches(4, 8), OPTIONS)), edge=True),
             ),
         ),
@@ -146,7 +165,12 @@ LAB = Lab(
                 "A dictionary with the same names, value.tolist() for tensors, then write_json.",
             ),
             (
-                case("a young training", ("save_checkpoint", (FILE, state(1, 90))), ("read_json", (FILE,)), public=True),
+                case(
+                    "a young training",
+                    ("save_checkpoint", (FILE, state(1, 90))),
+                    ("read_json", (FILE,)),
+                    public=True,
+                ),
                 case("an old one", ("save_checkpoint", (FILE, state(500, 95))), ("read_json", (FILE,))),
             ),
         ),

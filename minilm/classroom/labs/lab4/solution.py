@@ -52,7 +52,15 @@ def clip(gradients: list[Tensor], limit: float) -> tuple[list[Tensor], float]:
 
 
 def adamw(
-    p: Tensor, g: Tensor, m: Tensor, v: Tensor, t: int, lr: float, betas: list[float], eps: float, decay: float
+    p: Tensor,
+    g: Tensor,
+    m: Tensor,
+    v: Tensor,
+    t: int,
+    lr: float,
+    betas: list[float],
+    eps: float,
+    decay: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One step of AdamW with decoupled decay, the new (p, m, v); t is 1 at the first step."""
     beta1, beta2 = betas
@@ -62,11 +70,14 @@ def adamw(
     return p - lr * (m_hat / (v_hat.sqrt() + eps) + decay * p), m, v
 
 
-def train(state: dict[str, Any], batches: list[list[Tensor]], options: dict[str, Any]) -> tuple[dict[str, Any], list[float]]:
+def train(
+    state: dict[str, Any], batches: list[list[Tensor]], options: dict[str, Any]
+) -> tuple[dict[str, Any], list[float]]:
     """Trains on all batches, in order: (the new state, the loss of every batch before its step).
 
-    state: table, m, v (V, V) and step, how many steps are done. Each batch is [x, y]. options: steps, warmup, peak, floor
-    (for `learning_rate`; its step is the one that is done now), limit (for `clip`), betas, eps, decay (for `adamw`).
+    state: table, m, v (V, V) and step, how many steps are done. Each batch is [x, y]. options: steps, warmup, peak,
+    floor (for `learning_rate`; its step is the one that is done now), limit (for `clip`), betas, eps, decay (for
+    `adamw`).
     """
     table, m, v, done = (state[name] for name in ("table", "m", "v", "step"))
     o, losses = options, []

@@ -60,7 +60,9 @@ def learning_rate__floor_added(step: int, steps: int, warmup: int, peak: float, 
     return floor + learning_rate(step, steps, warmup, peak, 0.0)
 
 
-def learning_rate__cosine_from_step_zero(step: int, steps: int, warmup: int, peak: float, floor: float) -> float:
+def learning_rate__cosine_from_step_zero(
+    step: int, steps: int, warmup: int, peak: float, floor: float
+) -> float:
     """The cosine begins after the warm-up; yours has begun at step 0, so the rate jumps down when the warm-up ends."""
     if step < warmup:
         return peak * (step + 1) / warmup
@@ -109,14 +111,30 @@ def clip__zero_divides(gradients: list[Tensor], limit: float) -> tuple[list[Tens
 
 
 def adamw__decay_inside_the_moment(
-    p: Tensor, g: Tensor, m: Tensor, v: Tensor, t: int, lr: float, betas: list[float], eps: float, decay: float
+    p: Tensor,
+    g: Tensor,
+    m: Tensor,
+    v: Tensor,
+    t: int,
+    lr: float,
+    betas: list[float],
+    eps: float,
+    decay: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The decay is added to the gradient and enters m and v: that is Adam with L2. In AdamW it pulls at p alone."""
     return adamw(p, g + decay * p, m, v, t, lr, betas, eps, 0.0)
 
 
 def adamw__no_correction(
-    p: Tensor, g: Tensor, m: Tensor, v: Tensor, t: int, lr: float, betas: list[float], eps: float, decay: float
+    p: Tensor,
+    g: Tensor,
+    m: Tensor,
+    v: Tensor,
+    t: int,
+    lr: float,
+    betas: list[float],
+    eps: float,
+    decay: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """m and v are not divided by 1 - beta^t; the first steps are far from their right size."""
     m, v = betas[0] * m + (1 - betas[0]) * g, betas[1] * v + (1 - betas[1]) * g * g
@@ -124,14 +142,30 @@ def adamw__no_correction(
 
 
 def adamw__correction_off_by_one(
-    p: Tensor, g: Tensor, m: Tensor, v: Tensor, t: int, lr: float, betas: list[float], eps: float, decay: float
+    p: Tensor,
+    g: Tensor,
+    m: Tensor,
+    v: Tensor,
+    t: int,
+    lr: float,
+    betas: list[float],
+    eps: float,
+    decay: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Off by one: t is 1 at the first step already, you correct with t + 1."""
     return adamw(p, g, m, v, t + 1, lr, betas, eps, decay)
 
 
 def adamw__corrected_moments_kept(
-    p: Tensor, g: Tensor, m: Tensor, v: Tensor, t: int, lr: float, betas: list[float], eps: float, decay: float
+    p: Tensor,
+    g: Tensor,
+    m: Tensor,
+    v: Tensor,
+    t: int,
+    lr: float,
+    betas: list[float],
+    eps: float,
+    decay: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The step is right, but you return the corrected m and v; the next step needs those before the correction."""
     p, m, v = adamw(p, g, m, v, t, lr, betas, eps, decay)
@@ -139,7 +173,15 @@ def adamw__corrected_moments_kept(
 
 
 def adamw__epsilon_inside_the_root(
-    p: Tensor, g: Tensor, m: Tensor, v: Tensor, t: int, lr: float, betas: list[float], eps: float, decay: float
+    p: Tensor,
+    g: Tensor,
+    m: Tensor,
+    v: Tensor,
+    t: int,
+    lr: float,
+    betas: list[float],
+    eps: float,
+    decay: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """eps stands under the root; it is added to the root."""
     m, v = betas[0] * m + (1 - betas[0]) * g, betas[1] * v + (1 - betas[1]) * g * g
@@ -148,7 +190,15 @@ def adamw__epsilon_inside_the_root(
 
 
 def adamw__decay_without_rate(
-    p: Tensor, g: Tensor, m: Tensor, v: Tensor, t: int, lr: float, betas: list[float], eps: float, decay: float
+    p: Tensor,
+    g: Tensor,
+    m: Tensor,
+    v: Tensor,
+    t: int,
+    lr: float,
+    betas: list[float],
+    eps: float,
+    decay: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The decay is not multiplied by the learning rate."""
     moved, m, v = adamw(p, g, m, v, t, lr, betas, eps, 0.0)
@@ -156,7 +206,15 @@ def adamw__decay_without_rate(
 
 
 def adamw__no_root(
-    p: Tensor, g: Tensor, m: Tensor, v: Tensor, t: int, lr: float, betas: list[float], eps: float, decay: float
+    p: Tensor,
+    g: Tensor,
+    m: Tensor,
+    v: Tensor,
+    t: int,
+    lr: float,
+    betas: list[float],
+    eps: float,
+    decay: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """You divide by v; divide by its root."""
     m, v = betas[0] * m + (1 - betas[0]) * g, betas[1] * v + (1 - betas[1]) * g * g
@@ -164,7 +222,15 @@ def adamw__no_root(
 
 
 def adamw__gradient_not_squared(
-    p: Tensor, g: Tensor, m: Tensor, v: Tensor, t: int, lr: float, betas: list[float], eps: float, decay: float
+    p: Tensor,
+    g: Tensor,
+    m: Tensor,
+    v: Tensor,
+    t: int,
+    lr: float,
+    betas: list[float],
+    eps: float,
+    decay: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """v is the mean of the gradient's square; you take its absolute value."""
     m, v = betas[0] * m + (1 - betas[0]) * g, betas[1] * v + (1 - betas[1]) * g.abs()
@@ -173,7 +239,15 @@ def adamw__gradient_not_squared(
 
 
 def adamw__uphill(
-    p: Tensor, g: Tensor, m: Tensor, v: Tensor, t: int, lr: float, betas: list[float], eps: float, decay: float
+    p: Tensor,
+    g: Tensor,
+    m: Tensor,
+    v: Tensor,
+    t: int,
+    lr: float,
+    betas: list[float],
+    eps: float,
+    decay: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """You add the step; the gradient points uphill, so it is subtracted."""
     moved, m, v = adamw(p, g, m, v, t, lr, betas, eps, decay)
@@ -305,7 +379,9 @@ def save_checkpoint__no_step(path: str, state: dict[str, Any]) -> None:
 
 def save_checkpoint__rounded(path: str, state: dict[str, Any]) -> None:
     """The numbers are rounded; a training that goes on from them differs from one that was never interrupted."""
-    kept = {name: [[round(x, 3) for x in row] for row in state[name].tolist()] for name in ("table", "m", "v")}
+    kept = {
+        name: [[round(x, 3) for x in row] for row in state[name].tolist()] for name in ("table", "m", "v")
+    }
     write_json(path, {**kept, "step": state["step"]})
 
 

@@ -58,7 +58,9 @@ def draw__count(shares: Tensor, u: Tensor) -> Tensor:
     return (shares.cumsum(-1) <= u[:, None]).sum(-1)
 
 
-def generate__rows(ids: Tensor, table: Tensor, u: Tensor, block_size: int, temperature: float) -> list[list[int]]:
+def generate__rows(
+    ids: Tensor, table: Tensor, u: Tensor, block_size: int, temperature: float
+) -> list[list[int]]:
     texts = ids.tolist()
     for text, numbers in zip(texts, u, strict=True):
         for number in numbers:
@@ -91,7 +93,7 @@ def logit_lens__by_layer(residuals: Tensor, gain: Tensor, table: Tensor) -> Tens
 
 def ablate__sum_of_heads(heads: Tensor, proj: Tensor, removed: int) -> Tensor:
     parts = proj.view(len(heads), -1, proj.size(1))
-    return sum(h @ w for n, (h, w) in enumerate(zip(heads, parts, strict=True)) if n != removed)  # type: ignore[return-value]
+    return sum(h @ w for n, (h, w) in enumerate(zip(heads, parts, strict=True)) if n != removed)
 
 
 def ablate__subtracted(heads: Tensor, proj: Tensor, removed: int) -> Tensor:

@@ -105,8 +105,14 @@ LAB = Lab(
                 "torch.cat([ids, new[:, None]], dim=1) at the end of each round; ids[:, -block_size:] at its beginning.",
             ),
             (
-                case("within the context", ("generate", (IDS, numbers(5, 5, seed=6), U, 16, 1.0)), public=True),
-                case("longer than the context", ("generate", (IDS, numbers(5, 5, seed=7), U, 4, 1.0)), public=True),
+                case(
+                    "within the context", ("generate", (IDS, numbers(5, 5, seed=6), U, 16, 1.0)), public=True
+                ),
+                case(
+                    "longer than the context",
+                    ("generate", (IDS, numbers(5, 5, seed=7), U, 4, 1.0)),
+                    public=True,
+                ),
                 case("hotter", ("generate", (IDS, numbers(5, 5, seed=8), U, 3, 1.5))),
                 case("colder", ("generate", (IDS, numbers(5, 5, seed=9), U, 7, 0.8))),
             ),
@@ -126,12 +132,24 @@ LAB = Lab(
             (
                 case(
                     "two heads",
-                    ("attend_cached", (*(numbers(2, 1, 3, seed=s) for s in (10, 11, 12)), *(numbers(2, 4, 3, seed=s) for s in (13, 14)))),
+                    (
+                        "attend_cached",
+                        (
+                            *(numbers(2, 1, 3, seed=s) for s in (10, 11, 12)),
+                            *(numbers(2, 4, 3, seed=s) for s in (13, 14)),
+                        ),
+                    ),
                     public=True,
                 ),
                 case(
                     "three heads",
-                    ("attend_cached", (*(numbers(3, 1, 4, seed=s) for s in (15, 16, 17)), *(numbers(3, 2, 4, seed=s) for s in (18, 19)))),
+                    (
+                        "attend_cached",
+                        (
+                            *(numbers(3, 1, 4, seed=s) for s in (15, 16, 17)),
+                            *(numbers(3, 2, 4, seed=s) for s in (18, 19)),
+                        ),
+                    ),
                 ),
             ),
         ),
@@ -148,7 +166,11 @@ LAB = Lab(
                 "-logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0].",
             ),
             (
-                case("one row", ("surprisal", (numbers(1, 3, 4, seed=20), tensor([[3, 0, 2]], "int64"))), public=True),
+                case(
+                    "one row",
+                    ("surprisal", (numbers(1, 3, 4, seed=20), tensor([[3, 0, 2]], "int64"))),
+                    public=True,
+                ),
                 case("a batch", ("surprisal", (numbers(2, 6, 5, seed=21), IDS))),
             ),
         ),
@@ -170,7 +192,10 @@ LAB = Lab(
                     ("logit_lens", (numbers(2, 3, 4, seed=22), numbers(4, seed=23), numbers(5, 4, seed=24))),
                     public=True,
                 ),
-                case("four layers", ("logit_lens", (numbers(4, 2, 6, seed=25), numbers(6, seed=26), numbers(3, 6, seed=27)))),
+                case(
+                    "four layers",
+                    ("logit_lens", (numbers(4, 2, 6, seed=25), numbers(6, seed=26), numbers(3, 6, seed=27))),
+                ),
             ),
         ),
         Task(
@@ -186,8 +211,16 @@ LAB = Lab(
                 "kept = heads.clone(); kept[removed] = 0; then side by side, and times proj.",
             ),
             (
-                case("the first of two", ("ablate", (numbers(2, 3, 4, seed=28), numbers(8, 5, seed=29), 0)), public=True),
-                case("the second of three", ("ablate", (numbers(3, 4, 2, seed=30), numbers(6, 3, seed=31), 1)), public=True),
+                case(
+                    "the first of two",
+                    ("ablate", (numbers(2, 3, 4, seed=28), numbers(8, 5, seed=29), 0)),
+                    public=True,
+                ),
+                case(
+                    "the second of three",
+                    ("ablate", (numbers(3, 4, 2, seed=30), numbers(6, 3, seed=31), 1)),
+                    public=True,
+                ),
                 case("the last of four", ("ablate", (numbers(4, 2, 3, seed=32), numbers(12, 4, seed=33), 3))),
             ),
         ),

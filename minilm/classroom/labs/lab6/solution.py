@@ -1,7 +1,8 @@
-"""Lab 6: generation and looking inside. Fill the gaps; `python -m minilm.classroom check lab6.py` tells how far you are.
+"""Lab 6: generation and looking inside. Fill the gaps; `python -m minilm.classroom check lab6.py` tells how far you
+are.
 
-Axes: B batch, T time, S earlier positions, L layers, H heads, D head size, C channels, V vocabulary. You may use torch and
-the standard library, and call your own earlier functions. `model` is given.
+Axes: B batch, T time, S earlier positions, L layers, H heads, D head size, C channels, V vocabulary. You may use torch
+and the standard library, and call your own earlier functions. `model` is given.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from torch import Tensor
 
 
 def model(ids: Tensor, table: Tensor) -> Tensor:
-    """Given: a small model with a memory, ids (B, T) and table (V, V) -> logits (B, T, V): each position adds up the rows
-    of all tokens so far, the older the weaker."""
+    """Given: a small model with a memory, ids (B, T) and table (V, V) -> logits (B, T, V): each position adds up the
+    rows of all tokens so far, the older the weaker."""
     T = ids.size(1)
     age = (torch.arange(T)[:, None] - torch.arange(T)[None, :]).float()
     weight = torch.where(age >= 0, 0.7 ** age.clamp(min=0), torch.zeros(()))  # (T, T)
@@ -36,8 +37,8 @@ def top_k(logits: Tensor, k: int) -> Tensor:
 
 
 def top_p(logits: Tensor, p: float) -> Tensor:
-    """The logits of the smallest set of most likely tokens whose probability is at least p, the others -inf; each row by
-    itself, (B, V) -> (B, V). At least one token stays."""
+    """The logits of the smallest set of most likely tokens whose probability is at least p, the others -inf; each row
+    by itself, (B, V) -> (B, V). At least one token stays."""
     ordered, order = logits.sort(dim=-1, descending=True)
     shares = ordered.softmax(dim=-1)
     before = shares.cumsum(dim=-1) - shares  # what the more likely tokens hold already
@@ -51,8 +52,8 @@ def draw(shares: Tensor, u: Tensor) -> Tensor:
 
 
 def generate(ids: Tensor, table: Tensor, u: Tensor, block_size: int, temperature: float) -> Tensor:
-    """Goes on with the texts, (B, T) -> (B, T + n): token j is drawn with u[:, j], u being (B, n). The model sees the last
-    block_size tokens; what it says at its last position counts."""
+    """Goes on with the texts, (B, T) -> (B, T + n): token j is drawn with u[:, j], u being (B, n). The model sees the
+    last block_size tokens; what it says at its last position counts."""
     for j in range(u.size(1)):
         logits = model(ids[:, -block_size:], table)[:, -1]  # (B, V)
         new = draw(probabilities(logits, temperature), u[:, j])
@@ -84,8 +85,8 @@ def logit_lens(residuals: Tensor, gain: Tensor, table: Tensor) -> Tensor:
 
 
 def ablate(heads: Tensor, proj: Tensor, removed: int) -> Tensor:
-    """The layer's output without one head: heads (H, T, D) side by side, times proj (H D, C) -> (T, C); the removed head
-    gives zeros, the others stay as they are."""
+    """The layer's output without one head: heads (H, T, D) side by side, times proj (H D, C) -> (T, C); the removed
+    head gives zeros, the others stay as they are."""
     H, T, D = heads.shape
     kept = heads.clone()
     kept[removed] = 0.0

@@ -150,7 +150,9 @@ def draw__from_the_end(shares: Tensor, u: Tensor) -> Tensor:
     return shares.size(-1) - 1 - draw(shares.flip(-1), u)
 
 
-def generate__prompt_lost(ids: Tensor, table: Tensor, u: Tensor, block_size: int, temperature: float) -> Tensor:
+def generate__prompt_lost(
+    ids: Tensor, table: Tensor, u: Tensor, block_size: int, temperature: float
+) -> Tensor:
     """The prompt is missing in the result; new tokens are appended to it."""
     T = ids.size(1)
     for j in range(u.size(1)):
@@ -159,7 +161,9 @@ def generate__prompt_lost(ids: Tensor, table: Tensor, u: Tensor, block_size: int
     return ids[:, T:]
 
 
-def generate__first_tokens_seen(ids: Tensor, table: Tensor, u: Tensor, block_size: int, temperature: float) -> Tensor:
+def generate__first_tokens_seen(
+    ids: Tensor, table: Tensor, u: Tensor, block_size: int, temperature: float
+) -> Tensor:
     """The model sees the first block_size tokens; the last ones are the ones it should go on from."""
     for j in range(u.size(1)):
         shares = probabilities(model(ids[:, :block_size], table)[:, -1], temperature)
@@ -167,7 +171,9 @@ def generate__first_tokens_seen(ids: Tensor, table: Tensor, u: Tensor, block_siz
     return ids
 
 
-def generate__never_cropped(ids: Tensor, table: Tensor, u: Tensor, block_size: int, temperature: float) -> Tensor:
+def generate__never_cropped(
+    ids: Tensor, table: Tensor, u: Tensor, block_size: int, temperature: float
+) -> Tensor:
     """The model sees all tokens; a real one has positions for block_size of them only."""
     for j in range(u.size(1)):
         shares = probabilities(model(ids, table)[:, -1], temperature)
@@ -175,7 +181,9 @@ def generate__never_cropped(ids: Tensor, table: Tensor, u: Tensor, block_size: i
     return ids
 
 
-def generate__first_position(ids: Tensor, table: Tensor, u: Tensor, block_size: int, temperature: float) -> Tensor:
+def generate__first_position(
+    ids: Tensor, table: Tensor, u: Tensor, block_size: int, temperature: float
+) -> Tensor:
     """You take the logits of the first position; the last one has read everything."""
     for j in range(u.size(1)):
         shares = probabilities(model(ids[:, -block_size:], table)[:, 0], temperature)
@@ -183,7 +191,9 @@ def generate__first_position(ids: Tensor, table: Tensor, u: Tensor, block_size: 
     return ids
 
 
-def generate__same_number(ids: Tensor, table: Tensor, u: Tensor, block_size: int, temperature: float) -> Tensor:
+def generate__same_number(
+    ids: Tensor, table: Tensor, u: Tensor, block_size: int, temperature: float
+) -> Tensor:
     """Every token is drawn with the first column of u; token j has column j."""
     for _ in range(u.size(1)):
         shares = probabilities(model(ids[:, -block_size:], table)[:, -1], temperature)
@@ -191,7 +201,9 @@ def generate__same_number(ids: Tensor, table: Tensor, u: Tensor, block_size: int
     return ids
 
 
-def generate__prompt_only(ids: Tensor, table: Tensor, u: Tensor, block_size: int, temperature: float) -> Tensor:
+def generate__prompt_only(
+    ids: Tensor, table: Tensor, u: Tensor, block_size: int, temperature: float
+) -> Tensor:
     """Every new token is drawn from the prompt alone; the model must read the tokens just drawn."""
     shares = probabilities(model(ids[:, -block_size:], table)[:, -1], temperature)
     new = [draw(shares, u[:, j]) for j in range(u.size(1))]
@@ -217,7 +229,8 @@ def attend_cached__blind_to_itself(
 def attend_cached__not_grown(
     q: Tensor, k: Tensor, v: Tensor, past_k: Tensor, past_v: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The output is right but the old cache comes back; return the grown one, or the next step forgets this position."""
+    """The output is right but the old cache comes back; return the grown one, or the next step forgets this
+    position."""
     return attend_cached(q, k, v, past_k, past_v)[0], past_k, past_v
 
 

@@ -1,0 +1,71 @@
+"""Homework that attacks: nothing earned, nothing spoilt, nothing touched. And the attacks are real ones."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from minilm.classroom.book import run_task
+from minilm.classroom.hostile import ATTACKS, NEEDS, attack, prove_hostile
+from minilm.classroom.lab import load_lab, part
+from minilm.classroom.runner import Limits, Runner
+from minilm.errors import RunError
+
+
+def test_hostile_files_are_held():
+    with Runner(Limits(seconds=3.0, megabytes=512)) as runner:
+        held, count, loose = prove_hostile("lab2", runner)
+    assert not loose, "\n".join(loose)
+    assert held == count >= 30
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="attacks of POSIX systems")
+def test_without_a_sandbox_the_attacks_succeed(tmp_path):
+    """Or else it would prove nothing that they are held."""
+    names = [
+        "write_outside",
+        "delete_outside",
+        "chmod_outside",
+        "subprocess",
+        "daemon",
+        "at_exit",
+        "read_solution",
+    ]
+    program = "import torch\nx, right = torch.ones(1, 2, 2), None\n"
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "kept").touch()
+        source = attack("lab2", "self_attention", ATTACKS[name], tmp_path / name, 0)
+        program += f"names = {{}}\nexec({source!r}, names)\n"
+        program += "right = names['self_attention'](x, torch.ones(2, 6), torch.ones(2, 2), 1)\n"
+    program += "assert right.shape == (1, 2, 2)\n"  # the solution was read and used
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = {name: sorted(os.listdir(tmp_path / name)) for name in names}
+    assert found.pop("delete_outside") == [] and found.pop("read_solution") == ["kept"]
+    assert (tmp_path / "chmod_outside" / "kept").stat().st_mode & 0o777 == 0 and found.pop("chmod_outside")
+    assert set(map(tuple, found.values())) == {("kept", "x")}, found
+
+
+def test_every_need_is_an_attack():
+    assert {name for names in NEEDS.values() for name in names.split()} <= set(ATTACKS)
+
+
+def test_without_fork_too():
+    """The way of systems that cannot fork: one process for each task, ended by us."""
+    lab = load_lab("lab2")
+    task, solution = lab.tasks[0], part(lab, "solution.py")
+    with Runner(Limits(seconds=3.0), alone=True) as runner:
+        assert all("answers" in case for case in run_task(runner, task, solution).cases)
+        endless = run_task(runner, task, "while True: pass")
+        assert all("3 seconds" in case["message"] for case in endless.cases)
+        assert all("answers" in case for case in run_task(runner, task, solution).cases)
+
+
+def test_a_worker_that_cannot_start_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false" if os.name == "posix" else "where.exe")
+    with Runner() as runner, pytest.raises(RunError, match="does not start"):
+        run_task(runner, load_lab("lab2").tasks[0], "")
