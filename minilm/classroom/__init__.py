@@ -29,9 +29,10 @@ ACTIONS = {
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("classroom", "python -m minilm.classroom hint lab2 scores --level 1")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    told = {"formatter_class": argparse.ArgumentDefaultsHelpFormatter, "allow_abbrev": False}
+    shape = argparse.ArgumentDefaultsHelpFormatter
     made = {
-        name: actions.add_parser(name, help=text, description=text, **told) for name, text in ACTIONS.items()
+        name: actions.add_parser(name, help=text, description=text, formatter_class=shape, allow_abbrev=False)
+        for name, text in ACTIONS.items()
     }
     made["build"].add_argument("lab", help="a lab, such as lab2")
     made["build"].add_argument(

@@ -34,8 +34,8 @@ def handout(lab: Lab) -> str:
         "## What is allowed",
         "",
         "torch and the standard library. Answers may be tensors of any width or nested lists; loops, einsum and "
-        "torch's own functions are all fine where the text does not ask for a certain way. When your file is marked it runs "
-        "without network, writes only to its own folder, and has ten seconds and one gigabyte for each task.",
+        "torch's own functions are all fine where the text does not ask for a certain way. When your file is marked it "
+        "runs without network, writes only to its own folder, and has ten seconds and one gigabyte for each task.",
         "",
     ]
     return "\n".join(parts)

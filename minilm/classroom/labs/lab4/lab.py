@@ -116,7 +116,7 @@ LAB = Lab(
             "the new (p, m, v)",
             (
                 "Which of the lines of the algorithm read p, and which the gradient?",
-                "Update m and v, correct copies of both, then one line for p in which the decay stands outside the fraction.",
+                "Update m and v, correct copies of both, then one line for p: the decay stands outside the fraction.",
                 "p - lr * (m_hat / (v_hat.sqrt() + eps) + decay * p), with m_hat = m / (1 - beta1**t).",
             ),
             (

@@ -102,7 +102,7 @@ LAB = Lab(
             (
                 "What must the model read before it can say the second new token?",
                 "A loop: crop, model, last position, probabilities, draw, append.",
-                "torch.cat([ids, new[:, None]], dim=1) at the end of each round; ids[:, -block_size:] at its beginning.",
+                "torch.cat([ids, new[:, None]], dim=1) at the end of a round, ids[:, -block_size:] at its beginning.",
             ),
             (
                 case(
