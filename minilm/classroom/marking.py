@@ -128,7 +128,10 @@ def fault(answer: dict[str, Any], expected: dict[str, Any]) -> str:
     """How one case's answer is wrong, "" where it is right."""
     if "answers" not in answer:
         return f"{answer['error']}: {answer['message']}"
-    return difference(answer["answers"], expected["answers"])
+    given, wanted = answer["answers"], expected["answers"]
+    if len(given) == len(wanted) == 1:  # the usual case, where "in value 1" would only confuse
+        return difference(given[0], wanted[0])
+    return difference(given, wanted)
 
 
 def recognise(page: Page, answers: Sequence[dict[str, Any]]) -> Mistake | None:

@@ -39,7 +39,12 @@ def comments(task: TaskMark) -> list[str]:
 
 def report(marks: Marks, title: str) -> str:
     """The student's report in Markdown."""
-    parts = [f"# {title}: {marks.student}", f"**{marks.points:g} of {marks.possible} points**", ""]
+    parts = [
+        f"# {title}: {_escaped(marks.student)}",
+        "",
+        f"**{marks.points:g} of {marks.possible} points**",
+        "",
+    ]
     parts += ["| task | what | points | cases |", "|---|---|---|---|"]
     for task in marks.tasks:
         parts.append(
@@ -47,7 +52,12 @@ def report(marks: Marks, title: str) -> str:
         )
     for task in marks.tasks:
         if not task.right or task.note:
-            parts += ["", f"## {task.number} {task.name}", "", *([task.note + ".", ""] if task.note else [])]
+            parts += [
+                "",
+                f"## {task.number} {task.name}",
+                "",
+                *([f"{_escaped(task.note)}."] if task.note else []),
+            ]
             parts += [f"- {_escaped(text)}" for text in comments(task)]
     return "\n".join(parts) + "\n"
 

@@ -95,7 +95,8 @@ def write_summary(pile: Sequence[Marks], title: str, path: Path) -> Path:
         shown(draw_tasks(task_numbers(pile)), "Tasks", "A short bar is a task to talk about again."),
     ]
     mistakes = [(f.task, f.mistake.replace("_", " "), str(f.students), f.hint) for f in mistake_numbers(pile)]
-    tables = [Table("Mistakes recognised", ("task", "mistake", "students", "what they were told"), mistakes)]
+    told = Table("Mistakes recognised", ("task", "mistake", "students", "what they were told"), mistakes)
     rows = [(m.student, f"{m.points:g}", *(f"{t.points:g}" for t in m.tasks)) for m in pile]
-    tables.append(Table("Students", ("student", "points", *(t.name for t in pile[0].tasks)), rows))
-    return write_page(path, title, [Section("Class", pictures=pictures, tables=tables)], headlines=headlines)
+    points = Table("Points", ("student", "points", *(t.name for t in pile[0].tasks)), rows)
+    sections = [Section("Class", pictures=pictures, tables=[told]), Section("Students", tables=[points])]
+    return write_page(path, title, sections, headlines=headlines)
