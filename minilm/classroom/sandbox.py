@@ -18,7 +18,7 @@ from pathlib import Path
 
 # Landlock: https://docs.kernel.org/userspace-api/landlock.html. Its system calls have the same numbers everywhere.
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
-READ, READ_FILE, FILE = 0b1101, 0b100, 0b1_1000_0000_0000_0111  # execute 1, write 2, read 4, list 8, ...
+READ, READ_FILE = 0b1101, 0b100  # execute 1, write 2, read 4, list 8, ... in the order of the kernel's table
 WRITE_SCRATCH = 0b100_0001_1011_1110  # everything but execution, devices, sockets and links
 RIGHTS_BY_VERSION = {1: 13, 2: 14, 3: 15, 4: 15}  # how many rights each version knows, 16 from the fifth on
 NO_NEW_PRIVILEGES, SET_SECCOMP, FILTER_MODE = 38, 22, 2

@@ -99,4 +99,10 @@ def write_summary(pile: Sequence[Marks], title: str, path: Path) -> Path:
     rows = [(m.student, f"{m.points:g}", *(f"{t.points:g}" for t in m.tasks)) for m in pile]
     points = Table("Points", ("student", "points", *(t.name for t in pile[0].tasks)), rows)
     sections = [Section("Class", pictures=pictures, tables=[told]), Section("Students", tables=[points])]
-    return write_page(path, title, sections, headlines=headlines)
+    return write_page(
+        path,
+        title,
+        sections,
+        headlines=headlines,
+        made="Made by minilm.classroom from the marks in scores.csv.",
+    )
