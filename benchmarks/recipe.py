@@ -3,8 +3,9 @@
 First each change's CPU milliseconds per step are measured, in turns and on one thread; then it gets as many steps as
 `--seconds` buy at that price (or, with `--steps`, all get the same number). Loss: exact on nanoGPT's 10 % of Tiny
 Shakespeare. The base is the default recipe at a size that suits such seconds, 2 layers, 96 wide, with two skips
-that this benchmark has since thrown out of it: they bought nothing. Every finished run is a line of `--records`, so the hour can be interrupted and goes on where it was; `--table` prints the lines as a table in
-Markdown, best first. Two changes that differ by less than the spread are not told apart by it.
+that this benchmark has since thrown out of it: they bought nothing. Every finished run is a line of `--records`, so
+the hour can be interrupted and goes on where it was; `--table` prints the lines as a table in Markdown, best first.
+Two changes that differ by less than the spread are not told apart by it.
 """
 
 from __future__ import annotations
