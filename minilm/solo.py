@@ -27,11 +27,11 @@ Function = Callable[[np.ndarray], np.ndarray]
 
 
 def linear(weights: Arrays, name: str) -> Function:
-    """x W^T + b, (T, in) -> (T, out). Computed as (W x^T)^T, twice as fast where T is small but not 1."""
-    weight, bias = weights[f"{name}.weight"], weights.get(f"{name}.bias")
+    """x W^T + b, (T, in) -> (T, out). W^T lies in memory as it is read: a tenth faster for one row, and a copy."""
+    weight, bias = np.ascontiguousarray(weights[f"{name}.weight"].T), weights.get(f"{name}.bias")
     if bias is None:
-        return lambda x: weight.dot(x.T).T
-    return lambda x: weight.dot(x.T).T + bias
+        return lambda x: x.dot(weight)
+    return lambda x: x.dot(weight) + bias
 
 
 def rms_norm(gain: np.ndarray, eps: float) -> Function:
@@ -154,8 +154,8 @@ def qk_norm(config: ModelConfig, weights: Arrays, name: str) -> Function:
 
 
 class SoloDecoder(Reader):
-    """A reader of one text. `weights` are a GPT's own tensors by name, float32 on a CPU; matrices are not
-    copied. A reader whose weights change should be made anew.
+    """A reader of one text. `weights` are a GPT's own tensors by name, float32 on a CPU; matrices are
+    copied once. A reader whose weights change should be made anew.
 
     >>> from minilm.model import GPT
     >>> model = GPT(ModelConfig(vocab_size=5, n_layer=1, n_head=1, n_embd=2, block_size=4))

@@ -26,6 +26,11 @@ SMALLER: dict[str, dict[str, str]] = {
         "lengths = [128, 256, 512, 1024, 2048]": "lengths = [32, 64, 128]",
         "T = 2048\n": "T = 256\n",
     },
+    "04_training.ipynb": {
+        "for step in range(120)": "for step in range(12)",
+        "steps=60": "steps=12",
+        "race(preset, 12)": "race(preset, 1)",
+    },
     "08_looking_inside.ipynb": {
         "range(401)": "range(21)",
         "steps=250, evaluations=2, eval_chars=8192": "steps=2, evaluations=1, eval_chars=1024",
