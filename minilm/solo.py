@@ -179,8 +179,9 @@ class SoloDecoder(Reader):
 
     def _logits(self, ids: Tensor, start: int, wanted: int) -> Tensor:
         end = start + ids.size(1)
-        x = self._blocks(self._embed(ids.numpy()[0], start, end), start, end, wanted)  # (wanted, C)
-        return torch.from_numpy(self.norm_f(x).dot(self.head))[None]  # (1, wanted, V)
+        with np.errstate(over="ignore", invalid="ignore"):  # a model that diverged has infinite logits, as in torch
+            x = self._blocks(self._embed(ids.numpy()[0], start, end), start, end, wanted)  # (wanted, C)
+            return torch.from_numpy(self.norm_f(x).dot(self.head))[None]  # (1, wanted, V)
 
     def _embed(self, ids: np.ndarray, start: int, end: int) -> np.ndarray:
         x = self.wte[ids]  # (T, C)
