@@ -29,6 +29,7 @@ class Scored(torch.nn.Module):
         self.model, self.config = model, model.config
 
     def forward(self, ids: torch.Tensor) -> tuple[None, torch.Tensor]:
+        ids = ids.contiguous()  # nanoGPT views them as one row
         return None, self.model(ids, ids)[0]
 
 
