@@ -27,7 +27,7 @@ SMALLER: dict[str, dict[str, str]] = {
         "T = 2048\n": "T = 256\n",
     },
     "04_training.ipynb": {
-        "for step in range(120)": "for step in range(12)",
+        "for step in range(250)": "for step in range(12)",
         "steps=60": "steps=12",
         "race(preset, 12)": "race(preset, 1)",
     },
