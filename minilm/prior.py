@@ -27,6 +27,7 @@ from minilm.decoding import Reader
 from minilm.errors import RunError
 from minilm.interop.huggingface import check_tensors
 from minilm.kv_cache import KVCache
+from minilm.layers import Linear
 from minilm.model import GPT, IGNORED, WEIGHTS, Output, aligned_targets, read_weights
 from minilm.sampling import Generates
 from minilm.text.prior import BLOCKS, CountingPrior, Counts, block_numbers
@@ -52,7 +53,7 @@ class PriorGPT(Generates, nn.Module):
     def __init__(self, decoder: GPT, prior: CountingPrior) -> None:
         super().__init__()
         self.decoder, self.prior, self.config = decoder, prior, decoder.config
-        self.expected = nn.Linear(self.config.vocab_size, self.config.n_embd, bias=False)
+        self.expected = Linear(self.config.vocab_size, self.config.n_embd, bias=False)
         nn.init.normal_(self.expected.weight, 0.0, 0.02)
         self.trust = nn.Parameter(torch.zeros(self.config.n_embd))
         self.trust_bias = nn.Parameter(torch.ones(1))

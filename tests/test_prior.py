@@ -159,8 +159,10 @@ def test_a_run_predicts_without_its_text(text, tmp_path, capsys):
     assert "counting prior" in page
 
 
-def test_resuming_changes_nothing(text, tmp_path):
-    whole = run_training(text, shape_for(text), TRAIN, tmp_path / "whole")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_resuming_changes_nothing(text, tmp_path, precision):
+    config = TRAIN.replace(precision=precision)
+    whole = run_training(text, shape_for(text), config, tmp_path / "whole")
 
     class Stop(Exception):
         pass
@@ -170,7 +172,7 @@ def test_resuming_changes_nothing(text, tmp_path):
             raise Stop
 
     with pytest.raises(Stop):
-        run_training(text, shape_for(text), TRAIN, tmp_path / "cut", on_record=stop)
+        run_training(text, shape_for(text), config, tmp_path / "cut", on_record=stop)
     again = resume_training(tmp_path / "cut", corpus=text)
     for (name, one), two in zip(
         whole.model.state_dict().items(), again.model.state_dict().values(), strict=True
