@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import statistics
-from concurrent.futures import wait
+from concurrent.futures import ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 import common
 from recipe import Changes, lines
 
+SIDE_BY_SIDE = 2  # trainings, on one thread each
 SHAPE: dict[str, Any] = {"n_layer": 3, "n_embd": 192, "n_head": 6, "block_size": 256}
 TRAIN: dict[str, Any] = {"batch_size": 8}
 REGULARISED = {"weight_decay": 0.5, "average": 0.05}
@@ -46,7 +48,8 @@ def one(name: str, seed: int, seconds: float, precision: str) -> dict[str, Any]:
     ]
     facts = {key: run.result[key] for key in ("steps", "best_step", "stopped", "n_parameters", "protocol")}
     epochs = run.result["tokens_seen"] / len(corpus.train)
-    return {"loss": run.result["val_loss"], "epochs": round(epochs, 2), **facts, "curve": curve}
+    facts |= {"precision": run.config["hardware"]["precision"], "curve": curve}
+    return {"loss": run.result["val_loss"], "epochs": round(epochs, 2), **facts}
 
 
 def main() -> None:
@@ -64,20 +67,18 @@ def main() -> None:
 
 def measure(arguments: argparse.Namespace, path: Path) -> None:
     """Runs what `path` does not hold yet, two at a time, and adds a line for each."""
-    from minilm.tuner.workers import Workers
-
     done = {(line["side"], line["seed"]) for line in lines(path)}
     waiting = [(n, s) for n in arguments.side for s in arguments.seeds if (n, s) not in done]
     running: dict[Any, tuple[str, int]] = {}
-    with Workers(2) as pool:
+    with ProcessPoolExecutor(SIDE_BY_SIDE, multiprocessing.get_context("spawn")) as pool:
         while waiting or running:
-            while waiting and pool.free:
+            while waiting and len(running) < SIDE_BY_SIDE:
                 name, seed = waiting.pop(0)
                 running[pool.submit(one, name, seed, arguments.seconds, arguments.precision)] = name, seed
             for call in wait(running, return_when="FIRST_COMPLETED").done:
                 name, seed = running.pop(call)
                 facts = {"side": name, "seed": seed, "seconds": arguments.seconds, **call.result()}
-                line = json.dumps({**facts, **common.machine(1), "commit": common.commit()})
+                line = json.dumps({**common.machine(1), **facts, "commit": common.commit()})
                 with path.open("a", encoding="utf-8") as file:
                     file.write(line + "\n")
                 print(f"{name}, seed {seed}: {facts['loss']:.4f}, {facts['epochs']} epochs", flush=True)
