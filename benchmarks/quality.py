@@ -23,7 +23,7 @@ from recipe import Changes, lines
 
 SIDE_BY_SIDE = 2  # trainings, on one thread each
 SHAPE: dict[str, Any] = {"n_layer": 3, "n_embd": 192, "n_head": 6, "block_size": 256}
-TRAIN: dict[str, Any] = {"batch_size": 8}
+TRAIN: dict[str, Any] = {"batch_size": 8, "evaluations": 10}
 REGULARISED = {"weight_decay": 0.5, "average": 0.05}
 SIDES: dict[str, Changes] = {
     "regularised": ({**SHAPE, "dropout": 0.1}, {**TRAIN, **REGULARISED}),
@@ -58,7 +58,7 @@ def one(name: str, seed: int, steps: int, precision: str) -> dict[str, Any]:
 def main() -> None:
     parser = common.parser(__doc__ or "")
     parser.set_defaults(threads=1)
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--precision", default="bf16", help="fp32 or bf16; bf16 only pays where the CPU has it")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--side", nargs="*", choices=tuple(SIDES), default=list(SIDES))
