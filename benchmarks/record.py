@@ -1,11 +1,12 @@
 """Records the benchmark on which search algorithms are raced: real trainings of our decoder, every combination of a
 grid, each with its validation losses at 27 marks on the way.
 
-First the CPU seconds of a step are measured for each shape, in turns and on one thread: do that on a quiet machine. Then
-every configuration trains for as many steps as `--seconds` buy at that price, so that a busy machine changes nothing
-but the wait. The rate stays high for the first four fifths and falls to zero in the last (warm-up, stable, decay): what is
-read off on the way is what a search that stops early would have seen. Every finished training is a line of `--records`
-and the hour can be interrupted; `--pack FILE` turns the lines into the table that the package carries.
+First the CPU seconds of a step are measured for each shape, in turns and on one thread: do that on a quiet machine.
+Then every configuration trains for as many steps as `--seconds` buy at that price, so that a busy machine changes
+nothing but the wait. The rate stays high for the first four fifths and falls to zero in the last (warm-up, stable,
+decay): what is read off on the way is what a search that stops early would have seen. Every finished training is a
+line of `--records` and the hour can be interrupted; `--pack FILE` turns the lines into the table that the package
+carries.
 """
 
 from __future__ import annotations
