@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from minilm.tuner.study import Study
 
 MINUTES = 3.0
-ALGORITHMS = ("tpe", "random", "anneal")  # a test compares them with propose.ALGORITHMS, which needs Hyperopt
+# a test compares them with propose.ALGORITHMS, which needs Hyperopt
+ALGORITHMS = ("tpe", "random", "anneal", "genetic", "mix")
 BUDGET = ("minutes", "trials")
 SETTINGS = (*BUDGET, "algo", "workers", "seed")
 
