@@ -29,7 +29,8 @@ MINUTES = 3.0
 # a test compares them with propose.ALGORITHMS, which needs Hyperopt
 ALGORITHMS = ("tpe", "random", "anneal", "genetic", "mix")
 BUDGET = ("minutes", "trials")
-SETTINGS = (*BUDGET, "algo", "workers", "seed")
+SCHEDULERS = ("asha", "median", "none")  # and with rungs.SCHEDULERS
+SETTINGS = (*BUDGET, "algo", "scheduler", "deterministic", "workers", "seed")
 
 
 def tune(
@@ -41,8 +42,15 @@ def tune(
     workers: int | None = None,
     seed: int = 0,
     out: str | Path | None = None,
+    *,
+    scheduler: str | None = None,
+    deterministic: bool = False,
 ) -> Study:
     """Searches for the best configuration and trains it; give `minutes` or `trials` (default: 3 minutes).
+
+    `scheduler`: "asha" pauses trials at rungs and lets the best third climb (the default by the clock), "median" stops
+    what is worse than the median, "none" trains each trial to its end (the default by count). `deterministic`, with
+    `trials`: asha on one worker, the same study to the bit each time.
 
     `space` is a Hyperopt expression of named settings (fields of ModelConfig and TrainConfig, or
     num_layers, hidden_size). Without `out` the study lives in a temporary folder as long as the returned
@@ -56,7 +64,18 @@ def tune(
     from minilm.tuner.study import run_study
 
     minutes = MINUTES if minutes is None and trials is None else minutes
-    return run_study(corpus, minutes, trials, space, algo, workers, seed, out)
+    return run_study(
+        corpus,
+        minutes,
+        trials,
+        space,
+        algo,
+        workers,
+        seed,
+        out,
+        scheduler=scheduler,
+        deterministic=deterministic,
+    )
 
 
 def train_model(params: Mapping[str, Any] | None = None, **settings: Any) -> dict[str, Any]:
@@ -93,6 +112,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     budget.add_argument("--trials", type=int, default=off, help="search by count, reproducible for a seed")
     parser.add_argument("--algo", choices=ALGORITHMS, default=off, help="who proposes (default: tpe)")
+    parser.add_argument(
+        "--scheduler",
+        choices=SCHEDULERS,
+        default=off,
+        help="who stops trials early (default: asha by the clock, none by count)",
+    )
+    parser.add_argument(
+        "--deterministic", action="store_true", default=off, help="with --trials: early stopping, one worker"
+    )
     parser.add_argument(
         "--workers", type=int, default=off, help="trials side by side (default: one per core)"
     )

@@ -63,10 +63,19 @@ def read_study(folder: str | Path) -> StudyRecords:
     best = folder / "best"
     return StudyRecords(
         study=_json(folder / "study.json"),
-        trials=[trial for trial in _records(folder / "trials.jsonl") if "tid" in trial],
+        trials=latest(_records(folder / "trials.jsonl")),
         result=_json(folder / "result.json"),
         best=read_run(best) if is_run(best) else None,
     )
+
+
+def latest(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The last line of each trial: one that trained on from a rung has several.
+
+    >>> latest([{"tid": 0, "loss": 2.0}, {"tid": 1}, {"tid": 0, "loss": 1.5}])
+    [{'tid': 1}, {'tid': 0, 'loss': 1.5}]
+    """
+    return list({line["tid"]: line for line in reversed(lines) if "tid" in line}.values())[::-1]
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -9,19 +9,24 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
 from minilm.errors import ConfigError
+from minilm.tuner.rungs import SCHEDULERS, Ladder, Standing
 
 SEARCH_SHARE = 0.15  # of the minutes, for trials; the final model gets the most of the rest
+CONFIRM_SHARE = 0.06  # for the best trials and the default recipe with fresh seeds
 RACE_SHARE = 0.08  # for the best trial against the default recipe
 FINAL_SHARE = 0.25  # for the final training at least, however slow the start was
 WARM_UP = 4.0  # seconds until workers are ready
-TRIALS_WANTED = 8  # few enough that each one learns something
-SHORTEST, LONGEST = 3.5, 60.0  # seconds of training in a trial
+TRIALS_WANTED = 4.5  # full trainings in a search; most trials stop at a ninth of one
+SHORTEST, LONGEST = 3.5, 120.0  # seconds of training in a trial
+LONGEST_SHARE = (
+    0.35  # of the search; with many workers a trial must still be able to climb after others have ended
+)
 STEP_TRIAL_LIMIT = 1800.0  # seconds after which a trial with a step budget counts as hung
 OVERHEAD = 0.15  # share of a trial's time for its evaluations and for building the model
 GPU_WORKERS = 4
@@ -31,13 +36,14 @@ START_GRACE = 15.0  # seconds in which a worker must have loaded torch and the t
 
 class Act(Enum):
     START = "start"
+    GO_ON = "go on"
     WAIT = "wait"
     STOP = "stop"
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do next; START names the trial."""
+    """What to do next; START and GO_ON name the trial, a new one or one that is paused at a rung."""
 
     act: Act
     tid: int = -1
@@ -48,35 +54,78 @@ class Rules:
     """What bounds a search. Times are seconds since the study began.
 
     `trials`: how many there are at most. `in_order`: a proposal sees only trials that are `workers` older
-    than it, so that it does not depend on which worker was faster. `search_end`: no trial ends later.
+    than it, so that it does not depend on which worker was faster. `search_end`: no leg ends later. `scheduler`: a
+    key of SCHEDULERS, who climbs the `ladder`.
     """
 
     workers: int
     trials: int | None = None
     in_order: bool = False
     search_end: float | None = None
+    scheduler: str = "none"
+    ladder: Ladder = Ladder((1.0,))
 
 
-def decide(
-    ended: Collection[int], running: Collection[int], rules: Rules, now: float, needed: float
-) -> Decision:
-    """What a free worker should do. `needed`: seconds that a trial started now would take.
+Needed = Callable[[int], float]  # rungs a trial has reached -> seconds that its next leg would take
 
-    >>> decide({0}, {1}, Rules(workers=2, trials=9, in_order=True), now=0, needed=0)
+
+def decide(standings: Sequence[Standing], rules: Rules, now: float, needed: Needed) -> Decision:
+    """What a free worker should do.
+
+    The default recipe, trial 0, climbs whatever the others do: it is a candidate to the end, and the first to show
+    how far losses fall between two rungs. Then the scheduler's choice, then a new trial, if it could reach the top.
+    At the end the best of those still paused climb as far as the time allows.
+
+    >>> decide([Standing(0, (2.0,)), Standing(1, running=True)], Rules(2, trials=9), now=0, needed=lambda rung: 0)
     Decision(act=<Act.START: 'start'>, tid=2)
-    >>> decide({1}, {0}, Rules(workers=2, trials=9, in_order=True), now=0, needed=0)
-    Decision(act=<Act.WAIT: 'wait'>, tid=-1)
     """
-    nothing_new = Decision(Act.WAIT if running else Act.STOP)
-    taken = {*ended, *running}
-    tid = next(number for number in range(len(taken) + 1) if number not in taken)
+    ladder = rules.ladder
+    ends = [needed(rung) for rung in range(ladder.top + 1)]
+
+    def fits(reached: int, rungs: int = 1) -> bool:
+        return rules.search_end is None or now + sum(ends[reached : reached + rungs]) <= rules.search_end
+
+    reached = {t.tid: len(t.losses) for t in standings}
+    default = [t.tid for t in standings if t.tid == 0 and _is_paused(t, ladder)]
+    chosen = default[0] if default else SCHEDULERS[rules.scheduler](standings, ladder)
+    if chosen is not None and fits(reached[chosen]):
+        return Decision(Act.GO_ON, chosen)
+    new = _new(standings, rules)
+    if new is not None and fits(0, ladder.top + 1):
+        return Decision(Act.START, new)
+    if _is_over(standings, rules) and (last := _last_call(standings, rules, fits)) is not None:
+        return Decision(Act.GO_ON, last)
+    return Decision(Act.WAIT if any(t.running for t in standings) else Act.STOP)
+
+
+def _is_paused(trial: Standing, ladder: Ladder) -> bool:
+    return bool(trial.losses) and not trial.running and not trial.failed and len(trial.losses) <= ladder.top
+
+
+def _new(standings: Sequence[Standing], rules: Rules) -> int | None:
+    """The number of the next new trial, where there may be one."""
+    begun = {t.tid for t in standings if t.losses or t.running or t.failed}
+    tid = next(number for number in range(len(begun) + 1) if number not in begun)
     if rules.trials is not None and tid >= rules.trials:
-        return nothing_new
-    if rules.search_end is not None and now + needed > rules.search_end:
-        return nothing_new
-    if rules.in_order and not set(known_to(tid, rules.workers)) <= set(ended):
-        return nothing_new
-    return Decision(Act.START, tid)
+        return None
+    ended = {t.tid for t in standings if (t.losses or t.failed) and not t.running}
+    return tid if not rules.in_order or set(known_to(tid, rules.workers)) <= ended else None
+
+
+def _is_over(standings: Sequence[Standing], rules: Rules) -> bool:
+    """Whether no new trial will begin any more, whatever those that are running reach."""
+    begun = sum(bool(t.losses or t.running or t.failed) for t in standings)
+    return rules.search_end is not None or (rules.trials is not None and begun >= rules.trials)
+
+
+def _last_call(standings: Sequence[Standing], rules: Rules, fits: Callable[[int], bool]) -> int | None:
+    """The paused trial that is furthest, the best of them first; by count, only until one has reached the top."""
+    ladder = rules.ladder
+    on_the_way = any(t.running or len(t.losses) > ladder.top for t in standings)
+    if rules.search_end is None and on_the_way:
+        return None
+    paused = [t for t in standings if _is_paused(t, ladder) and fits(len(t.losses))]
+    return min(paused, key=lambda t: (-len(t.losses), t.losses[-1], t.tid)).tid if paused else None
 
 
 def known_to(tid: int, workers: int) -> range:
@@ -106,6 +155,7 @@ class Plan:
     total: float
     trial: float  # training time of one trial
     search_end: float
+    confirm_end: float
     race_end: float
     final_end: float  # the final training is over
     reserve: float  # from there to the end: test split, sample, page
@@ -116,7 +166,7 @@ def plan(minutes: float, workers: int, started: float = 0.0) -> Plan:
     start.
 
     >>> plan(10, workers=2, started=8).trial
-    11.2
+    20.0
     """
     if not minutes > 0:
         raise ConfigError(f"minutes must be above 0, got {minutes}; 3 is the default")
@@ -124,9 +174,11 @@ def plan(minutes: float, workers: int, started: float = 0.0) -> Plan:
     reserve = min(0.25 * total, 6.0 + 0.02 * total)
     latest = total - reserve - FINAL_SHARE * total
     search_end = min(started + WARM_UP + SEARCH_SHARE * total, latest)
-    race_end = min(search_end + RACE_SHARE * total, latest)
-    trial = min(max(SEARCH_SHARE * total * searchers(workers) / TRIALS_WANTED, SHORTEST), LONGEST)
-    return Plan(total, round(trial, 1), search_end, race_end, total - reserve, reserve)
+    confirm_end = min(search_end + CONFIRM_SHARE * total, latest)
+    race_end = min(confirm_end + RACE_SHARE * total, latest)
+    most = min(LONGEST, LONGEST_SHARE * SEARCH_SHARE * total)
+    trial = max(min(SEARCH_SHARE * total * searchers(workers) / TRIALS_WANTED, most), SHORTEST)
+    return Plan(total, round(trial, 1), search_end, confirm_end, race_end, total - reserve, reserve)
 
 
 def searchers(workers: int) -> int:
@@ -146,7 +198,9 @@ def rest_of(minutes: float, workers: int, spent: float, started: float = 0.0) ->
     total = 60.0 * minutes
     left = plan(max(total - spent, (1 - SEARCH_SHARE) * total) / 60, workers, started)
     search_end = min(left.search_end, max(SEARCH_SHARE * total - spent, 0.0))
-    return replace(left, search_end=search_end, race_end=min(left.race_end, search_end + RACE_SHARE * total))
+    confirm_end = min(left.confirm_end, search_end + CONFIRM_SHARE * total)
+    race_end = min(left.race_end, confirm_end + RACE_SHARE * total)
+    return replace(left, search_end=search_end, confirm_end=confirm_end, race_end=race_end)
 
 
 def seconds_needed(trial_seconds: float, measured: Collection[float]) -> float:

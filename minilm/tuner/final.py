@@ -21,6 +21,7 @@ from minilm.training.evaluation import exact_loss
 from minilm.training.run import RESULT, Run, load_run
 from minilm.training.session import run_training
 from minilm.training.trainer import CHECKPOINT, WEIGHTS
+from minilm.tuner.legs import HELD, rung_folder
 from minilm.tuner.records import BEST, MODELS, Trial
 from minilm.tuner.settings import FEWEST_CHARS, Settings
 from minilm.tuner.space import to_configs
@@ -47,15 +48,17 @@ class Finish:
     def run(self, chosen: Trial, kept: Path | None = None) -> Run:
         """The final model in the study's folder `best`, scored on both splits.
 
-        `kept` is the folder of the model that `chosen` has trained so far. By the clock it is trained on from
-        there, so that no second of it is lost.
+        `kept` is the folder of the model that `chosen` has trained so far; by itself its trial's. By the clock it is
+        trained on from there, or from where its learning rate was still high, so that little of it is lost.
         """
-        kept = self.folder / MODELS / str(chosen.tid) if kept is None else kept
+        home = self.folder / MODELS / str(chosen.tid)
+        held = home / HELD if kept is None else kept
+        kept = home / rung_folder(self.settings.ladder.top) if kept is None else kept
         has_model = (kept / WEIGHTS).is_file()
         if has_model and self._too_short():
             return self._adopt(kept, chars=FEWEST_CHARS)
         try:
-            run = self._train(chosen, kept / CHECKPOINT)
+            run = self._train(chosen, held / CHECKPOINT)
         except DivergenceError:  # the longer schedule stays at the high learning rate for more steps
             if not has_model:
                 raise

@@ -1,7 +1,7 @@
 """What one trial computes: a point goes in, a validation loss comes out. The only file of the tuner that
 trains.
 
-`run_trial` is what workers run; `train_model` is the same for Hyperopt's own `fmin`. Neither decides
+`run_leg` is what workers run; `train_model` is the same for Hyperopt's own `fmin`. Neither decides
 anything, and a training that diverges or does not fit is an answer here, not an exception.
 """
 
@@ -12,8 +12,9 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from minilm.config import ModelConfig, TrainConfig
@@ -22,6 +23,9 @@ from minilm.text.corpora import Corpus, load_corpus, load_described
 from minilm.training.hardware import Hardware, choose_hardware, physical_cores
 from minilm.training.run import Run
 from minilm.training.session import run_training
+from minilm.training.trainer import CHECKPOINT
+from minilm.tuner.legs import HELD, Part, leg_parts
+from minilm.tuner.rungs import Ladder
 from minilm.tuner.settings import Budget, trial_steps
 from minilm.tuner.space import Limits, limits_for, to_configs
 
@@ -32,52 +36,75 @@ SMALLEST_HIDDEN = 8
 
 @dataclass(frozen=True)
 class Task:
-    """All that a worker must know to run one trial; it travels to other processes and machines."""
+    """All that a worker must know to run one leg of a trial; it travels to other processes and machines."""
 
     point: dict[str, Any]
     corpus: dict[str, Any]  # Corpus.describe()
     limits: Limits
-    budget: Budget
+    parts: tuple[Part, ...]
     seed: int = 0
     threads: int | None = 1
-    out: str | None = None  # folder for the trained model
+    out: str | None = (
+        None  # the trial's folder: each part leaves its model and checkpoint in one of its own there
+    )
     start: str | None = None  # checkpoint to go on from
 
 
-def run_trial(task: Task) -> dict[str, Any]:
-    """Trains one point. `loss` is in nats per character, None where it failed, with a `reason`."""
-    curve: list[tuple[float, float]] = []
+def run_leg(task: Task) -> dict[str, Any]:
+    """Trains one point for one leg. `loss` is the last one, in nats per character, None where it failed, with a
+    `reason`.
 
-    def record(values: dict[str, Any]) -> None:
-        if "val_loss" in values:
-            curve.append((round(values["seconds"], 3), values["val_loss"]))
-
+    Pure and idempotent: the task and the checkpoint it starts from decide the answer (by count, on one machine, to the
+    bit), and running it again replaces what a worker that was killed has left. `held` are the seconds after which the
+    learning rate began to fall.
+    """
+    leg = _Leg()
     try:
-        run = _train(task, record)
+        start = task.start
+        for part in task.parts:
+            run = leg.train(task, part, start)
+            start = None if run.folder is None else str(run.folder / CHECKPOINT)
     except DivergenceError as error:
-        return {"loss": None, "reason": f"diverged at step {error.step}", "steps": error.step, "curve": curve}
+        return {"loss": None, "reason": f"diverged at step {leg.steps + error.step}", **leg.facts()}
     except (MinilmError, MemoryError) as error:
-        return {"loss": None, "reason": str(error) or "out of memory", "curve": curve}
-    result = run.result
-    return {
-        "loss": result["val_loss"],
-        "curve": curve,
-        "n_parameters": result["n_parameters"],
-        "steps": result["steps"],
-        "seconds": result["seconds"],
-        "tokens_per_second": result["tokens_seen"] / max(result["seconds"], 1e-9),
-    }
+        return {"loss": None, "reason": str(error) or "out of memory", **leg.facts()}
+    return {"loss": leg.curve[-1][1], "n_parameters": run.result["n_parameters"], **leg.facts()}
 
 
-def _train(task: Task, record: Any) -> Run:
-    corpus = _corpus(json.dumps(task.corpus, sort_keys=True))
-    model, train = to_configs(task.point, corpus.tokenizer.vocab_size, task.limits)
-    config = task.budget.trial_config(train, task.seed, task.threads)
-    if task.out is not None:
-        shutil.rmtree(task.out, ignore_errors=True)  # left by a worker that was killed
-    if task.start is not None:
-        config = config.replace(warmup=0.0)  # it is warm
-    return run_training(corpus, model, config, task.out, start=task.start, test=False, on_record=record)
+@dataclass
+class _Leg:
+    """What the parts of a leg have come to so far."""
+
+    steps: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    held: float | None = None
+    curve: list[tuple[float, float]] = field(default_factory=list)  # (seconds, validation loss)
+
+    def train(self, task: Task, part: Part, start: str | None) -> Run:
+        offset = self.seconds
+
+        def record(values: dict[str, Any]) -> None:
+            if "val_loss" in values:
+                self.curve.append((round(offset + values["seconds"], 3), values["val_loss"]))
+
+        corpus = _corpus(json.dumps(task.corpus, sort_keys=True))
+        model, train = to_configs(task.point, corpus.tokenizer.vocab_size, task.limits)
+        config = part.config(train, task.seed, task.threads)
+        out = None if task.out is None else Path(task.out) / part.folder
+        if out is not None:
+            shutil.rmtree(out, ignore_errors=True)  # left by a worker that was killed
+        run = run_training(corpus, model, config, out, start=start, test=False, on_record=record)
+        self.steps += run.result["steps"]
+        self.seconds += run.result["seconds"]
+        self.tokens += run.result["tokens_seen"]
+        self.held = self.seconds if part.folder == HELD else self.held
+        return run
+
+    def facts(self) -> dict[str, Any]:
+        speed = self.tokens / max(self.seconds, 1e-9)
+        facts = {"steps": self.steps, "seconds": self.seconds, "tokens_per_second": speed, "held": self.held}
+        return {"curve": self.curve, **facts}
 
 
 @lru_cache(maxsize=1)  # a worker serves one study
@@ -117,13 +144,10 @@ def train_model(params: Mapping[str, Any] | None = None, **settings: Any) -> dic
     """See `minilm.tune.train_model`."""
     point = named_values({**(params or {}), **settings})
     corpus = load_corpus(os.environ.get("MINILM_CORPUS", "fables"))
-    task = Task(
-        point, corpus.describe(), limits_for(len(corpus.train)), Budget(steps=trial_steps()), threads=None
-    )
-    to_configs(
-        point, corpus.tokenizer.vocab_size
-    )  # a misspelt name is the caller's mistake, not a failed trial
-    answer = run_trial(task)
+    # a misspelt name is the caller's mistake, not a failed trial
+    _, train = to_configs(point, corpus.tokenizer.vocab_size)
+    parts = leg_parts(Budget(steps=trial_steps()), Ladder((1.0,)), 0, train)
+    answer = run_leg(Task(point, corpus.describe(), limits_for(len(corpus.train)), parts, threads=None))
     status = "fail" if answer["loss"] is None else "ok"
     return {
         **{key: value for key, value in answer.items() if value is not None},

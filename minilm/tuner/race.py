@@ -19,7 +19,7 @@ from typing import Any
 from minilm import files
 from minilm.errors import RunError
 from minilm.tuner.records import Trial
-from minilm.tuner.workers import Workers
+from minilm.tuner.workers import Pool
 
 METRICS, CHECKPOINT = "metrics.jsonl", "checkpoint.safetensors"
 LEAD = 0.02  # nats per character: a forecast that is better by less may owe it to noise
@@ -47,8 +47,8 @@ class LongDefault:
     It answers through its folder alone: the records and the checkpoint that the trainer keeps there.
     """
 
-    def __init__(self, pool: Workers, folder: Path, function: Callable[..., Any], task: Any) -> None:
-        self.folder = folder
+    def __init__(self, pool: Pool, folder: Path, function: Callable[..., Any], task: Any) -> None:
+        self.folder = folder  # of the training's own run
         self._pool = pool
         self._future: Future = pool.submit(function, task)
 
@@ -108,22 +108,28 @@ def forecast(curve: Curve, more: float) -> float | None:
     return curve[-1][1] + min(0.0, slope) * math.log((end + more) / end)
 
 
-def judge(challenger: int, curve: Curve, default: Curve, more: float) -> Verdict:
+def judge(
+    challenger: int, curve: Curve, default: Curve, more: float, gains: tuple[float, float] = (0.0, 0.0)
+) -> Verdict:
     """Who is expected to stand lower after `more` seconds of further training; the default wins what is unclear.
 
-    The default's curve is the longer one, which counts for it, as its model is trained on from where it ends.
+    The default's curve is the longer one, which counts for it, as its model is trained on from where it ends. `gains`:
+    how much the two fell in the search when their learning rate did; a high rate hides more of what it has learnt.
 
     >>> judge(7, [(10, 2.2), (20, 2.0)], [(10, 2.4), (20, 2.3), (40, 2.2)], 40).won
     True
     """
     seconds = curve[-1][0] if curve else 0.0
-    mine, theirs = forecast(curve, more), forecast(default, more)
+    mine, theirs = (
+        None if heading is None else heading - gain
+        for heading, gain in zip((forecast(curve, more), forecast(default, more)), gains, strict=True)
+    )
     won = mine is not None and (theirs is None or mine < theirs - LEAD)
     losses = (curve[-1][1] if curve else None, loss_at(default, seconds))
     return Verdict(challenger, seconds, *losses, mine, theirs, won)
 
 
-def answered_curve(pool: Workers, future: Future, end: float, tick: Callable[[], None]) -> Curve:
+def answered_curve(pool: Pool, future: Future, end: float, tick: Callable[[], None]) -> Curve:
     """The curve that a trial's worker answers; empty where it fails, or is killed at `end` (`time.monotonic()`)."""
     while not future.done() and time.monotonic() < end:
         wait([future], timeout=0.5)
@@ -135,10 +141,22 @@ def answered_curve(pool: Workers, future: Future, end: float, tick: Callable[[],
 
 
 def continued(trial: Trial, leg: Curve) -> list[tuple[float, float]]:
-    """A trial's curve with a further leg behind it, whose seconds start at zero again.
+    """A trial's curve up to where its rate began to fall, with a further leg behind it, whose seconds start at zero.
 
-    >>> continued(Trial(1, {}, {}, curve=[[5.0, 3.0]], seconds=5.5), [(4.0, 2.5)])
+    >>> continued(Trial(1, {}, {}, curve=[[5.0, 3.0], [7.0, 2.8]], held=5.5, seconds=7.0), [(4.0, 2.5)])
     [(5.0, 3.0), (9.5, 2.5)]
     """
-    offset = trial.seconds or 0.0
-    return [(x, y) for x, y in trial.curve] + [(offset + x, y) for x, y in leg]
+    offset = trial.seconds or 0.0 if trial.held is None else trial.held
+    return [(x, y) for x, y in trial.curve if x <= offset] + [(offset + x, y) for x, y in leg]
+
+
+def gain(trial: Trial | None) -> float:
+    """By how much the loss fell when the learning rate did, at the end of a full training; 0 where unknown.
+
+    >>> round(gain(Trial(1, {}, {}, curve=[[5.0, 3.0], [7.0, 2.8]], held=5.5)), 3)
+    0.2
+    """
+    if trial is None or trial.held is None:
+        return 0.0
+    flat = loss_at([(x, y) for x, y in trial.curve if x <= trial.held], trial.held)
+    return 0.0 if flat is None else max(0.0, flat - trial.curve[-1][1])

@@ -1,13 +1,14 @@
-"""The study folder on disk: `study.json` says what is searched, `trials.jsonl` gains a line per trial.
+"""The study folder on disk: `study.json` says what is searched, `trials.jsonl` gains a line per leg of a trial.
 
 Everything a study needs to go on, and everything its page shows, is in these two files. What was recorded
-is never rewritten; a trial that was running when the study died has no line and runs again. Knows nothing
-of Hyperopt.
+is never rewritten: a trial that trains on gets a further line, and the last one counts. A leg that was running when the
+study died has no line and runs again. Knows nothing of Hyperopt.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -23,6 +24,7 @@ STUDY, TRIALS, RESULT, BEST, MODELS = "study.json", "trials.jsonl", "result.json
 
 class TrialState(str, Enum):
     RUNNING = "running"
+    PAUSED = "paused"  # waits at a rung, may train on
     OK = "ok"
     FAILED = "failed"
 
@@ -42,10 +44,20 @@ class Trial:
     n_parameters: int | None = None
     steps: int | None = None
     seconds: float | None = None  # of training
+    held: float | None = None  # the seconds of it until the learning rate began to fall
     tokens_per_second: float | None = None
     worker: int | None = None
     started: float | None = None
     ended: float | None = None
+    # from rung to rung: rung, worker, started, ended, seconds and steps of training, loss, reason
+    legs: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """The loss at each rung it has reached, in order."""
+        if not self.legs:  # a training in one piece
+            return () if self.loss is None else (self.loss,)
+        return tuple(leg["loss"] for leg in self.legs if leg.get("loss") is not None)
 
     def to_dict(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "state": self.state.value}
@@ -58,11 +70,16 @@ class Trial:
 
 
 class Journal:
-    """The trials that ended, in the order of their endings, in memory and in `trials.jsonl`."""
+    """What became of the trials so far, in memory and in `trials.jsonl`; `lines` counts what was recorded."""
 
     def __init__(self, folder: Path | None) -> None:
         self.path = None if folder is None else folder / TRIALS
-        self.trials = _read_trials(self.path) if self.path is not None and self.path.exists() else []
+        self.lines = _read_lines(self.path) if self.path is not None and self.path.exists() else []
+
+    @property
+    def trials(self) -> list[Trial]:
+        """Each trial as it was last recorded, in the order of these records."""
+        return latest(self.lines)
 
     def add(self, trial: Trial) -> None:
         """On the disk before this returns."""
@@ -71,21 +88,29 @@ class Journal:
         )
         if self.path is not None:
             files.append_record(self.path, trial.to_dict())
-        self.trials.append(trial)
+        self.lines.append(trial)
 
 
-def _read_trials(path: Path) -> list[Trial]:
+def latest(lines: Sequence[Trial]) -> list[Trial]:
+    """The last line of each trial, in order."""
+    return list({trial.tid: trial for trial in reversed(lines)}.values())[::-1]
+
+
+def _read_lines(path: Path) -> list[Trial]:
     try:
-        trials = [Trial.from_dict(record) for record in files.read_records(path)]
+        lines = [Trial.from_dict(record) for record in files.read_records(path)]
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, RunError):
             raise
         raise RunError(
             f"{path} does not hold trials of a minilm study ({error}); give the folder of one"
         ) from error
-    if len({trial.tid for trial in trials}) < len(trials):
-        raise RunError(f"{path} holds a trial twice; restore it from a copy")
-    return trials
+    seen: dict[int, int] = {}
+    for trial in lines:
+        if len(trial.legs) <= seen.get(trial.tid, -1):
+            raise RunError(f"{path} holds a trial twice; restore it from a copy")
+        seen[trial.tid] = len(trial.legs)
+    return lines
 
 
 def create_study(folder: Path, settings: dict[str, Any]) -> None:

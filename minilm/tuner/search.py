@@ -1,8 +1,8 @@
-"""The search: asks for points, hands them to workers, records what comes back, until the rules say stop.
+"""The search: asks for points, hands their legs to workers, records what comes back, until the rules say stop.
 
-It joins `propose`, `decide`, `records` and a pool, and knows neither torch nor what a trial computes: the
-function, the pool and the clock are given. A worker that dies, hangs or answers nonsense is a failed trial
-with a reason.
+It joins `propose`, `decide`, `forecast`, `records` and a pool, and knows neither torch nor what a leg computes: the
+function, the pool and the clock are given. A worker that dies or hangs costs its trial one leg, which is tried once
+more from where the trial had paused; one that dies twice, or answers nonsense, is a failed trial with a reason.
 """
 
 from __future__ import annotations
@@ -15,25 +15,28 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from minilm.tuner.decide import Act, Rules, decide, known_to, seconds_allowed, seconds_needed
+from minilm.tuner.forecast import predicted
 from minilm.tuner.propose import Proposer, is_loss
 from minilm.tuner.records import Journal, Trial, TrialState
-from minilm.tuner.space import Point
+from minilm.tuner.rungs import Standing
 from minilm.tuner.workers import Pool
 
 LATE = "stopped: too slow for the time left"
+DIED = "its worker died; out of memory, or killed from outside"
 TICK, SOON = 0.5, 0.05  # seconds between two looks at the clock, at the workers
-RECENT = 8  # trials whose durations tell how long the next one takes
+RECENT = 8  # legs whose durations tell how long the next one takes
+FACTS = ("seconds", "steps")  # of a leg, summed up over a trial
 
 OnTrial = Callable[[Trial], None]
-MakeTask = Callable[[int, Point], Any]
+MakeTask = Callable[[Trial], Any]
 
 
 @dataclass
 class Search:
-    """One sitting of a study. `run()` returns when the rules allow no more trials and none is running.
+    """One sitting of a study. `run()` returns when the rules allow no more legs and none is running.
 
-    `function` is what workers run on `make_task(tid, point)`; it returns a dict with `loss`. `clock` gives
-    seconds since the study began.
+    `function` is what workers run on `make_task(trial)`, the next leg of a trial that has reached
+    `len(trial.losses)` rungs; it returns a dict with `loss`. `clock` gives seconds since the study began.
     """
 
     proposer: Proposer
@@ -43,19 +46,21 @@ class Search:
     function: Callable[[Any], dict[str, Any]]
     make_task: MakeTask
     clock: Callable[[], float] = time.monotonic
-    trial_seconds: float | None = None  # None: a trial's budget is steps
+    trial_seconds: float | None = None  # of a full training; None: a trial's budget is steps
     on_trial: OnTrial | None = None
     on_tick: Callable[[], None] | None = None
     running: dict[Future, Trial] = field(default_factory=dict)
-    _spent: list[float] = field(default_factory=list)  # seconds from start to end, of trials that succeeded
-    _cold: set[int] = field(
-        default_factory=set
-    )  # workers that replace a dead one and have ended no trial yet
-    _late: set[int] = field(default_factory=set)  # trials whose worker was stopped
+    _again: list[Trial] = field(default_factory=list)  # lost a leg and get one more chance
+    _spent: dict[int, list[float]] = field(
+        default_factory=dict
+    )  # rung -> seconds of legs to it, start to end
+    _cold: set[int] = field(default_factory=set)  # workers that replace a dead one and have ended no leg yet
+    _late: set[Future] = field(default_factory=set)  # whose worker was stopped
 
     def run(self) -> None:
         """Raises what the user's Ctrl-C raises; everything recorded until then stays."""
-        self._remember()
+        for trial in self.journal.trials:
+            self.proposer.draws[trial.tid] = dict(trial.draw)
         while True:
             if self._fill():
                 return
@@ -68,101 +73,160 @@ class Search:
             if self.on_tick is not None:
                 self.on_tick()
 
-    def _remember(self) -> None:
-        for trial in self.journal.trials:
-            self.proposer.replay(trial.tid, trial.draw, trial.loss)
+    def standings(self) -> list[Standing]:
+        """What every trial has reached, in the order of their ids."""
+        found = {
+            t.tid: Standing(t.tid, t.losses, failed=t.state is TrialState.FAILED) for t in self.journal.trials
+        }
+        for trial in (*self.running.values(), *self._again):
+            found[trial.tid] = Standing(trial.tid, trial.losses, running=True)
+        return [found[tid] for tid in sorted(found)]
 
     def _fill(self) -> bool:
-        """Starts trials while workers are free; whether the rules want no more and none is running."""
+        """Starts legs while workers are free; whether the rules want no more and none is running."""
         while True:
-            ended = [trial.tid for trial in self.journal.trials]
-            running = [trial.tid for trial in self.running.values()]
-            decision = decide(ended, running, self.rules, self.clock(), self._needed())
-            if decision.act is not Act.START or not self.pool.free:
+            if self._again and self.pool.free:
+                self._submit(self._again.pop(0))
+                continue
+            decision = decide(self.standings(), self.rules, self.clock(), self._needed)
+            if decision.act in (Act.WAIT, Act.STOP) or not self.pool.free:
                 return decision.act is Act.STOP
-            self._start(decision.tid)
+            self._submit(self._new(decision.tid) if decision.act is Act.START else self._paused(decision.tid))
 
-    def _needed(self) -> float:
+    def _needed(self, reached: int) -> float:
         if self.trial_seconds is None:
             return 0.0
-        return seconds_needed(self.trial_seconds, self._spent[-RECENT:])
+        leg = self.trial_seconds * self.rules.ladder.leg(reached)
+        return seconds_needed(leg, self._spent.get(reached, [])[-RECENT:])
 
-    def _start(self, tid: int) -> None:
+    def _new(self, tid: int) -> Trial:
+        self._tell()
         known = known_to(tid, self.rules.workers) if self.rules.in_order else None
         _, point = self.proposer.ask(tid, known)
-        started = round(self.clock(), 3)
-        future = self.pool.submit(self.function, self.make_task(tid, point))
-        self.running[future] = Trial(
-            tid=tid,
-            point=point,
-            draw=self.proposer.draws[tid],
-            known=len(self.journal.trials),
-            worker=self.pool.worker_of(future),
-            started=started,
+        draw = self.proposer.draws[tid]
+        return Trial(tid=tid, point=point, draw=draw, known=len(self.journal.lines))
+
+    def _tell(self) -> None:
+        """Hands the proposer a loss for each trial: what it would reach at the end, as far as one can tell."""
+        standings = self.standings()
+        for tid, loss in predicted(standings, self.rules.ladder).items():
+            self.proposer.tell(tid, loss)
+        for trial in standings:
+            if trial.failed:
+                self.proposer.tell(trial.tid, None)
+
+    def _paused(self, tid: int) -> Trial:
+        return next(trial for trial in self.journal.trials if trial.tid == tid)
+
+    def _submit(self, trial: Trial) -> None:
+        begun = round(self.clock(), 3)
+        future = self.pool.submit(self.function, self.make_task(trial))
+        worker = self.pool.worker_of(future)
+        leg = {"rung": len(trial.losses), "worker": worker, "started": begun}
+        first = begun if trial.started is None else trial.started
+        self.running[future] = replace(
+            trial, started=first, worker=worker, state=TrialState.RUNNING, legs=[*trial.legs, leg]
         )
 
     def _collect(self, future: Future) -> None:
         trial = self.running.pop(future)
         ended = self._judged(trial, future)
-        self._note_duration(ended)
+        if ended.state is TrialState.RUNNING:
+            self._again.append(ended)
+            return
         self.journal.add(ended)
-        self.proposer.tell(ended.tid, ended.loss)
         if self.on_trial is not None:
             self.on_trial(ended)
 
-    def _note_duration(self, trial: Trial) -> None:
-        """A new worker's first trial also loads what the others have, and says nothing of the next."""
-        assert trial.worker is not None and trial.started is not None and trial.ended is not None
-        if trial.state is TrialState.OK:
-            if trial.worker not in self._cold:
-                self._spent.append(trial.ended - trial.started)
-            self._cold.discard(trial.worker)
-
     def _judged(self, trial: Trial, future: Future) -> Trial:
         """The trial with what its worker answered, or with the reason why there is no answer."""
-        trial = replace(trial, ended=round(self.clock(), 3), state=TrialState.FAILED)
-        error = future.exception()
-        if trial.tid in self._late:
-            return replace(trial, reason=LATE)
-        if isinstance(error, BrokenProcessPool):
-            self._cold.add(trial.worker or 0)
-            return replace(trial, reason="its worker died; out of memory, or killed from outside")
+        leg = {
+            **trial.legs[-1],
+            "ended": round(self.clock(), 3),
+            "seconds": None,
+            "steps": None,
+            "loss": None,
+        }
+        late, error = future in self._late, future.exception()
+        if late or isinstance(error, BrokenProcessPool):
+            self._cold.add(leg["worker"])
+            return self._without_answer(trial, leg, LATE if late else DIED)
         if error is not None:
-            return replace(trial, reason=f"crashed: {type(error).__name__}: {error}")
-        return _with_answer(trial, future.result())
+            reason = f"crashed: {type(error).__name__}: {error}"
+            return _failed(trial, leg, reason)
+        ended = _with_answer(trial, leg, future.result(), self.rules.ladder.top)
+        self._note_duration(ended)
+        return ended
+
+    def _without_answer(self, trial: Trial, leg: dict[str, Any], reason: str) -> Trial:
+        """Once more, if there is time and it is the first time; a trial that is at a rung stays there."""
+        again = len(trial.legs) == len(trial.losses) + 1
+        end = self.rules.search_end
+        in_time = end is None or self.clock() + self._needed(leg["rung"]) <= end
+        if again and in_time:
+            return replace(trial, legs=[*trial.legs[:-1], {**leg, "reason": reason}])
+        if trial.losses and not in_time:
+            return replace(_failed(trial, leg, reason), state=TrialState.PAUSED, reason=None)
+        return _failed(trial, leg, reason)
+
+    def _note_duration(self, trial: Trial) -> None:
+        """A new worker's first leg also loads what the others have, and says nothing of the next."""
+        leg = trial.legs[-1]
+        if leg["loss"] is not None:
+            if leg["worker"] not in self._cold:
+                self._spent.setdefault(leg["rung"], []).append(leg["ended"] - leg["started"])
+            self._cold.discard(leg["worker"])
 
     def _kill_late(self) -> None:
         for future, trial in list(self.running.items()):
-            allowed = seconds_allowed(self.trial_seconds, warm=trial.worker not in self._cold)
-            end = (trial.started or 0.0) + allowed
+            leg = trial.legs[-1]
+            share = self.rules.ladder.leg(leg["rung"])
+            length = None if self.trial_seconds is None else share * self.trial_seconds
+            end = leg["started"] + seconds_allowed(length, warm=leg["worker"] not in self._cold)
             if self.rules.search_end is not None:
                 end = min(end, self.rules.search_end)
             if self.clock() > end and not future.done():
-                self._late.add(trial.tid)
-                self._cold.add(trial.worker or 0)
+                self._late.add(future)
                 self.pool.kill(future)
 
 
-def _with_answer(trial: Trial, answer: Any) -> Trial:
+def _failed(trial: Trial, leg: dict[str, Any], reason: str) -> Trial:
+    legs = [*trial.legs[:-1], {**leg, "reason": reason}]
+    return replace(trial, state=TrialState.FAILED, reason=reason, loss=None, legs=legs, ended=leg["ended"])
+
+
+def _with_answer(trial: Trial, leg: dict[str, Any], answer: Any, top: int) -> Trial:
     if not isinstance(answer, dict):
-        return replace(trial, reason=f"answered {type(answer).__name__} instead of a dict with a loss")
-    facts = ("n_parameters", "steps", "seconds", "tokens_per_second", "reason")
+        return _failed(trial, leg, f"answered {type(answer).__name__} instead of a dict with a loss")
+    facts = ("n_parameters", "tokens_per_second")
     trial = replace(trial, **{name: answer[name] for name in facts if answer.get(name) is not None})
-    trial = replace(trial, curve=[[x, y] for x, y in answer.get("curve", []) if is_loss(x) and is_loss(y)])
+    offset = trial.seconds or 0.0
+    points = [[round(offset + x, 3), y] for x, y in answer.get("curve", []) if is_loss(x) and is_loss(y)]
+    spent = {name: answer[name] for name in FACTS if answer.get(name) is not None}
+    sums = {name: value + (getattr(trial, name) or 0) for name, value in spent.items()}
+    if is_loss(answer.get("held")):
+        sums["held"] = offset + answer["held"]
+    trial, leg = replace(trial, **sums, curve=[*trial.curve, *points]), {**leg, **spent}
     loss = answer.get("loss")
     if not is_loss(loss):
-        return replace(trial, reason=trial.reason or f"the loss was {loss!r}, not a finite number")
+        return _failed(trial, leg, answer.get("reason") or f"the loss was {loss!r}, not a finite number")
     assert loss is not None
-    return replace(trial, state=TrialState.OK, loss=float(loss), reason=None)
+    state = TrialState.OK if leg["rung"] >= top else TrialState.PAUSED
+    legs = [*trial.legs[:-1], {**leg, "loss": float(loss), "reason": None}]
+    return replace(trial, state=state, loss=float(loss), reason=None, legs=legs, ended=leg["ended"])
 
 
 def best_trial(trials: list[Trial], margin: float = 0.0) -> Trial | None:
-    """The lowest loss wins; the default recipe, trial 0, unless another is better by more than `margin`."""
-    done = [trial for trial in trials if trial.state is TrialState.OK]
-    if not done:
+    """The lowest loss of those that have come furthest; the default recipe, trial 0, unless another is better by more
+    than `margin`."""
+    able = [trial for trial in trials if trial.losses and trial.state is not TrialState.FAILED]
+    if not able:
         return None
-    best = min(done, key=lambda trial: (trial.loss, trial.tid))
-    default = next((trial for trial in done if trial.tid == 0), None)
-    if default is not None and best.loss is not None and default.loss is not None:
-        return best if best.loss < default.loss - margin else default
+    furthest = max(len(trial.losses) for trial in able)
+    best = min(
+        (t for t in able if len(t.losses) == furthest), key=lambda trial: (trial.losses[-1], trial.tid)
+    )
+    default = next((trial for trial in able if trial.tid == 0), None)
+    if default is not None and len(default.losses) == furthest:
+        return best if best.losses[-1] < default.losses[-1] - margin else default
     return best

@@ -9,67 +9,41 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from minilm.config import TrainConfig, default_recipe
+from minilm.config import default_recipe
 from minilm.errors import ConfigError, did_you_mean
 from minilm.tuner.propose import ALGORITHMS
+from minilm.tuner.rungs import SCHEDULERS, Ladder
 from minilm.tuner.space import Limits
 
 TRIAL_STEPS = 200
-TRIAL_EVALUATIONS = 4
+EVALUATIONS = 8  # of a full training
 EVALUATION_SHARE = 0.1  # of a trial's work, for its evaluations
 FORWARD_SHARE = 1 / 3  # of a training step's work: evaluating a character costs a third of training on it
-CHARS_PER_SECOND = 500  # of a trial in seconds: what a CPU core evaluates four times in a tenth of that time
-RACE_CHARS = 3  # times a trial's characters, for the evaluations of a race
+CHARS_PER_SECOND = (
+    250  # of a full training in seconds: what a CPU core evaluates eight times in a tenth of that time
+)
 FEWEST_CHARS = 4000  # an estimate from less would choose by luck
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a trial gets: `steps`, or `seconds` of training; `chars` scored in each of its `evaluations`.
-
-    In steps it is a whole training with its schedule. In seconds it is a leg of one that may go on, so the
-    learning rate stays high: two legs of different lengths compare, and the next can start where one ended.
-    """
+    """What a fully trained trial gets: `steps`, or `seconds` of training; `chars` scored in each evaluation."""
 
     steps: int | None = None
     seconds: float | None = None
     chars: int | None = None  # None: as many as a tenth of the work pays for
-    evaluations: int = TRIAL_EVALUATIONS
-
-    def trial_config(self, train: TrainConfig, seed: int, threads: int | None) -> TrainConfig:
-        """A trial's training: short, evaluated a few times on a part of the split, never stopped early.
-
-        A leg does not know which share of the whole training it is, so it has whole contexts from the start.
-        """
-        return train.replace(
-            context_warmup=train.context_warmup if self.seconds is None else 0.0,
-            batch_warmup=train.batch_warmup if self.seconds is None else 0.0,
-            steps=self.steps,
-            minutes=None if self.seconds is None else self.seconds / 60,
-            schedule=train.schedule if self.seconds is None else "constant",
-            evaluations=min(self.evaluations, self.steps or self.evaluations),
-            eval_chars=max(FEWEST_CHARS, self.eval_chars),
-            patience=None,
-            seed=seed,
-            threads=threads,
-        )
 
     @property
     def eval_chars(self) -> int:
         """Characters per evaluation, the same for every trial so that losses compare."""
-        if self.chars is not None:
-            return self.chars
+        return self.chars or max(FEWEST_CHARS, self._affordable_chars())
+
+    def _affordable_chars(self) -> int:
         if self.seconds is not None:
             return int(CHARS_PER_SECOND * self.seconds)
         model, train = default_recipe()
         trained = (self.steps or 0) * train.batch_size * model.block_size
-        return int(EVALUATION_SHARE / FORWARD_SHARE * trained / TRIAL_EVALUATIONS)
-
-    def leg(self, seconds: float) -> Budget:
-        """A longer leg beside trials of this budget: evaluated as often, on more characters, since it decides."""
-        assert self.seconds is not None
-        chars = RACE_CHARS * max(FEWEST_CHARS, self.eval_chars)
-        return Budget(seconds=seconds, chars=chars, evaluations=max(1, round(seconds / self.seconds)))
+        return int(EVALUATION_SHARE / FORWARD_SHARE * trained / EVALUATIONS)
 
     def text(self) -> str:
         return f"{self.steps} steps" if self.seconds is None else f"{self.seconds:g} s"
@@ -89,6 +63,12 @@ class Settings:
     device: str
     minutes: float | None = None
     trials: int | None = None
+    scheduler: str = "none"  # a key of rungs.SCHEDULERS
+    rungs: tuple[float, ...] = (1.0,)  # shares of a full training at which a trial pauses
+
+    @property
+    def ladder(self) -> Ladder:
+        return Ladder(self.rungs)
 
     @property
     def races(self) -> bool:
@@ -103,7 +83,13 @@ class Settings:
     def from_dict(cls, values: dict[str, Any]) -> Settings:
         kept = {name: values[name] for name in cls.__dataclass_fields__}
         parts = {"limits": Limits(**values["limits"]), "budget": Budget(**values["budget"])}
-        return cls(**{**kept, **parts})
+        return cls(**{**kept, **parts, "rungs": tuple(values["rungs"])})
+
+    def _pauses(self) -> str:
+        if len(self.rungs) == 1:
+            return ""
+        shares = " and ".join(f"{share:.0%}" for share in self.rungs[:-1])
+        return f" with pauses at {shares} ({self.scheduler})"
 
     def text(self) -> str:
         """Workers, threads and why, in one line."""
@@ -112,14 +98,17 @@ class Settings:
         why = on_cpu if self.device == "cpu" else "small models leave a GPU idle, so they share it"
         if self.races:
             why += "; one of them trains the default recipe all along"
-        return (
-            f"{self.workers} worker{plural} x 1 thread on {self.device}, {self.budget.text()} per trial, "
-            f"{self.algo} ({why})"
-        )
+        trial = f"{self.budget.text()} per trial{self._pauses()}"
+        return f"{self.workers} worker{plural} x 1 thread on {self.device}, {trial}, {self.algo} ({why})"
 
 
 def check_request(
-    minutes: float | None, trials: int | None, algo: str, workers: int | None, seed: int
+    minutes: float | None,
+    trials: int | None,
+    algo: str,
+    workers: int | None,
+    seed: int,
+    scheduler: str | None = None,
 ) -> None:
     """Refuses what no study can do, before anything is loaded or written."""
     if (minutes is None) == (trials is None):
@@ -134,6 +123,20 @@ def check_request(
         raise ConfigError(f"seed must be from 0 to 2**63 - 1, got {seed}")
     if algo not in ALGORITHMS:
         raise ConfigError(f"unknown search algorithm {algo!r}, {did_you_mean(algo, ALGORITHMS)}")
+    if scheduler is not None and scheduler not in SCHEDULERS:
+        raise ConfigError(f"unknown scheduler {scheduler!r}, {did_you_mean(scheduler, SCHEDULERS)}")
+
+
+def deterministic_workers(minutes: float | None, workers: int | None) -> int:
+    """The one worker of a study that is the same to the bit each time; refuses what cannot be."""
+    if minutes is not None:
+        raise ConfigError(
+            "a clock never reads the same twice: a deterministic study counts trials, got minutes="
+            f"{minutes:g}; give trials instead"
+        )
+    if workers not in (None, 1):
+        raise ConfigError(f"a deterministic study has 1 worker, got workers={workers}; leave it out")
+    return 1
 
 
 def trial_steps() -> int:

@@ -22,11 +22,13 @@ from minilm.training.run import Run, load_run
 from minilm.training.scores import baseline_rows, table
 from minilm.tuner import objective
 from minilm.tuner.chores import draw_page
+from minilm.tuner.course import run_sitting
 from minilm.tuner.decide import Plan, plan, rest_of, worker_count
+from minilm.tuner.legs import ladder_for
 from minilm.tuner.propose import SearchSpace, Told, difference, hyperopt_trials
 from minilm.tuner.records import BEST, RESULT, Journal, Trial, create_study, read_study
-from minilm.tuner.settings import Budget, Settings, check_request, trial_steps
-from minilm.tuner.sitting import Sitting, run_sitting
+from minilm.tuner.settings import Budget, Settings, check_request, deterministic_workers, trial_steps
+from minilm.tuner.sitting import Sitting
 from minilm.tuner.space import Limits, default_point, dimensions, limits_for
 from minilm.tuner.summary import result_rows
 from minilm.tuner.watch import Watch
@@ -69,6 +71,8 @@ def run_study(
     seed: int = 0,
     out: str | Path | None = None,
     *,
+    scheduler: str | None = None,
+    deterministic: bool = False,
     watch: Watch | None = None,
     begun: float | None = None,
 ) -> Study:
@@ -79,16 +83,19 @@ def run_study(
     `resume_study(out)` goes on.
     """
     begun = time.monotonic() if begun is None else begun
-    check_request(minutes, trials, algo, workers, seed)
+    check_request(minutes, trials, algo, workers, seed, scheduler)
+    workers = deterministic_workers(minutes, workers) if deterministic else workers
     found, cores = objective.machine()
     limits = limits_for(len(corpus.train), wide=found.device != "cpu")
     count = worker_count(cores, found.device, trials) if workers is None else workers
     spread = None if minutes is None else plan(minutes, count, time.monotonic() - begun)
     searched = search_space(space, limits, found.device)
     budget = Budget(steps=trial_steps()) if spread is None else Budget(seconds=spread.trial)
-    settings = Settings(
-        corpus.describe(), searched.text, limits, budget, algo, seed, count, found.device, minutes, trials
-    )
+    # by count whole trainings are the rule, since only those do not depend on which worker was faster
+    scheduler = scheduler or ("none" if minutes is None and not deterministic else "asha")
+    ladder = ladder_for(scheduler, budget)
+    where = (count, found.device, minutes, trials, scheduler, ladder.shares)
+    settings = Settings(corpus.describe(), searched.text, limits, budget, algo, seed, *where)
     folder = files.new_folder(tempfile.mkdtemp(prefix="minilm-study-") if out is None else out)
     with files.held(folder):
         create_study(folder, settings.to_dict())

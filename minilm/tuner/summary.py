@@ -5,12 +5,14 @@ Text and rows from plain records; nothing is measured here.
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from minilm.plots.parts import PAGE
+from minilm.tuner.finalists import Outcome
 from minilm.tuner.records import BEST, Trial, TrialState
 
 SHORT = {
@@ -92,6 +94,27 @@ def verdict(result: Mapping[str, Any]) -> str:
     if default is None:
         return f"trial {result['best']['tid']}; the default recipe's own trial failed"
     return f"trial {result['best']['tid']}, {default - best:.3f} nats per character below the default recipe"
+
+
+def outcome_of(outcome: Outcome) -> dict[str, Any]:
+    """How the finalists' comparison ended, for the records; numbers that do not exist are None.
+
+    >>> outcome_of(Outcome(4, 0.05, 0.01))["text"]
+    'trial 4 is 0.050 nats per character below the default recipe, +- 0.010: better'
+    """
+    known = math.isfinite(outcome.difference)
+    if outcome.tid == 0:
+        text = "the default recipe: no finalist is better by more than seeds would do"
+    elif not known:
+        text = f"trial {outcome.tid}; the default recipe was not trained to the end"
+    else:
+        says = "better" if outcome.better else "within noise"
+        lower = f"{outcome.difference:.3f} nats per character below the default recipe"
+        text = f"trial {outcome.tid} is {lower}, +- {outcome.se:.3f}: {says}"
+    numbers = (
+        {"difference": outcome.difference, "se": outcome.se} if known else {"difference": None, "se": None}
+    )
+    return {"better": outcome.better, **numbers, "text": text}
 
 
 def closing(result: Mapping[str, Any], folder: Path) -> str:

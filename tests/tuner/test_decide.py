@@ -19,6 +19,9 @@ from minilm.tuner.decide import (
     process_age,
     seconds_needed,
 )
+from minilm.tuner.legs import ladder_for
+from minilm.tuner.rungs import Ladder, Standing
+from minilm.tuner.settings import Budget
 
 START, WAIT, STOP = Act.START, Act.WAIT, Act.STOP
 
@@ -39,7 +42,43 @@ START, WAIT, STOP = Act.START, Act.WAIT, Act.STOP
     ],
 )
 def test_decisions(ended, running, rules, now, expected):
-    assert decide(ended, running, rules, now, needed=5) == expected
+    standings = [Standing(tid, (2.0,)) for tid in ended] + [Standing(tid, running=True) for tid in running]
+    assert decide(standings, rules, now, needed=lambda reached: 5) == expected
+
+
+def test_the_default_recipe_climbs_first_then_the_schedulers_choice_then_a_new_trial():
+    rules, three = (
+        Rules(1, scheduler="asha", ladder=Ladder(), trials=99),
+        [Standing(t, (2.0 - t,)) for t in range(4)],
+    )
+    free = {"now": 0, "needed": lambda reached: 1}
+    assert decide(three, rules, **free) == Decision(Act.GO_ON, 0)
+    done = Standing(0, (2.0, 1.9, 1.8))
+    assert decide([done, *three[1:]], rules, **free) == Decision(Act.GO_ON, 3)
+    assert decide([done, *three[1:3]], rules, **free) == Decision(Act.GO_ON, 2)
+    assert decide([done, three[1]], rules, **free) == Decision(START, 2)
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        (0, Decision(START, 3)),  # a new trial could still reach the top: 1 + 2 + 6 seconds
+        (2, Decision(Act.GO_ON, 1)),  # it could not; the furthest of the paused ones can: 6 seconds
+        (5, Decision(Act.GO_ON, 2)),  # only the leg to the middle fits now
+        (9, Decision(STOP)),
+    ],
+)
+def test_at_the_end_of_a_search_by_the_clock_the_best_climb_as_far_as_they_can(now, expected):
+    rules = Rules(1, search_end=10, scheduler="asha", ladder=Ladder())
+    trials = [Standing(0, failed=True), Standing(1, (2.0, 1.9)), Standing(2, (1.8,))]
+    assert decide(trials, rules, now, needed=[1, 2, 6].__getitem__) == expected
+
+
+def test_by_count_one_trial_reaches_the_top_even_where_too_few_began_to_promote_any():
+    rules = Rules(1, trials=2, scheduler="asha", ladder=Ladder())
+    trials = [Standing(0, failed=True), Standing(1, (2.0,))]
+    assert decide(trials, rules, 0, lambda reached: 0) == Decision(Act.GO_ON, 1)
+    assert decide([trials[0], Standing(1, (2.0, 1.9, 1.8))], rules, 0, lambda reached: 0) == Decision(STOP)
 
 
 @pytest.mark.parametrize("minutes", [0.2, 0.5, 1, 3, 10, 60, 600])
@@ -51,8 +90,11 @@ def test_plans_keep_their_promises(minutes, workers):
     assert p.reserve == pytest.approx(p.total - p.final_end) and p.reserve >= min(3, p.total / 4)
     assert p.final_end - p.search_end >= 0.2 * p.total  # the final model always has a fair share
     if minutes >= 3:
+        ladder = ladder_for("asha", Budget(seconds=p.trial))
+        climbs = [ladder.leg(rung) / ladder.eta**rung for rung in range(ladder.top + 1)]
         searched = (p.search_end - 6) * workers
-        assert searched / p.trial >= 8  # enough trials to learn from
+        assert searched / (p.trial * sum(climbs)) >= 8  # enough trials to learn from
+        assert 2 * p.trial < p.search_end - 6  # and time to climb after others have shown what is good
         assert p.final_end - p.search_end >= 0.4 * p.total
 
 

@@ -57,7 +57,13 @@ class Here:
 
 def search(pool, journal, rules, function=stubs.bowl, seed=0, **more) -> list[Trial]:
     Search(
-        Proposer(SPACE, "tpe", seed), pool, journal, rules, function, lambda tid, point: (tid, point), **more
+        Proposer(SPACE, "tpe", seed),
+        pool,
+        journal,
+        rules,
+        function,
+        lambda trial: (trial.tid, trial.point),
+        **more,
     ).run()
     return journal.trials
 

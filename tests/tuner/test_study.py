@@ -10,8 +10,8 @@ from minilm.errors import AllTrialsFailedError
 from minilm.tuner.decide import SEARCH_SHARE, plan, rest_of
 from minilm.tuner.records import Trial, TrialState
 from minilm.tuner.search import LATE
+from minilm.tuner.selection import _chosen
 from minilm.tuner.settings import Budget, Settings, trial_steps
-from minilm.tuner.sitting import _chosen
 from minilm.tuner.space import Limits
 from minilm.tuner.summary import result_rows, verdict
 

@@ -1,0 +1,79 @@
+"""The course of a sitting: search and choice, final training, sample, page, one after the other, within the deadline.
+
+It joins the parts and prints nothing: a `Watch` tells a verb or a notebook what happens.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from concurrent.futures import Future, wait
+from typing import Any
+
+from minilm import files
+from minilm.training.run import Run
+from minilm.tuner import objective
+from minilm.tuner.chores import counting, draw_page
+from minilm.tuner.final import Finish
+from minilm.tuner.records import BEST, MODELS, RESULT
+from minilm.tuner.selection import Chosen, select
+from minilm.tuner.sitting import Sitting
+from minilm.tuner.summary import outcome_of, result_of
+from minilm.tuner.workers import Workers
+
+SAMPLE_CHARS = 600
+PAGE_SHARE = 0.6  # of the reserve at the end, what the page gets; the sample has what comes before
+EXIT_SHARE = 0.15  # and what is kept for ending the processes
+PATIENCE = 600.0  # seconds that a study without a clock waits for its counting baseline and its page
+
+
+def run_sitting(sitting: Sitting) -> tuple[Run, dict[str, Any]]:
+    """The final model's run and the content of result.json; both are in the study's folder too."""
+    (sitting.folder / RESULT).unlink(missing_ok=True)  # of an earlier sitting
+    shutil.rmtree(sitting.folder / BEST, ignore_errors=True)  # or half of one
+    with Workers(1, background=True) as counter, Workers(1) as painter:
+        counted = counter.submit(counting, sitting.settings.corpus)
+        # an empty page, to load what pages need while others load torch: later it would disturb the final training
+        sketch = painter.submit(draw_page, sitting.folder)
+        chosen = select(sitting)
+        sitting.watch.final(chosen.trial)
+        run = _finished(sitting, chosen)
+        sample = objective.sample_text(run, SAMPLE_CHARS, sitting.settings.seed, sitting.moment(PAGE_SHARE))
+        baseline = _answer(counter, counted, sitting.moment(PAGE_SHARE))
+        result = result_of(chosen.trial, sitting.journal.trials, run.config, run.result, baseline, sample)
+        result["race"] = None if chosen.race is None else dataclasses.asdict(chosen.race)
+        result["legs"] = list(chosen.legs)
+        result |= chosen_facts(chosen)
+        files.write_json(sitting.folder / RESULT, result)
+        shutil.rmtree(sitting.folder / MODELS, ignore_errors=True)
+        _answer(painter, sketch, sitting.moment(PAGE_SHARE))
+        _answer(painter, painter.submit(draw_page, sitting.folder), sitting.moment(EXIT_SHARE))
+    return run, result
+
+
+def _finished(sitting: Sitting, chosen: Chosen) -> Run:
+    end, tell = sitting.moment(1.0), sitting.watch.record
+    finish = Finish(sitting.corpus, sitting.settings, sitting.folder, end, tell)
+    return finish.run(chosen.trial, chosen.folder)
+
+
+def chosen_facts(chosen: Chosen) -> dict[str, Any]:
+    """The finalists and the verdict, for result.json; nothing where nobody was trained twice."""
+    if chosen.outcome is None:
+        return {}
+    few = [
+        {**dataclasses.asdict(one), "losses": dict(one.losses), "mean": one.mean} for one in chosen.finalists
+    ]
+    return {"finalists": few, "verdict": outcome_of(chosen.outcome)}
+
+
+def _answer(helper: Workers, future: Future | None, end: float | None) -> Any:
+    """What the helper answered, or None where it failed or is not ready by `end`."""
+    if future is None:
+        return None
+    wait([future], timeout=PATIENCE if end is None else max(0.0, end - time.monotonic()))
+    if not future.done():
+        helper.kill(future)
+        return None
+    return None if future.exception() else future.result()

@@ -1,0 +1,115 @@
+"""How a trial's training is cut into legs that end at rungs: pure arithmetic on shares of a full training.
+
+Inside a search the learning rate rises, stays high, and falls to zero only in the last fifth of a full training
+(warmup-stable-decay, Hu et al., 2024, arXiv:2404.06395). Two trials at the same rung then compare, whatever becomes of
+them, and either can go on from where it paused. The end of the flat part is kept apart: a long training goes on from
+there, not from weights whose rate has fallen. This file trains nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minilm.config import TrainConfig
+from minilm.tuner.rungs import Ladder
+from minilm.tuner.settings import EVALUATIONS, Budget
+
+HOLD = 0.8  # share of a full training after which the learning rate falls
+HELD, LONG = "hold", "long"  # folders of a trial's training up to there, and of one longer than a trial
+SHORTEST_LEG = 2.0  # seconds; what starting a leg takes is then little of it
+LAST_CHARS = 3  # times as many characters where a full training ends: that loss decides
+LADDERS = ((1 / 9, 1 / 3, 1.0), (1 / 3, 1.0))  # the finest whose legs are long enough
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stretch of one training; `folder` is where it ends up within the trial's own."""
+
+    folder: str
+    steps: int | None
+    seconds: float | None
+    schedule: str
+    warmup: float  # share of this part
+    evaluations: int
+    chars: int  # per evaluation
+
+    def config(self, train: TrainConfig, seed: int, threads: int | None) -> TrainConfig:
+        """The training that this part is: evaluated on a part of the split, never stopped early.
+
+        It does not know which share of the whole it is, so it has whole batches and contexts from the start.
+        """
+        return train.replace(
+            steps=self.steps,
+            minutes=None if self.seconds is None else self.seconds / 60,
+            schedule=self.schedule,
+            warmup=self.warmup,
+            batch_warmup=0.0,
+            context_warmup=0.0,
+            evaluations=min(self.evaluations, self.steps or self.evaluations),
+            eval_chars=self.chars,
+            patience=None,
+            seed=seed,
+            threads=threads,
+        )
+
+
+def rung_folder(rung: int) -> str:
+    return f"rung{rung}"
+
+
+def ladder_for(scheduler: str, budget: Budget) -> Ladder:
+    """The rungs of a search: none of its legs is shorter than SHORTEST_LEG.
+
+    >>> [len(ladder_for("asha", Budget(seconds=seconds)).shares) for seconds in (4, 9, 20)]
+    [1, 2, 3]
+    """
+    if scheduler == "none":
+        return Ladder((1.0,))
+    for shares in LADDERS:
+        if budget.seconds is None or shares[0] * budget.seconds >= SHORTEST_LEG:
+            return Ladder(shares)
+    return Ladder((1.0,))
+
+
+def leg_parts(
+    budget: Budget, ladder: Ladder, rung: int, train: TrainConfig, begin: float | None = None
+) -> tuple[Part, ...]:
+    """The leg that ends at `rung`, from the rung before, or from `begin` where that is lost or another seed starts
+    anew.
+
+    A training by count that does not pause keeps the recipe's own schedule, as nothing has to compare with its middle.
+
+    >>> [(p.folder, p.steps, p.schedule) for p in leg_parts(Budget(steps=90), Ladder(), 2, TrainConfig())]
+    [('hold', 42, 'constant'), ('rung2', 18, 'linear')]
+    """
+    if budget.seconds is None and ladder.top == 0:
+        return (_part(budget, rung_folder(0), 0.0, 1.0, train.schedule, train.warmup),)
+    begin = (ladder.shares[rung - 1] if rung else 0.0) if begin is None else begin
+    end, parts = ladder.shares[rung], []
+    if rung < ladder.top:
+        parts.append(_part(budget, rung_folder(rung), begin, end, "constant", train.warmup))
+    else:
+        parts.append(_part(budget, HELD, begin, HOLD, "constant", train.warmup))
+        parts.append(_part(budget, rung_folder(rung), HOLD, end, "linear", 0.0))
+    return tuple(part for part in parts if part.steps != 0)
+
+
+def long_part(budget: Budget, seconds: float) -> Part:
+    """A training beside the trials, longer than they are: at the high rate, evaluated as often."""
+    assert budget.seconds is not None
+    count = max(1, round(EVALUATIONS * seconds / budget.seconds))
+    return Part(
+        LONG, None, seconds, "constant", min(1.0, 1.0 / seconds), count, LAST_CHARS * budget.eval_chars
+    )
+
+
+def _part(budget: Budget, folder: str, begin: float, end: float, schedule: str, warmup: float) -> Part:
+    """From share to share of a full training; only what starts from nothing warms up."""
+    steps = None if budget.steps is None else round(end * budget.steps) - round(begin * budget.steps)
+    seconds = None if budget.seconds is None else (end - begin) * budget.seconds
+    rise = 0.0 if begin else min(1.0, warmup / (end - begin))
+    last = end == 1.0 and begin > 0
+    count = 1 if last else max(1, round(EVALUATIONS * (end - begin)))
+    return Part(
+        folder, steps, seconds, schedule, rise, count, (LAST_CHARS if last else 1) * budget.eval_chars
+    )

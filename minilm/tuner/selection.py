@@ -1,0 +1,203 @@
+"""Who is trained to the end: the search, its best confirmed with fresh seeds, and the race against the default recipe.
+
+Each is a decision made elsewhere (`decide`, `finalists`, `race`); here they follow one another on workers, within the
+clock of a sitting.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from minilm.errors import AllTrialsFailedError
+from minilm.tuner import objective
+from minilm.tuner.decide import Rules, searchers, seconds_needed
+from minilm.tuner.finalists import Finalist, Outcome, choose, finalists, trainings
+from minilm.tuner.legs import HELD, LONG, long_part
+from minilm.tuner.propose import Proposer, is_loss
+from minilm.tuner.race import CHECKPOINT, Curve, LongDefault, Verdict, answered_curve, continued, gain, judge
+from minilm.tuner.records import MODELS, Trial, TrialState
+from minilm.tuner.search import LATE, Search, best_trial
+from minilm.tuner.sitting import Sitting
+from minilm.tuner.tasks import base_task, leg_task, prune, seed_task
+from minilm.tuner.workers import Workers
+
+DEFAULT, RACE = "default", "race"  # folders of models that train longer than a trial
+MARGIN = 0.005  # nats per character; a trial that beats the default recipe by less may owe it to luck
+ENOUGH = 8  # trials; fewer chosen by count are not confirmed, or that would take longer than the search
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What is trained to the end; `folder` holds the model so far where it is not the trial's own."""
+
+    trial: Trial
+    folder: Path | None = None
+    race: Verdict | None = None
+    legs: tuple[dict[str, Any], ...] = ()  # trainings longer than a trial, for the page: who, when, the curve
+    finalists: tuple[Finalist, ...] = ()
+    outcome: Outcome | None = None
+
+
+def select(sitting: Sitting) -> Chosen:
+    """The search, and beside it the default recipe's long training, where a worker can be spared for it."""
+    settings = sitting.settings
+    count = searchers(settings.workers) if settings.races else settings.workers
+    with ExitStack() as stack:
+        pool = stack.enter_context(Workers(count))
+        pool.warm_up(objective.prepare, settings.corpus)
+        sitting.watch.start(settings.text(), settings.trials, sitting.journal.trials)
+        if not settings.races:
+            _search(sitting, pool)
+            return _confirmed(sitting, pool)
+        began = sitting.clock()
+        default = _long_default(sitting, stack.enter_context(Workers(1)))
+        _search(sitting, pool)
+        chosen = _raced(sitting, pool, default, _confirmed(sitting, pool))
+        whole = _record(sitting, 0, "default", began, default.curve())
+        return dataclasses.replace(chosen, legs=(whole, *chosen.legs))
+
+
+def _search(sitting: Sitting, pool: Workers) -> None:
+    settings, by_clock = sitting.settings, sitting.plan is not None
+    end = None if sitting.plan is None else sitting.offset + sitting.plan.search_end
+    # a study of whole trainings by count does not depend on which worker was faster
+    in_order = not by_clock and settings.ladder.top == 0
+    Search(
+        Proposer(sitting.space, settings.algo, settings.seed),
+        pool,
+        sitting.journal,
+        Rules(pool.count, settings.trials, in_order, end, settings.scheduler, settings.ladder),
+        objective.run_leg,
+        partial(leg_task, settings, sitting.folder),
+        clock=sitting.clock,
+        trial_seconds=settings.budget.seconds,
+        on_trial=partial(_ended, sitting),
+        on_tick=sitting.tick,
+    ).run()
+
+
+def _long_default(sitting: Sitting, pool: Workers) -> LongDefault:
+    seconds = max(sitting.race_end() - time.monotonic(), 1.0)
+    folder = sitting.folder / MODELS / DEFAULT
+    task = base_task(sitting.settings, sitting.space.default, folder)
+    task = dataclasses.replace(task, parts=(long_part(sitting.settings.budget, seconds),))
+    return LongDefault(pool, folder / LONG, objective.run_leg, task)
+
+
+def _confirmed(sitting: Sitting, pool: Workers) -> Chosen:
+    """The best trials and the default recipe once more with fresh seeds, as far as there is time, and the choice."""
+    settings, plan = sitting.settings, sitting.plan
+    end = None if plan is None else sitting.offset + plan.confirm_end
+    few = finalists(sitting.journal.trials, settings.seed)
+    if plan is None and len(sitting.journal.trials) < ENOUGH:
+        return Chosen(_chosen(sitting))
+    few = confirmed(sitting, pool, few, end)
+    outcome = choose(few)
+    if outcome is None:
+        return Chosen(_chosen(sitting))
+    trial = next(trial for trial in sitting.journal.trials if trial.tid == outcome.tid)
+    return Chosen(trial, finalists=tuple(few), outcome=outcome)
+
+
+def _raced(sitting: Sitting, pool: Workers, default: LongDefault, chosen: Chosen) -> Chosen:
+    """The chosen trial against the default recipe; without a challenger, or time for a race, the default."""
+    best, budget = chosen.trial, sitting.settings.budget
+    left = sitting.race_end() - time.monotonic()
+    if best.tid == 0 or best.state is not TrialState.OK or left < 0.5 * (budget.seconds or 0.0):
+        default.stop()
+        return _default_or(sitting, default, chosen)
+    sitting.watch.race(best)
+    began = sitting.clock()
+    leg = _race_leg(sitting, pool, best, left)
+    default.stop()
+    curve = continued(best, leg) if leg else []
+    more = max((sitting.moment(1.0) or 0.0) - time.monotonic(), 0.0)
+    verdict = judge(best.tid, curve, default.curve(), more, (gain(best), gain(sitting.recipe)))
+    record = _record(sitting, best.tid, best.worker, began, curve)
+    if verdict.won:
+        folder = sitting.folder / MODELS / RACE / LONG
+        return dataclasses.replace(chosen, folder=folder, race=verdict, legs=(record,))
+    return dataclasses.replace(_default_or(sitting, default, chosen), race=verdict, legs=(record,))
+
+
+def _record(sitting: Sitting, tid: int, worker: Any, began: float, curve: Curve) -> dict[str, Any]:
+    times = {"started": round(began, 3), "ended": round(sitting.clock(), 3)}
+    return {"tid": tid, "worker": worker, **times, "curve": [[round(x, 3), y] for x, y in curve]}
+
+
+def _race_leg(sitting: Sitting, pool: Workers, trial: Trial, seconds: float) -> Curve:
+    """The trial trained on for so long: its curve there, empty where that came to nothing."""
+    models, budget = sitting.folder / MODELS, sitting.settings.budget
+    task = dataclasses.replace(
+        base_task(sitting.settings, trial.point, models / RACE),
+        parts=(dataclasses.replace(long_part(budget, seconds), warmup=0.0),),
+        start=str(models / str(trial.tid) / HELD / CHECKPOINT),
+    )
+    end = sitting.race_end() + (budget.seconds or 0.0)
+    return answered_curve(pool, pool.submit(objective.run_leg, task), end, sitting.tick)
+
+
+def _default_or(sitting: Sitting, default: LongDefault, chosen: Chosen) -> Chosen:
+    """The default recipe as far as it is trained; the best trial where its long training came to nothing."""
+    if default.checkpoint is None:
+        return chosen
+    trial = sitting.recipe or Trial(0, sitting.space.default, {})
+    return dataclasses.replace(chosen, trial=trial, folder=default.folder)
+
+
+def _ended(sitting: Sitting, trial: Trial) -> None:
+    prune(sitting.folder / MODELS, sitting.journal.trials, sitting.settings.ladder, MARGIN)
+    sitting.watch.trial(trial)
+
+
+def _chosen(sitting: Sitting) -> Trial:
+    """The best trial; the default recipe where time was too short for any to end."""
+    trials = sitting.journal.trials
+    best = best_trial(trials, MARGIN)
+    if best is not None:
+        return best
+    if {trial.reason for trial in trials} <= {LATE}:
+        return Trial(0, sitting.space.default, {}, reason="no trial could end in the time given")
+    told = "; ".join(f"trial {trial.tid}: {trial.reason}" for trial in trials[:5])
+    raise AllTrialsFailedError(
+        f"all {len(trials)} trials failed ({told}); the records are in {sitting.folder}"
+    )
+
+
+def confirmed(sitting: Sitting, pool: Workers, few: list[Finalist], end: float | None) -> list[Finalist]:
+    """The finalists with the losses of their further seeds; by the clock as many as end by `end`, and of a round in
+    which somebody would be left out, none."""
+    settings, found = (
+        sitting.settings,
+        {(one.tid, seed): loss for one in few for seed, loss in one.losses.items()},
+    )
+    points = {trial.tid: trial.point for trial in sitting.journal.trials}
+    length = settings.budget.seconds
+    needed = 0.0 if length is None else seconds_needed(length, ())
+    waiting, running = trainings(few, settings.seed), dict[Future, tuple[int, int]]()
+    while True:
+        late = end is not None and sitting.clock() + needed > end
+        while waiting and pool.free and not late:
+            tid, seed = waiting.pop(0)
+            task = seed_task(settings, sitting.folder, points[tid], tid, seed)
+            running[pool.submit(objective.run_leg, task)] = tid, seed
+        if not running and (late or not waiting):
+            break
+        for future in wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done:
+            who, answer = running.pop(future), None if future.exception() else future.result()
+            if answer is not None and is_loss(answer["loss"]):
+                found[who] = answer["loss"]
+        for future in [future for future in running if end is not None and sitting.clock() > end + needed]:
+            pool.kill(future)
+        sitting.tick()
+    return [
+        dataclasses.replace(one, losses={s: loss for (tid, s), loss in found.items() if tid == one.tid})
+        for one in few
+    ]
