@@ -75,7 +75,8 @@ def latest(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     >>> latest([{"tid": 0, "loss": 2.0}, {"tid": 1}, {"tid": 0, "loss": 1.5}])
     [{'tid': 1}, {'tid': 0, 'loss': 1.5}]
     """
-    return list({line["tid"]: line for line in reversed(lines) if "tid" in line}.values())[::-1]
+    last = {line["tid"]: number for number, line in enumerate(lines) if "tid" in line}
+    return [lines[number] for number in sorted(last.values())]
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -92,8 +92,13 @@ class Journal:
 
 
 def latest(lines: Sequence[Trial]) -> list[Trial]:
-    """The last line of each trial, in order."""
-    return list({trial.tid: trial for trial in reversed(lines)}.values())[::-1]
+    """The last line of each trial, in order.
+
+    >>> [t.loss for t in latest([Trial(0, {}, {}, loss=3.0), Trial(1, {}, {}, loss=2.0), Trial(0, {}, {}, loss=1.0)])]
+    [2.0, 1.0]
+    """
+    last = {trial.tid: number for number, trial in enumerate(lines)}
+    return [lines[number] for number in sorted(last.values())]
 
 
 def _read_lines(path: Path) -> list[Trial]:

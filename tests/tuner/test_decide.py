@@ -70,7 +70,7 @@ def test_the_default_recipe_climbs_first_then_the_schedulers_choice_then_a_new_t
 )
 def test_at_the_end_of_a_search_by_the_clock_the_best_climb_as_far_as_they_can(now, expected):
     rules = Rules(1, search_end=10, scheduler="asha", ladder=Ladder())
-    trials = [Standing(0, failed=True), Standing(1, (2.0, 1.9)), Standing(2, (1.8,))]
+    trials = [Standing(0, (3.0, 2.9, 2.8)), Standing(1, (2.0, 1.9)), Standing(2, (2.5,))]
     assert decide(trials, rules, now, needed=[1, 2, 6].__getitem__) == expected
 
 
