@@ -19,6 +19,35 @@ def bowl(task: Any) -> dict[str, Any]:
     return {"loss": 1.0 + (math.log10(point["learning_rate"]) + 2) ** 2, "steps": tid, "curve": [(0.1, 2.0)]}
 
 
+def climbing(task: Any) -> dict[str, Any]:
+    """A leg: the loss falls from rung to rung. Trial 4 diverges on its way to the second."""
+    tid, point, rung = task
+    if tid == 4 and rung == 1:
+        return {"loss": None, "reason": "diverged at step 7", "steps": 7, "seconds": 1.0}
+    loss = 1.0 + (math.log10(point["learning_rate"]) + 2) ** 2 + 0.5 / (rung + 1)
+    return {
+        "loss": loss,
+        "steps": 10,
+        "seconds": 2.0,
+        "curve": [(2.0, loss)],
+        "held": 1.5 if rung == 2 else None,
+    }
+
+
+def dies_once(task: Any) -> dict[str, Any]:
+    """The same, but the first worker that comes to trial 1 is killed there; `task` ends with a path to remember by."""
+    path = Path(task[-1])
+    if task[0] == 1 and not path.exists():
+        path.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return climbing(task[:-1])
+
+
+def slow_climbing(task: Any) -> dict[str, Any]:
+    time.sleep(0.1)
+    return climbing(task)
+
+
 def uneven(task: Any) -> dict[str, Any]:
     """The same, after a time that differs from trial to trial and from run to run."""
     time.sleep(0.002 * (os.getpid() + 7 * task[0]) % 0.02)

@@ -15,6 +15,7 @@ import pytest
 from minilm.tuner.decide import Rules, known_to
 from minilm.tuner.propose import Proposer, SearchSpace
 from minilm.tuner.records import Journal, Trial, TrialState
+from minilm.tuner.rungs import Ladder
 from minilm.tuner.search import LATE, Search, best_trial
 from minilm.tuner.space import Dimension
 from minilm.tuner.workers import Workers
@@ -153,6 +154,89 @@ def test_every_recorded_proposal_follows_from_the_record():
         assert proposer.ask(trial.tid)[1] == trial.point
 
 
+def climb(pool, journal, rules, function=stubs.climbing, extra=(), **more) -> list[Trial]:
+    """A search in legs."""
+    make = lambda trial: (trial.tid, trial.point, len(trial.losses), *extra)  # noqa: E731
+    Search(Proposer(SPACE, "tpe", 0), pool, journal, rules, function, make, **more).run()
+    return sorted(journal.trials, key=lambda trial: trial.tid)
+
+
+ASHA = Rules(1, trials=12, scheduler="asha", ladder=Ladder())
+
+
+def test_trials_pause_at_rungs_and_the_best_climb():
+    pool, journal = Here(), Journal(None)
+    trials = climb(pool, journal, ASHA, clock=pool.clock)
+    reached = [len(trial.losses) for trial in trials]
+    assert reached[0] == 3 and max(reached[1:]) == 3 and reached.count(1) >= 6
+    assert [trial.state for trial in trials].count(TrialState.OK) == reached.count(3)
+    assert len(journal.lines) == sum(reached) + 1  # a line for each leg, the failed one included
+    best_at_the_bottom = sorted(trials, key=lambda trial: trial.losses[0])[:2]
+    assert all(len(trial.legs) > 1 for trial in best_at_the_bottom)
+    whole = trials[0]
+    assert (whole.steps, whole.seconds, whole.held) == (30, 6.0, 5.5)
+    assert [x for x, _ in whole.curve] == [2.0, 4.0, 6.0] and whole.loss == whole.losses[-1]
+
+
+def test_a_trial_that_fails_on_its_way_up_has_failed_with_its_reason():
+    pool = Here()
+    rules = Rules(1, trials=12, scheduler="median", ladder=Ladder())
+    failed = [t for t in climb(pool, Journal(None), rules, clock=pool.clock) if t.state is TrialState.FAILED]
+    assert [(t.tid, t.reason, t.loss, len(t.losses)) for t in failed] == [(4, "diverged at step 7", None, 1)]
+    assert best_trial(failed) is None
+
+
+def test_a_killed_worker_costs_its_trial_one_leg(tmp_path):
+    with Workers(2) as pool:
+        rules = Rules(2, trials=6, scheduler="asha", ladder=Ladder())
+        trials = climb(pool, Journal(None), rules, stubs.dies_once, [str(tmp_path / "died")])
+    lost, again = trials[1].legs[:2]
+    assert "worker died" in lost["reason"] and lost["loss"] is None and again["rung"] == lost["rung"] == 0
+    assert trials[1].losses and trials[1].state is not TrialState.FAILED
+
+
+def test_a_search_in_legs_by_the_clock_ends_in_time_with_somebody_at_the_top():
+    pool = Here(seconds=2.0)
+    rules = Rules(1, search_end=61.0, scheduler="asha", ladder=Ladder())
+    trials = climb(pool, Journal(None), rules, clock=pool.clock, trial_seconds=4.0)
+    assert pool.now <= 61 and len(trials) >= 10
+    assert sum(len(trial.losses) == 3 for trial in trials) >= 2
+
+
+def _killed(program: str, folder: Path, after: int) -> list[Trial]:
+    """What a search has recorded in the folder when it is killed after so many lines."""
+    lines, root = folder / "trials.jsonl", Path(__file__).parent.parent.parent
+    study = subprocess.Popen([sys.executable, "-c", program, str(folder)], cwd=root)
+    while not lines.exists() or lines.read_bytes().count(b"\n") < after:
+        time.sleep(0.02)
+    study.send_signal(signal.SIGKILL)
+    study.wait()
+    return Journal(folder).lines
+
+
+CLIMB = """
+import sys
+from pathlib import Path
+from tests.tuner.test_search import ASHA, climb, stubs
+from minilm.tuner.records import Journal
+from minilm.tuner.workers import Workers
+with Workers(1) as pool:
+    climb(pool, Journal(Path(sys.argv[1])), ASHA, stubs.slow_climbing)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_search_in_legs_killed_and_continued_equals_undisturbed(tmp_path):
+    kept = _killed(CLIMB, tmp_path, after=6)
+    pool = Here()
+    continued = climb(pool, Journal(tmp_path), ASHA, clock=pool.clock)
+    undisturbed = climb(Here(), Journal(None), ASHA, clock=pool.clock)
+    assert len(kept) < sum(len(trial.legs) for trial in continued)
+    assert [(t.tid, t.point, t.losses) for t in continued] == [
+        (t.tid, t.point, t.losses) for t in undisturbed
+    ]
+
+
 STUDY = """
 import sys
 from pathlib import Path
@@ -167,14 +251,7 @@ with Workers(2) as pool:
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_killed_and_continued_equals_undisturbed(tmp_path):
-    lines = tmp_path / "trials.jsonl"
-    root = Path(__file__).parent.parent.parent
-    study = subprocess.Popen([sys.executable, "-c", STUDY, str(tmp_path)], cwd=root)
-    while not lines.exists() or lines.read_bytes().count(b"\n") < 5:
-        time.sleep(0.02)
-    study.send_signal(signal.SIGKILL)
-    study.wait()
-    kept = Journal(tmp_path).trials
+    kept = _killed(STUDY, tmp_path, after=5)
     assert 5 <= len(kept) < 14
     with Workers(2) as pool:
         continued = search(pool, Journal(tmp_path), Rules(2, trials=14, in_order=True))
