@@ -129,6 +129,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seed", type=int, default=off, help="of proposals, weights and batches (default: 0)"
     )
+    parser.add_argument(
+        "--compare",
+        action="store_true",
+        help="give the default recipe and a random search the same minutes afterwards, and show all three",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
 
@@ -142,6 +147,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from minilm.tuner.decide import process_started
 
     begun = process_started() if argv is None else time.monotonic()
+    if arguments.compare and "trials" in arguments:
+        raise ConfigError("--compare gives all sides the same minutes, got --trials; give --minutes instead")
     corpus = _corpus(arguments)
     folder = Path(arguments.resume if "resume" in arguments else _out(arguments, corpus))
     try:
@@ -179,10 +186,21 @@ def _study(
     say(f"corpus    {corpus.line()}")
     with StudyBar(say) as bar:
         if "resume" in arguments:
-            return resume_study(folder, **given, corpus=corpus, watch=bar, begun=begun)
-        if "trials" not in given:
-            given.setdefault("minutes", MINUTES)
-        return run_study(corpus, **given, out=folder, watch=bar, begun=begun)
+            study = resume_study(folder, **given, corpus=corpus, watch=bar, begun=begun)
+        else:
+            given |= {} if "trials" in given else {"minutes": given.get("minutes", MINUTES)}
+            study = run_study(corpus, **given, out=folder, watch=bar, begun=begun)
+        if arguments.compare:
+            _compare(study, corpus, bar, say)
+    return study
+
+
+def _compare(study: Study, corpus: Corpus, bar: Any, say: Any) -> None:
+    from minilm.tuner.compare import check_compare, compare
+
+    check_compare(study.settings.minutes)
+    say(f"compare   the default recipe and a random search get {study.settings.minutes:g} minutes each now")
+    compare(study, corpus, bar)
 
 
 def _show(study: Study, as_json: bool) -> None:

@@ -23,6 +23,8 @@ SHORT = {
     "weight_decay": "decay",
     "block_size": "context",
 }
+# keys of result.json's "compare": what got the same minutes
+COMPARED = {"default": "default recipe, same time", "random": "random search, same time"}
 
 
 def settings_text(point: Mapping[str, Any]) -> str:
@@ -74,6 +76,10 @@ def result_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
         {"name": f"its trial ({chosen})", "val": result["best_trial_loss"], "test": None},
         {"name": "default recipe's trial", "val": result["default_trial_loss"], "test": None},
     ]
+    for name, title in COMPARED.items():
+        numbers = (result.get("compare") or {}).get(name)
+        if numbers:
+            rows.append({"name": title, "val": numbers["val_loss"], "test": numbers["test_loss"]})
     return [
         row for row in rows if row["val"] is not None and (chosen or row["name"] != f"its trial ({chosen})")
     ]
