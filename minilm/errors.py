@@ -37,6 +37,10 @@ class StorageError(MinilmError):
     """A file that could not be written: disk full, no permission."""
 
 
+class EngineError(MinilmError):
+    """Machines that were to run the trials and do not answer, or lack what they need."""
+
+
 class AllTrialsFailedError(MinilmError):
     """A study in which no trial ended with a finite loss."""
 

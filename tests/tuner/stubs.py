@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +94,22 @@ def pid_and_threads(_: Any = None) -> tuple[int, str]:
 def touch_and_sleep(path: str) -> None:
     Path(path).write_text(str(os.getpid()))
     time.sleep(60)
+
+
+@dataclass(frozen=True)
+class Note:
+    """A task that reads and writes files, as a leg does."""
+
+    start: str | None
+    out: str | None
+
+
+def copy_start(task: Note) -> dict[str, Any]:
+    """Copies what `task.start` names into `task.out`, and says where it found them."""
+    start, out = Path(task.start or ""), Path(task.out or "")
+    if start.is_file():
+        out.mkdir()
+        shutil.copy(start, out)
+    else:
+        shutil.copytree(start, out)
+    return {"start": task.start, "out": task.out}

@@ -18,7 +18,8 @@ pytestmark = [
     pytest.mark.slow,  # a Java machine must start, and every worker loads torch
     pytest.mark.skipif(importlib.util.find_spec("pyspark") is None, reason="pyspark is not installed"),
     pytest.mark.skipif(
-        not shutil.which("java") and "JAVA_HOME" not in os.environ, reason="Spark needs Java, which is not here"
+        not shutil.which("java") and "JAVA_HOME" not in os.environ,
+        reason="Spark needs Java, which is not here",
     ),
 ]
 
