@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "minilm"
 FLOORS = [
     ["errors"],
     ["config", "files"],
+    ["cost"],
     ["text", "plots", "layers", "kv_cache", "causal", "attention", "interop", "tuner", "choice"],
     ["decoding", "solo", "window"],
     ["speculative"],
@@ -33,7 +34,7 @@ FLOORS = [
     ["__main__"],
 ]
 VERBS = {"train", "tune", "evaluate", "sample", "lens", "report", "data", "classroom", "__main__"}
-NO_TORCH = ("plots", "errors", "config", "cli", "tuner", "classroom")
+NO_TORCH = ("plots", "errors", "config", "cost", "cli", "tuner", "classroom")
 # the study only through the objective, see its test; students' code runs in the classroom's worker
 MAY_SEE_TORCH = {"tuner.objective", "tuner.study", "classroom.worker"}
 LABS = "classroom.labs."  # what students write, read as text and run in the worker

@@ -18,9 +18,9 @@ import torch
 
 from minilm.attention import choose_backend
 from minilm.config import ModelConfig, TrainConfig
+from minilm.cost import needed_bytes
 from minilm.errors import ConfigError
 
-ADAMW_BYTES = 16  # per parameter: weight, gradient and two moments, float32 each
 WHY_BACKEND = {
     "fused": "fused attention is the quickest on CUDA",
     "blocked": "blocked attention is the quickest on a CPU",
@@ -171,14 +171,6 @@ def _cores(cpuinfo: str) -> list[tuple[int, tuple[str, str]]]:
         if facts.get("processor", "").isdecimal() and "core id" in facts:
             found.append((int(facts["processor"]), (facts.get("physical id", "0"), facts["core id"])))
     return found
-
-
-def needed_bytes(model: ModelConfig, train: TrainConfig, backend: str = "manual") -> int:
-    """A rough estimate of a training step's memory: weights and AdamW, plus what backward keeps."""
-    B, T, C, V = train.batch_size, model.block_size, model.n_embd, model.vocab_size
-    per_token = model.n_layer * (12 * C + 4 * model.mlp_width) + 3 * V  # kept activations, logits three times
-    scores = 3 * B * model.n_layer * model.n_head * T * T if backend == "manual" else 0
-    return ADAMW_BYTES * model.n_parameters + 4 * (B * T * per_token + scores)
 
 
 def free_bytes(device: str) -> int | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -51,6 +51,10 @@ ALGORITHMS["mix"] = partial(
 )
 
 
+PATIENCE = 10  # refused points before chance takes over: an algorithm may insist
+ATTEMPTS = 60  # at a point that is not refused
+
+
 @dataclass(frozen=True)
 class SearchSpace:
     """A Hyperopt expression and the default recipe, which is the first trial of every study.
@@ -62,10 +66,17 @@ class SearchSpace:
     expression: Any
     default: Point
     first: Draw | None = None
+    refusal: Callable[[Point], str | None] | None = None  # why a point should not be tried, or None
 
     @classmethod
-    def of(cls, dimensions: tuple[Dimension, ...], default: Point) -> SearchSpace:
-        return cls(to_hyperopt(dimensions), default, {d.name: float(default[d.name]) for d in dimensions})
+    def of(
+        cls,
+        dimensions: tuple[Dimension, ...],
+        default: Point,
+        refusal: Callable[[Point], str | None] | None = None,
+    ) -> SearchSpace:
+        first = {d.name: float(default[d.name]) for d in dimensions}
+        return cls(to_hyperopt(dimensions), default, first, refusal)
 
     @property
     def text(self) -> str:
@@ -96,20 +107,53 @@ def plain(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) >= 1 else value
 
 
-def seed_of(study_seed: int, tid: int) -> int:
+def seed_of(study_seed: int, tid: int, attempt: int = 0) -> int:
     """The seed of one proposal. Derived, not drawn in turn, so that a continued study repeats no point."""
-    return int(np.random.SeedSequence([study_seed, tid]).generate_state(1)[0] >> 1)
+    entropy = [study_seed, tid, attempt] if attempt else [study_seed, tid]
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0] >> 1)
 
 
-def propose(space: SearchSpace, algo: str, seed: int, tid: int, history: Mapping[int, Told]) -> Draw:
-    """The draw of trial `tid`, given what is known; empty where it is the recipe outside the space."""
+@dataclass(frozen=True)
+class Refused:
+    """A draw that was not asked for, and why: it costs nothing."""
+
+    draw: Draw
+    why: str
+
+
+def propose(
+    space: SearchSpace, algo: str, seed: int, tid: int, history: Mapping[int, Told]
+) -> tuple[Draw, list[Refused]]:
+    """The draw of trial `tid`, given what is known; empty where it is the recipe outside the space.
+
+    A point that the space refuses is drawn again, ATTEMPTS times at most: the last one then goes to a worker, whose
+    answer says what is wrong, so that an impossible space ends in a sentence. The second value says what was refused.
+    """
     if algo not in ALGORITHMS:
         raise ConfigError(f"unknown search algorithm {algo!r}, {did_you_mean(algo, ALGORITHMS)}")
     if tid == 0:
-        return dict(space.first or {})
+        return dict(space.first or {}), []
+    refused: list[Refused] = []
+    while True:
+        suggest = ALGORITHMS[algo if len(refused) < PATIENCE else "random"]
+        draw = _drawn(space, suggest, tid, seed_of(seed, tid, len(refused)), _with(history, tid, refused))
+        why = None if space.refusal is None else space.refusal(space.point(draw))
+        if why is None or len(refused) == ATTEMPTS:
+            return draw, refused
+        refused.append(Refused(draw, why))
+
+
+def _drawn(
+    space: SearchSpace, suggest: Callable[..., Any], tid: int, seed: int, history: Mapping[int, Told]
+) -> Draw:
     domain = Domain(_never_called, space.expression)
-    (doc,) = ALGORITHMS[algo]([tid], domain, hyperopt_trials(space, history), seed_of(seed, tid))
+    (doc,) = suggest([tid], domain, hyperopt_trials(space, history), seed)
     return {label: values[0].item() for label, values in doc["misc"]["vals"].items() if len(values)}
+
+
+def _with(history: Mapping[int, Told], tid: int, refused: Sequence[Refused]) -> dict[int, Told]:
+    """The history as if what was refused had failed, so that the algorithm looks elsewhere."""
+    return {**history, **{tid + number: Told(one.draw) for number, one in enumerate(refused, start=1)}}
 
 
 def _never_called(point: Point) -> None:
@@ -171,11 +215,17 @@ class Proposer:
     seed: int = 0
     draws: dict[int, Draw] = field(default_factory=dict)
     losses: dict[int, float | None] = field(default_factory=dict)  # of the trials that ended
+    refused: dict[int, list[Refused]] = field(
+        default_factory=dict
+    )  # before the trial of that number was found
 
     def ask(self, tid: int | None = None, known: Collection[int] | None = None) -> tuple[int, Point]:
         """`(tid, point)`. `known` limits the ended trials whose loss counts; others show as running."""
         tid = len(self.draws) if tid is None else tid
-        self.draws[tid] = propose(self.space, self.algo, self.seed, tid, self.history(known, but=tid))
+        known_trials = self.history(known, but=tid)
+        self.draws[tid], refused = propose(self.space, self.algo, self.seed, tid, known_trials)
+        if refused:
+            self.refused[tid] = refused
         return tid, self.space.point(self.draws[tid])
 
     def tell(self, tid: int, loss: float | None) -> None:

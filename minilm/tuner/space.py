@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from minilm.config import ModelConfig, TrainConfig, default_recipe
+from minilm.cost import work
 from minilm.errors import ConfigError, did_you_mean
+from minilm.tuner.feasible import Limits, verdict
 
 # the words of the papers -> our field names; every other field goes by its own name
 ALIASES = {"num_layers": "n_layer", "hidden_size": "n_embd", "num_heads": "n_head"}
@@ -37,18 +39,6 @@ class Dimension:
     low: float
     high: float
     step: float | None = None
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What the text and the machine allow.
-
-    `block_size`: the longest context. `step_cost`: the largest product of parameters and tokens per batch, so
-    that the slowest configuration is not a hundred times slower than the default recipe, nor as hungry.
-    """
-
-    block_size: int
-    step_cost: float
 
 
 # Numbers rather than hp.choice wherever they are ordered: TPE then learns from neighbours.
@@ -76,18 +66,25 @@ COST = 4.0  # times the default recipe's cost of one step
 WIDE_COST = 250.0
 
 
-def limits_for(train_tokens: int, wide: bool = False) -> Limits:
-    """The limits for a training split of that many tokens; `wide` with an accelerator.
+def limits_for(
+    train_tokens: int,
+    wide: bool = False,
+    memory: int | None = None,
+    rate: float | None = None,
+    seconds: float | None = None,
+) -> Limits:
+    """The limits for a training split of that many tokens; `wide` with an accelerator. The rest as in Limits.
 
     >>> limits_for(1_000_000).block_size, limits_for(450).block_size
     (256, 56)
     """
-    default, training = default_recipe()
-    tokens = training.batch_size * default.block_size
     longest = max(d.high for d in SPACE if d.name == "block_size")
     return Limits(
         block_size=int(min(longest, max(1, (train_tokens - 1) // WINDOWS))),
-        step_cost=default.n_parameters * tokens * (WIDE_COST if wide else COST),
+        step_work=work(*default_recipe()) * (WIDE_COST if wide else COST),
+        memory=memory,
+        rate=rate,
+        seconds=seconds,
     )
 
 
@@ -150,7 +147,7 @@ def to_configs(
     point: Mapping[str, Any], vocab_size: int, limits: Limits | None = None
 ) -> tuple[ModelConfig, TrainConfig]:
     """The configurations that a point means: the default recipe, changed where the point says so. Heads follow the
-    hidden size unless `num_heads` is given.
+    hidden size unless `num_heads` is given, and a context that the text cannot fill is shortened.
 
     Names are those of SPACE and every field of ModelConfig and TrainConfig; an unknown one is a
     `ConfigError`.
@@ -172,8 +169,35 @@ def to_configs(
     if "n_embd" in fields:
         fields.setdefault("n_head", heads_for(fields["n_embd"]))
     model, train = default_recipe(vocab_size)
-    model, train = model.replace(**_owned(fields, ModelConfig)), train.replace(**_owned(fields, TrainConfig))
-    return model, _affordable(model, train, limits)
+    return model.replace(**_owned(fields, ModelConfig)), train.replace(**_owned(fields, TrainConfig))
+
+
+def refusal(point: Mapping[str, Any], vocab_size: int, limits: Limits) -> str | None:
+    """Why the point should not be tried, or None: it is no valid configuration, or not worth a trial.
+
+    >>> refusal({"hidden_size": 100, "num_heads": 3}, 65, limits_for(10**6))
+    'n_head must divide n_embd, got 3 and 100'
+    """
+    try:
+        return verdict(*to_configs(point, vocab_size, limits), limits)
+    except ConfigError as error:
+        return str(error)
+
+
+def repaired(point: Mapping[str, Any], vocab_size: int, limits: Limits) -> Point:
+    """The point with its batch halved until it is not refused, for who must answer with this one and no other.
+
+    As it is where that does not help.
+
+    >>> repaired({"num_layers": 6, "hidden_size": 256, "batch_size": 32}, 65, limits_for(10**6))["batch_size"]
+    1
+    """
+    batch, found = default_recipe()[1].batch_size, dict(point)
+    batch = int(point.get("batch_size", batch))
+    while refusal(found, vocab_size, limits) is not None and batch > 1:
+        batch //= 2
+        found["batch_size"] = batch
+    return dict(point) if refusal(found, vocab_size, limits) is not None else found
 
 
 def _owned(fields: dict[str, Any], owner: type) -> dict[str, Any]:
@@ -185,12 +209,3 @@ def _plain(name: str, value: Any) -> Any:
     value = value.item() if hasattr(value, "item") else value
     whole = "int" in _KINDS[name] and isinstance(value, float) and value.is_integer()
     return int(value) if whole else value
-
-
-def _affordable(model: ModelConfig, train: TrainConfig, limits: Limits | None) -> TrainConfig:
-    """The same training with a batch that keeps one step within the limits."""
-    if limits is None:
-        return train
-    body = dataclasses.replace(model, vocab_size=1).n_parameters
-    most = max(1, int(limits.step_cost // (body * model.block_size)))
-    return train.replace(batch_size=min(train.batch_size, most))

@@ -14,7 +14,7 @@ from minilm.errors import ConfigError
 from minilm.model import GPT
 from minilm.training import hardware, probe
 from minilm.training.budget import Budget, affordable_chars, next_moment
-from minilm.training.hardware import Hardware, check_memory, choose_hardware, needed_bytes, physical_cores
+from minilm.training.hardware import Hardware, check_memory, choose_hardware, physical_cores
 
 
 def simulate(budget: Budget, step: float, evaluation: float) -> tuple[float, int, float]:
@@ -97,11 +97,6 @@ def test_memory_is_checked_before_anything_is_allocated(monkeypatch):
         check_memory(ModelConfig(vocab_size=65, n_embd=4096, n_head=32), TrainConfig(), "cpu")
     with pytest.raises(ConfigError, match="a batch of 100000 x 128"):
         check_memory(ModelConfig(vocab_size=65, block_size=128), TrainConfig(batch_size=100_000), "cpu")
-
-
-def test_the_estimate_counts_weights_gradients_and_moments():
-    shape = ModelConfig(vocab_size=65, n_embd=512, n_layer=8, block_size=1)
-    assert needed_bytes(shape, TrainConfig(batch_size=1)) == pytest.approx(16 * shape.n_parameters, rel=0.05)
 
 
 def test_running_out_of_memory_is_one_sentence():

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 from hyperopt import rand, space_eval
@@ -30,14 +28,13 @@ def points(space, count):
 
 
 @pytest.mark.parametrize(("characters", "wide"), [(60, False), (2_000, False), (10**6, False), (10**6, True)])
-def test_every_point_is_a_valid_affordable_model(characters, wide):
+def test_every_point_is_a_valid_model(characters, wide):
     limits = limits_for(characters, wide)
     fitted = dimensions(limits, wide)
     for point in points(to_hyperopt(fitted), 200):
         model, train = to_configs(point, vocab_size=65, limits=limits)  # checks every rule itself
         assert model.block_size < characters
-        body = dataclasses.replace(model, vocab_size=1).n_parameters
-        assert body * train.batch_size * model.block_size <= limits.step_cost or train.batch_size == 1
+        assert train.batch_size == point["batch_size"], "what a point says is what is trained"
         assert isinstance(point["hidden_size"], int) and isinstance(point["num_layers"], int)
 
 
