@@ -39,7 +39,7 @@ def tune(
     trials: int | None = None,
     space: Any = None,
     algo: str = "tpe",
-    workers: int | None = None,
+    workers: int | str | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     *,
@@ -122,7 +122,10 @@ def _parser() -> argparse.ArgumentParser:
         "--deterministic", action="store_true", default=off, help="with --trials: early stopping, one worker"
     )
     parser.add_argument(
-        "--workers", type=int, default=off, help="trials side by side (default: one per core)"
+        "--workers",
+        type=_workers,
+        default=off,
+        help="trials side by side, or dask://host:port (default: one per core)",
     )
     parser.add_argument("--out", default=off, help="new folder (default: runs/tune-CORPUS-TIME)")
     parser.add_argument("--resume", metavar="DIR", default=off, help="continue the study in DIR")
@@ -136,6 +139,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
+
+
+def _workers(text: str) -> int | str:
+    return text if "://" in text else int(text)
+
+
+_workers.__name__ = "number or dask://host:port"  # argparse names it in its sentence
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,7 +23,7 @@ FLOORS = [
     ["training"],
     ["interpret"],
     ["tuner.objective", "tuner.final"],
-    ["tuner.tasks"],
+    ["tuner.tasks", "tuner.opening"],
     ["tuner.selection", "tuner.course", "tuner.study", "tuner.compare"],
     ["classroom.plain", "classroom.sandbox", "classroom.lab", "classroom.labs"],
     ["classroom.worker", "classroom.runner", "classroom.book", "classroom.marking"],

@@ -1,7 +1,7 @@
 """What the same minutes buy elsewhere: the default recipe trained all along, and a random search with the same finish.
 
-Beside a finished study and after it, since two things timed at once slow each other. It decides nothing; the page and the
-terminal show what came out.
+Beside a finished study and after it, since two things timed at once slow each other. It decides nothing; the page and
+the terminal show what came out.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _random(study: Study, corpus: Corpus, out: Path, minutes: float, watch: Watc
         return _numbers(resume_study(out, watch=watch).result)
     space = None if study.space.first is not None else study.space.expression  # the user's own
     settings = study.settings
-    given = ("random", settings.workers, settings.seed, out)
+    given = ("random", settings.engine or settings.workers, settings.seed, out)
     return _numbers(run_study(corpus, minutes, None, space, *given, scheduler="none", watch=watch).result)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -146,6 +146,19 @@ def worker_count(cores: int, device: str, trials: int | None = None) -> int:
     """
     most = cores if device == "cpu" else min(cores, GPU_WORKERS)
     return max(1, min(most, MOST_WORKERS, trials or most))
+
+
+def side_by_side(pace: Mapping[str, float], cores: int) -> bool:
+    """Whether trainings on a core each get more steps done together than one training on all cores.
+
+    `pace`: threads -> seconds of a step. Without a measurement they do, as small models do not fill many cores.
+
+    >>> side_by_side({"1": 0.1, "2": 0.07}, 2), side_by_side({"1": 0.1, "2": 0.04}, 2), side_by_side({}, 2)
+    (True, False, True)
+    """
+    if str(cores) not in pace or cores == 1:
+        return True
+    return cores / pace["1"] >= 1 / pace[str(cores)]
 
 
 @dataclass(frozen=True)

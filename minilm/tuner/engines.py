@@ -14,11 +14,12 @@ from minilm.tuner.dask_pool import DaskPool
 from minilm.tuner.travel import version
 from minilm.tuner.workers import Workers
 
+Engine = Workers | DaskPool
 SCHEME = "dask"
 ANSWER = 5.0  # seconds in which a scheduler must answer
 
 
-def pool_for(workers: int | str, threads: int = 1, background: bool = False) -> Workers | DaskPool:
+def pool_for(workers: int | str, threads: int = 1, background: bool = False) -> Engine:
     """So many local processes, or the cluster behind `dask://host:port`.
 
     Raises ConfigError for anything else and EngineError where no cluster answers. Close it, or use it in `with`.

@@ -17,10 +17,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from minilm.config import ModelConfig, TrainConfig
+from minilm.config import ModelConfig, TrainConfig, default_recipe
 from minilm.errors import ConfigError, DivergenceError, MinilmError
 from minilm.text.corpora import Corpus, load_corpus, load_described
-from minilm.training.hardware import Hardware, choose_hardware, physical_cores
+from minilm.training.hardware import Hardware, choose_hardware, free_bytes, physical_cores
 from minilm.training.run import Run
 from minilm.training.session import run_training
 from minilm.training.trainer import CHECKPOINT
@@ -123,6 +123,24 @@ def prepare(corpus: dict[str, Any], threads: int | None = 1) -> None:
 def machine() -> tuple[Hardware, int]:
     """What this process would train on, and the physical cores of the machine."""
     return choose_hardware(TrainConfig()), physical_cores()
+
+
+def pace(vocab_size: int, block_size: int, cores: int) -> dict[str, float]:
+    """Threads -> seconds of one step of the default recipe: on one core, and on all of them where there are more."""
+    from minilm.training.pace import step_seconds
+
+    shape, train = default_recipe(vocab_size)
+    shape = shape.replace(block_size=min(shape.block_size, block_size))
+    found = {}
+    for threads in sorted({1, cores}):
+        config = train.replace(threads=threads)
+        found[str(threads)] = step_seconds(shape, config, choose_hardware(config, shape.attention))
+    return found
+
+
+def memory(device: str) -> int | None:
+    """Free bytes for trainings, where the system tells."""
+    return free_bytes(device)
 
 
 def sample_text(run: Run, characters: int, seed: int, deadline: float | None = None) -> str:

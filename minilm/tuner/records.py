@@ -52,6 +52,8 @@ class Trial:
     # from rung to rung: rung, worker, started, ended, seconds and steps of training, loss, reason
     legs: list[dict[str, Any]] = field(default_factory=list)
 
+    refused: list[str] = field(default_factory=list)  # why points were not asked for before this one
+
     @property
     def losses(self) -> tuple[float, ...]:
         """The loss at each rung it has reached, in order."""

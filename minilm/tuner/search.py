@@ -103,8 +103,9 @@ class Search:
         self._tell()
         known = known_to(tid, self.rules.workers) if self.rules.in_order else None
         _, point = self.proposer.ask(tid, known)
-        draw = self.proposer.draws[tid]
-        return Trial(tid=tid, point=point, draw=draw, known=len(self.journal.lines))
+        draw, known_lines = self.proposer.draws[tid], len(self.journal.lines)
+        refused = [one.why for one in self.proposer.refused.get(tid, [])]
+        return Trial(tid=tid, point=point, draw=draw, known=known_lines, refused=refused)
 
     def _tell(self) -> None:
         """Hands the proposer a loss for each trial: what it would reach at the end, as far as one can tell."""

@@ -18,6 +18,7 @@ from typing import Any
 from minilm.errors import AllTrialsFailedError
 from minilm.tuner import objective
 from minilm.tuner.decide import Rules, searchers, seconds_needed
+from minilm.tuner.engines import Engine, pool_for
 from minilm.tuner.finalists import Finalist, Outcome, choose, finalists, trainings
 from minilm.tuner.legs import HELD, LONG, long_part
 from minilm.tuner.propose import Proposer, is_loss
@@ -48,10 +49,13 @@ class Chosen:
 def select(sitting: Sitting) -> Chosen:
     """The search, and beside it the default recipe's long training, where a worker can be spared for it."""
     settings = sitting.settings
-    count = searchers(settings.workers) if settings.races else settings.workers
+    # a cluster leaves this machine free for the default recipe
+    spared = settings.races and settings.engine is None
+    count = searchers(settings.workers) if spared else settings.workers
     with ExitStack() as stack:
-        pool = stack.enter_context(Workers(count))
-        pool.warm_up(objective.prepare, settings.corpus)
+        pool = pool_for(settings.engine or count, settings.threads)
+        stack.callback(pool.close)
+        pool.warm_up(objective.prepare, settings.corpus, settings.threads)
         sitting.watch.start(settings.text(), settings.trials, sitting.journal.trials)
         if not settings.races:
             _search(sitting, pool)
@@ -64,7 +68,7 @@ def select(sitting: Sitting) -> Chosen:
         return dataclasses.replace(chosen, legs=(whole, *chosen.legs))
 
 
-def _search(sitting: Sitting, pool: Workers) -> None:
+def _search(sitting: Sitting, pool: Engine) -> None:
     settings, by_clock = sitting.settings, sitting.plan is not None
     end = None if sitting.plan is None else sitting.offset + sitting.plan.search_end
     # a study of whole trainings by count does not depend on which worker was faster
@@ -91,7 +95,7 @@ def _long_default(sitting: Sitting, pool: Workers) -> LongDefault:
     return LongDefault(pool, folder / LONG, objective.run_leg, task)
 
 
-def _confirmed(sitting: Sitting, pool: Workers) -> Chosen:
+def _confirmed(sitting: Sitting, pool: Engine) -> Chosen:
     """The best trials and the default recipe once more with fresh seeds, as far as there is time, and the choice."""
     settings, plan = sitting.settings, sitting.plan
     end = None if plan is None else sitting.offset + plan.confirm_end
@@ -106,7 +110,7 @@ def _confirmed(sitting: Sitting, pool: Workers) -> Chosen:
     return Chosen(trial, finalists=tuple(few), outcome=outcome)
 
 
-def _raced(sitting: Sitting, pool: Workers, default: LongDefault, chosen: Chosen) -> Chosen:
+def _raced(sitting: Sitting, pool: Engine, default: LongDefault, chosen: Chosen) -> Chosen:
     """The chosen trial against the default recipe; without a challenger, or time for a race, the default."""
     best, budget = chosen.trial, sitting.settings.budget
     left = sitting.race_end() - time.monotonic()
@@ -132,7 +136,7 @@ def _record(sitting: Sitting, tid: int, worker: Any, began: float, curve: Curve)
     return {"tid": tid, "worker": worker, **times, "curve": [[round(x, 3), y] for x, y in curve]}
 
 
-def _race_leg(sitting: Sitting, pool: Workers, trial: Trial, seconds: float) -> Curve:
+def _race_leg(sitting: Sitting, pool: Engine, trial: Trial, seconds: float) -> Curve:
     """The trial trained on for so long: its curve there, empty where that came to nothing."""
     models, budget = sitting.folder / MODELS, sitting.settings.budget
     task = dataclasses.replace(
@@ -171,7 +175,7 @@ def _chosen(sitting: Sitting) -> Trial:
     )
 
 
-def confirmed(sitting: Sitting, pool: Workers, few: list[Finalist], end: float | None) -> list[Finalist]:
+def confirmed(sitting: Sitting, pool: Engine, few: list[Finalist], end: float | None) -> list[Finalist]:
     """The finalists with the losses of their further seeds; by the clock as many as end by `end`, and of a round in
     which somebody would be left out, none."""
     settings, found = (

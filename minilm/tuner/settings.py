@@ -6,7 +6,7 @@ Written to study.json and read back on resume. No torch, no clock, nothing that 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from minilm.config import default_recipe
@@ -65,6 +65,9 @@ class Settings:
     trials: int | None = None
     scheduler: str = "none"  # a key of rungs.SCHEDULERS
     rungs: tuple[float, ...] = (1.0,)  # shares of a full training at which a trial pauses
+    threads: int = 1  # of a worker
+    pace: dict[str, float] = field(default_factory=dict)  # threads -> seconds of the default recipe's step
+    engine: str | None = None  # dask://host:port where no local processes train
 
     @property
     def ladder(self) -> Ladder:
@@ -73,7 +76,7 @@ class Settings:
     @property
     def races(self) -> bool:
         """Whether a worker is spared for the default recipe's long training."""
-        return self.minutes is not None and self.workers > 1
+        return self.minutes is not None and (self.workers > 1 or self.engine is not None)
 
     def to_dict(self) -> dict[str, Any]:
         parts = {"limits": vars(self.limits), "budget": vars(self.budget)}
@@ -91,51 +94,81 @@ class Settings:
         shares = " and ".join(f"{share:.0%}" for share in self.rungs[:-1])
         return f" with pauses at {shares} ({self.scheduler})"
 
+    def _why(self) -> str:
+        if self.engine is not None:
+            return "a call at a time on each"
+        if self.device != "cpu":
+            return "small models leave a GPU idle, so they share it"
+        if len(self.pace) < 2:
+            return "trainings side by side on a core each beat one on all cores"
+        one, every = (self.pace[threads] for threads in sorted(self.pace, key=int))
+        cores = max(map(int, self.pace))
+        return f"measured: {cores / one:.0f} steps a second side by side, {1 / every:.0f} with all threads on one"
+
     def text(self) -> str:
         """Workers, threads and why, in one line."""
-        plural = "s" * (self.workers > 1)
-        on_cpu = "trainings side by side on a core each beat one on all cores"
-        why = on_cpu if self.device == "cpu" else "small models leave a GPU idle, so they share it"
+        workers = f"{self.workers} worker{'s' * (self.workers > 1)} x {self.threads} thread{'s' * (self.threads > 1)}"
+        why = self._why()
         if self.races:
             why += "; one of them trains the default recipe all along"
         trial = f"{self.budget.text()} per trial{self._pauses()}"
-        return f"{self.workers} worker{plural} x 1 thread on {self.device}, {trial}, {self.algo} ({why})"
+        return f"{workers} on {self.engine or self.device}, {trial}, {self.algo} ({why})"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a new study was asked for; `workers` is a number, dask://host:port, or left to the machine."""
+
+    minutes: float | None = None
+    trials: int | None = None
+    space: Any = None
+    algo: str = "tpe"
+    workers: int | str | None = None
+    seed: int = 0
+    scheduler: str | None = None
+    deterministic: bool = False
+
+    @property
+    def engine(self) -> str | None:
+        return self.workers if isinstance(self.workers, str) else None
+
+    def checked(self) -> Request:
+        """This request, or a ConfigError for what no study can do, before anything is loaded or written."""
+        check_request(self.minutes, self.trials, self.algo, self.workers, self.seed)
+        if self.scheduler is not None and self.scheduler not in SCHEDULERS:
+            raise ConfigError(
+                f"unknown scheduler {self.scheduler!r}, {did_you_mean(self.scheduler, SCHEDULERS)}"
+            )
+        return replace(self, workers=deterministic_workers(self)) if self.deterministic else self
 
 
 def check_request(
-    minutes: float | None,
-    trials: int | None,
-    algo: str,
-    workers: int | None,
-    seed: int,
-    scheduler: str | None = None,
+    minutes: float | None, trials: int | None, algo: str, workers: int | str | None, seed: int
 ) -> None:
-    """Refuses what no study can do, before anything is loaded or written."""
+    """Refuses numbers and names that no study can have, new or continued."""
     if (minutes is None) == (trials is None):
         raise ConfigError(f"give minutes or trials, one of them, got minutes={minutes} and trials={trials}")
     if minutes is not None and not 0 < minutes < float("inf"):
         raise ConfigError(f"minutes must be a number above 0, got {minutes}; 3 is the default")
     if trials is not None and trials < 1:
         raise ConfigError(f"trials must be at least 1, got {trials}; 20 is a start")
-    if workers is not None and not 1 <= workers <= 1024:
+    if isinstance(workers, int) and not 1 <= workers <= 1024:
         raise ConfigError(f"workers must be from 1 to 1024, got {workers}; leave it out for one per core")
     if not 0 <= seed < 2**63:
         raise ConfigError(f"seed must be from 0 to 2**63 - 1, got {seed}")
     if algo not in ALGORITHMS:
         raise ConfigError(f"unknown search algorithm {algo!r}, {did_you_mean(algo, ALGORITHMS)}")
-    if scheduler is not None and scheduler not in SCHEDULERS:
-        raise ConfigError(f"unknown scheduler {scheduler!r}, {did_you_mean(scheduler, SCHEDULERS)}")
 
 
-def deterministic_workers(minutes: float | None, workers: int | None) -> int:
+def deterministic_workers(request: Request) -> int:
     """The one worker of a study that is the same to the bit each time; refuses what cannot be."""
-    if minutes is not None:
+    if request.minutes is not None:
         raise ConfigError(
             "a clock never reads the same twice: a deterministic study counts trials, got minutes="
-            f"{minutes:g}; give trials instead"
+            f"{request.minutes:g}; give trials instead"
         )
-    if workers not in (None, 1):
-        raise ConfigError(f"a deterministic study has 1 worker, got workers={workers}; leave it out")
+    if request.workers not in (None, 1):
+        raise ConfigError(f"a deterministic study has 1 worker, got workers={request.workers}; leave it out")
     return 1
 
 

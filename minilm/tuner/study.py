@@ -20,16 +20,14 @@ from minilm.errors import ConfigError, RunError
 from minilm.text.corpora import Corpus, load_described
 from minilm.training.run import Run, load_run
 from minilm.training.scores import baseline_rows, table
-from minilm.tuner import objective
 from minilm.tuner.chores import draw_page
 from minilm.tuner.course import run_sitting
-from minilm.tuner.decide import Plan, plan, rest_of, worker_count
-from minilm.tuner.legs import ladder_for
+from minilm.tuner.decide import Plan, plan, rest_of
+from minilm.tuner.opening import open_study, search_space
 from minilm.tuner.propose import SearchSpace, Told, difference, hyperopt_trials
 from minilm.tuner.records import BEST, RESULT, Journal, Trial, create_study, read_study
-from minilm.tuner.settings import Budget, Settings, check_request, deterministic_workers, trial_steps
+from minilm.tuner.settings import Request, Settings, check_request
 from minilm.tuner.sitting import Sitting
-from minilm.tuner.space import Limits, default_point, dimensions, limits_for
 from minilm.tuner.summary import result_rows
 from minilm.tuner.watch import Watch
 
@@ -67,7 +65,7 @@ def run_study(
     trials: int | None = None,
     space: Any = None,
     algo: str = "tpe",
-    workers: int | None = None,
+    workers: int | str | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     *,
@@ -83,19 +81,8 @@ def run_study(
     `resume_study(out)` goes on.
     """
     begun = time.monotonic() if begun is None else begun
-    check_request(minutes, trials, algo, workers, seed, scheduler)
-    workers = deterministic_workers(minutes, workers) if deterministic else workers
-    found, cores = objective.machine()
-    limits = limits_for(len(corpus.train), wide=found.device != "cpu")
-    count = worker_count(cores, found.device, trials) if workers is None else workers
-    spread = None if minutes is None else plan(minutes, count, time.monotonic() - begun)
-    searched = search_space(space, limits, found.device)
-    budget = Budget(steps=trial_steps()) if spread is None else Budget(seconds=spread.trial)
-    # by count whole trainings are the rule, since only those do not depend on which worker was faster
-    scheduler = scheduler or ("none" if minutes is None and not deterministic else "asha")
-    ladder = ladder_for(scheduler, budget)
-    where = (count, found.device, minutes, trials, scheduler, ladder.shares)
-    settings = Settings(corpus.describe(), searched.text, limits, budget, algo, seed, *where)
+    request = Request(minutes, trials, space, algo, workers, seed, scheduler, deterministic).checked()
+    settings, searched, spread = open_study(corpus, request, begun)
     folder = files.new_folder(tempfile.mkdtemp(prefix="minilm-study-") if out is None else out)
     with files.held(folder):
         create_study(folder, settings.to_dict())
@@ -124,8 +111,8 @@ def resume_study(
     """
     begun, folder = time.monotonic() if begun is None else begun, Path(folder)
     settings = _settings(folder, minutes, trials)
-    searched = _same_space(folder, settings, space)
     corpus = _same_corpus(folder, settings, corpus)
+    searched = _same_space(folder, settings, space, corpus.tokenizer.vocab_size)
     with files.held(folder):
         journal = Journal(folder)
         if (folder / RESULT).exists() and minutes is None and trials is None:
@@ -163,8 +150,8 @@ def _same_corpus(folder: Path, settings: Settings, corpus: Corpus | None) -> Cor
     return corpus or load_described(settings.corpus)
 
 
-def _same_space(folder: Path, settings: Settings, space: Any) -> SearchSpace:
-    searched = search_space(space, settings.limits, settings.device)
+def _same_space(folder: Path, settings: Settings, space: Any, vocab_size: int) -> SearchSpace:
+    searched = search_space(space, settings.limits, settings.device, vocab_size)
     if searched.text != settings.space:
         changed = difference(searched.text, settings.space)
         raise RunError(f"the study {folder} searches another space ({changed}); start a new study")
@@ -177,14 +164,6 @@ def _rest(settings: Settings, minutes: float | None, offset: float, started: flo
     if minutes is not None:
         return plan(minutes, settings.workers, started)
     return rest_of(settings.minutes, settings.workers, offset, started)
-
-
-def search_space(space: Any, limits: Limits, device: str) -> SearchSpace:
-    """The default space within the limits, or the user's own Hyperopt expression."""
-    default = default_point(limits)
-    if space is not None:
-        return SearchSpace(space, default)
-    return SearchSpace.of(dimensions(limits, wide=device != "cpu"), default)
 
 
 def _study(sitting: Sitting) -> Study:

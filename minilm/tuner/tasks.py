@@ -22,7 +22,7 @@ FEWEST_KEPT = 6  # paused trials at a rung whose checkpoints are kept, however m
 
 def base_task(settings: Settings, point: Point, out: Path) -> Task:
     """The training of a point in its own folder, without a length yet."""
-    return Task(point, settings.corpus, settings.limits, (), settings.seed, out=str(out))
+    return Task(point, settings.corpus, settings.limits, (), settings.seed, settings.threads, str(out))
 
 
 def leg_task(settings: Settings, folder: Path, trial: Trial) -> Task:

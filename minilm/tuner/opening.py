@@ -1,0 +1,96 @@
+"""How a new study begins: the machine is measured, the minutes are planned, and all is fixed in its settings.
+
+Nothing is decided here that `decide` could not decide from numbers; this file fetches the numbers.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from minilm.text.corpora import Corpus
+from minilm.tuner import objective
+from minilm.tuner.decide import Plan, plan, side_by_side, worker_count
+from minilm.tuner.engines import pool_for
+from minilm.tuner.feasible import Limits, rate_of
+from minilm.tuner.legs import ladder_for
+from minilm.tuner.propose import SearchSpace
+from minilm.tuner.settings import Budget, Request, Settings, trial_steps
+from minilm.tuner.space import default_point, dimensions, limits_for, refusal, to_configs
+
+MEMORY_SHARE = 0.8  # of what is free, for all trainings together
+
+
+def open_study(corpus: Corpus, request: Request, begun: float) -> tuple[Settings, SearchSpace, Plan | None]:
+    """Settings, space and plan of a new study, begun at that moment of `time.monotonic()`."""
+    found, cores = objective.machine()
+    vocab_size, block_size = corpus.tokenizer.vocab_size, limits_for(len(corpus.train)).block_size
+    # by count nothing may depend on how fast the machine is
+    measured = request.minutes is not None and found.device == "cpu" and request.engine is None
+    pace = objective.pace(vocab_size, block_size, cores) if measured else {}
+    workers, threads = _workers(request, cores, found.device, pace)
+    spread = None
+    if request.minutes is not None:
+        spread = plan(request.minutes, workers, time.monotonic() - begun)
+    budget = Budget(steps=trial_steps()) if spread is None else Budget(seconds=spread.trial)
+    limits = _limits(corpus, budget, found.device, workers, pace.get(str(threads)))
+    searched = search_space(request.space, limits, found.device, vocab_size)
+    # by count whole trainings are the rule, since only those do not depend on which worker was faster
+    usual = "none" if request.minutes is None and not request.deterministic else "asha"
+    scheduler = request.scheduler or usual
+    settings = Settings(
+        corpus=corpus.describe(),
+        space=searched.text,
+        limits=limits,
+        budget=budget,
+        algo=request.algo,
+        seed=request.seed,
+        workers=workers,
+        device=found.device,
+        minutes=request.minutes,
+        trials=request.trials,
+        scheduler=scheduler,
+        rungs=ladder_for(scheduler, budget).shares,
+        threads=threads,
+        pace=pace,
+        engine=request.engine,
+    )
+    return settings, searched, spread
+
+
+def _workers(request: Request, cores: int, device: str, pace: dict[str, float]) -> tuple[int, int]:
+    """Workers and the threads of each: one a core, or one with all of them where that gets more done."""
+    if request.engine is not None:
+        with pool_for(request.engine) as cluster:
+            return cluster.count, 1
+    if isinstance(request.workers, int):
+        return request.workers, 1
+    if not side_by_side(pace, cores):
+        return 1, cores
+    return worker_count(cores, device, request.trials), 1
+
+
+def _limits(corpus: Corpus, budget: Budget, device: str, workers: int, step_seconds: float | None) -> Limits:
+    """What the text, the memory of one worker and the measured pace allow."""
+    free = objective.memory(device)
+    memory = None if free is None else int(MEMORY_SHARE * free / workers)
+    limits = limits_for(len(corpus.train), wide=device != "cpu", memory=memory, seconds=budget.seconds)
+    if step_seconds is None:
+        return limits
+    configs = to_configs(default_point(limits), corpus.tokenizer.vocab_size, limits)
+    rate = rate_of(*configs, step_seconds)
+    return limits_for(
+        len(corpus.train), wide=device != "cpu", memory=memory, rate=rate, seconds=budget.seconds
+    )
+
+
+def search_space(space: Any, limits: Limits, device: str, vocab_size: int) -> SearchSpace:
+    """The default space within the limits, or the user's own Hyperopt expression; neither asks for what cannot be."""
+    default = default_point(limits)
+
+    def refuse(point: dict[str, Any]) -> str | None:
+        return refusal(point, vocab_size, limits)
+
+    if space is not None:
+        return SearchSpace(space, default, refusal=refuse)
+    return SearchSpace.of(dimensions(limits, wide=device != "cpu"), default, refuse)
