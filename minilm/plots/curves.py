@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from minilm.plots.style import (
@@ -34,6 +35,7 @@ LINES: dict[str, tuple[str, str]] = {
     "floor": ("floor", "entropy floor"),
 }
 ROOM_FOR_LABELS = 0.32  # share of the width
+LATE = 0.05  # share of the steps at the end whose training losses are averaged: each is one noisy batch
 
 
 class CurveNumbers(NamedTuple):
@@ -43,7 +45,7 @@ class CurveNumbers(NamedTuple):
     val: list[Point]
     learning_rate: list[Point]
     best: Point | None  # the evaluation with the lowest validation loss, the earliest among equals
-    gap: float | None  # validation minus training loss at the end: how much was learned by heart
+    gap: float | None  # validation minus late training loss: how much was learned by heart
     lines: dict[str, float]
 
 
@@ -58,12 +60,13 @@ def curve_numbers(
     ((2, 2.5), 0.5)
     """
     train, val = points(metrics, "train_loss"), points(metrics, "val_loss")
+    late = [y for x, y in train if x >= (1 - LATE) * train[-1][0]]
     return CurveNumbers(
         train=train,
         val=val,
         learning_rate=points(metrics, "learning_rate"),
         best=min(val, key=lambda point: point[1]) if val else None,
-        gap=val[-1][1] - train[-1][1] if train and val else None,
+        gap=val[-1][1] - sum(late) / len(late) if late and val else None,
         lines={
             name: y for name, y in (lines or {}).items() if name in LINES and y is not None and is_number(y)
         },
@@ -106,7 +109,20 @@ def _draw_losses(axes: Axes, numbers: CurveNumbers) -> list[Label]:
         labels.append(Label(numbers.val[-1][1], f"validation {numbers.val[-1][1]:.3f}", COLOR["model"]))
     if numbers.best:
         _mark_best(axes, numbers.best, named=numbers.best != numbers.val[-1])
+    _shade_gap(axes, numbers)
     return labels
+
+
+def _shade_gap(axes: Axes, numbers: CurveNumbers) -> None:
+    """The area between the two curves: what was learned by heart."""
+    if len(numbers.train) < 2 or len(numbers.val) < 2:
+        return
+    steps, val = zip(*numbers.val, strict=True)
+    at, losses = zip(*numbers.train, strict=True)
+    train = np.interp(steps, at, losses)
+    axes.fill_between(
+        steps, train, val, where=list(train < np.array(val)), color=COLOR["model"], alpha=0.12, linewidth=0
+    )
 
 
 def _mark_best(axes: Axes, best: Point, named: bool) -> None:

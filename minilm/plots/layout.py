@@ -6,7 +6,7 @@ given and knows nothing of runs or studies.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +27,13 @@ class Headline(NamedTuple):
     role: str = "ink"
 
 
+class Png(NamedTuple):
+    """A picture to be written beside the page, once the page is there: a deadline may cut this short."""
+
+    path: Path
+    draw: Callable[[], Picture]
+
+
 class Shown(NamedTuple):
     """A picture with the one or two sentences that tell how to read it."""
 
@@ -34,6 +41,7 @@ class Shown(NamedTuple):
     how_to_read: str
     svg: Markup
     wide: bool = False
+    png: Png | None = None
 
 
 class Table(NamedTuple):
@@ -48,7 +56,7 @@ class Table(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A heading with pictures, small panels, tables and a text, whichever there are."""
+    """A heading with pictures, small panels, tables and a text, whichever there are; `png` shows the panels at once."""
 
     title: str
     intro: str = ""
@@ -56,15 +64,25 @@ class Section(NamedTuple):
     panels: Sequence[Markup] = ()
     tables: Sequence[Table] = ()
     text: str = ""
+    png: Png | None = None
 
 
 def shown(
-    figure: Picture, title: str, how_to_read: str, png: Path | None = None, wide: bool = False
+    figure: Picture,
+    title: str,
+    how_to_read: str,
+    png: Path | None = None,
+    wide: bool = False,
+    alt: str = "",
 ) -> Shown:
-    """The picture for the page; its PNG is written too where a path is given."""
-    if png is not None:
-        files.write_bytes(png, figure.png())
-    return Shown(title, how_to_read, Markup(figure.svg()), wide)  # noqa: S704 (we drew it; its words are escaped)
+    """The picture for the page, and its PNG where a path is given; `alt` says in words what it shows."""
+    drawn = Markup(figure.svg(alt or title))  # noqa: S704 (we drew it; its words are escaped)
+    return Shown(title, how_to_read, drawn, wide, None if png is None else Png(png, lambda: figure))
+
+
+def panel(figure: Picture, alt: str) -> Markup:
+    """A small picture for a section's `panels`."""
+    return Markup(figure.svg(alt))  # noqa: S704 (as above)
 
 
 def write_page(
@@ -77,7 +95,7 @@ def write_page(
     headlines: Sequence[Headline] = (),
     made: str = "",
 ) -> Path:
-    """Writes the page and returns its path; the same content gives the same bytes.
+    """Writes the page, then its pictures as PNG, and returns its path; the same content gives the same bytes.
 
     `made` replaces the last line, which says how pages of a folder's records are rebuilt.
     """
@@ -98,4 +116,6 @@ def write_page(
         colors=style_sheet_colors(),
     )
     files.write_text(path, html)
+    for png in [one for part in sections for one in (*(p.png for p in part.pictures), part.png) if one]:
+        files.write_bytes(png.path, png.draw().png())
     return Path(path)

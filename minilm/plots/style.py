@@ -64,12 +64,16 @@ class Picture(Figure):
         self.savefig(buffer, format="png", dpi=PNG_DPI, metadata={"Software": None})
         return buffer.getvalue()
 
-    def svg(self) -> str:
-        """The picture as one inline `<svg>`: text stays text, the same numbers give the same bytes."""
+    def svg(self, alt: str = "") -> str:
+        """The picture as one inline `<svg>`: text stays text, the same numbers give the same bytes.
+
+        `alt` is what a screen reader says instead; marks that are links stay within its reach.
+        """
         buffer = io.StringIO()
         with rc_context({"svg.fonttype": "none", "svg.hashsalt": "minilm"}):
             self.savefig(buffer, format="svg", facecolor="none", metadata={"Date": None, "Creator": None})
-        return _inline(buffer.getvalue(), self.hovers)
+        role = f' role="{"group" if self.hovers else "img"}" aria-label="{html.escape(alt)}"' if alt else ""
+        return _inline(buffer.getvalue(), self.hovers).replace("<svg", f"<svg{role}", 1)
 
     def _repr_png_(self) -> bytes:
         return self.png()

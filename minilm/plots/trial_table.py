@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from minilm.plots.layout import Section, Table
+from minilm.plots.legs import last_rung, legs_of, ranked
 from minilm.plots.parts import duration
 from minilm.plots.reading import number
 from minilm.plots.trials import (
@@ -17,41 +18,48 @@ from minilm.plots.trials import (
     address,
     best_trial,
     plain,
+    role_of,
+    settings_of,
     short_name,
     succeeded,
 )
 
 
 def table_section(trials: Sequence[Trial]) -> Section:
-    ordered = sorted(trials, key=lambda t: (not succeeded(t), t["loss"] if succeeded(t) else t["tid"]))
+    ordered = ranked(trials)
     best = best_trial(trials)
-    used = {name for trial in trials for name in trial.get("point", {})}
+    used = {name for trial in trials for name in settings_of(trial)}
+    rungs = any(trial.get("legs") for trial in trials)
     names = [name for name in NAMES if name in used] + sorted(used - set(NAMES))
     table = Table(
         "",
         [
             "trial",
             "loss",
+            *(["rung"] if rungs else []),
             *(short_name(name) for name in names),
             "parameters",
             "steps",
             "time",
             "note",
         ],
-        [_row(trial, names) for trial in ordered],
+        [_row(trial, names, rungs) for trial in ordered],
         ids=[address(trial["tid"])[1:] for trial in ordered],
-        marks=[_mark(trial, best) for trial in ordered],
-        note="Validation loss in nats per character, best first; failures last, with their reasons.",
+        marks=["" if (role := role_of(trial, best)) == "other" else role for trial in ordered],
+        note="Validation loss in nats per character, "
+        + ("those that came furthest first, " if rungs else "")
+        + "best first; failures last, with their reasons.",
     )
     return Section("All trials", tables=[table] if trials else [])
 
 
-def _row(trial: Trial, names: Sequence[str]) -> list[str]:
-    point = trial.get("point", {})
+def _row(trial: Trial, names: Sequence[str], rungs: bool) -> list[str]:
+    point = settings_of(trial)
     parameters, steps, seconds = (number(trial, key) for key in ("n_parameters", "steps", "seconds"))
     return [
         str(trial["tid"]),
         f"{trial['loss']:.4f}" if succeeded(trial) else "–",
+        *([_rungs(trial)] if rungs else []),
         *(plain(point[name]) if name in point else "–" for name in names),
         "–" if parameters is None else f"{parameters:,.0f}",
         "–" if steps is None else f"{steps:,.0f}",
@@ -64,9 +72,11 @@ def _note(trial: Trial) -> str:
     return "default recipe" if trial["tid"] == DEFAULT_TID else str(trial.get("reason") or "")
 
 
-def _mark(trial: Trial, best: Trial | None) -> str:
-    if not succeeded(trial):
-        return "failed"
-    if best is not None and trial["tid"] == best["tid"]:
-        return "best"
-    return "default" if trial["tid"] == DEFAULT_TID else ""
+def _rungs(trial: Trial) -> str:
+    """The rung at which the trial ended, and its losses on the way.
+
+    >>> _rungs({"tid": 1, "state": "ok", "loss": 2.0, "legs": [{"rung": 0, "loss": 3.0}, {"rung": 1, "loss": 2.0}]})
+    '1 (3.000, 2.000)'
+    """
+    losses = [f"{leg.loss:.3f}" for leg in legs_of(trial) if leg.loss is not None]
+    return f"{last_rung(trial)} ({', '.join(losses)})" if losses else "–"

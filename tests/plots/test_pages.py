@@ -95,6 +95,7 @@ def test_every_dot_leads_to_a_row(study):
 
 def test_pictures_lie_beside_the_page(study):
     names = {"ladder", "search", "trial_curves", "timeline", "slices", "curves", "learning_rate"}
+    names |= {"importance", "contour", "parallel", "more_time"}
     pictures = {path.stem: path.read_bytes() for path in study.parent.glob("*.png")}
     assert set(pictures) == names
     assert all(data.startswith(b"\x89PNG") and len(data) > 3000 for data in pictures.values())

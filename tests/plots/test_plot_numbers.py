@@ -11,14 +11,11 @@ import pytest
 
 from minilm.plots.curves import curve_numbers, loss_limits
 from minilm.plots.ladder import ladder_numbers
+from minilm.plots.rungs import curve_window, trial_curve_numbers
+from minilm.plots.search import search_numbers
+from minilm.plots.slices import slice_numbers
 from minilm.plots.style import spread
 from minilm.plots.timeline import timeline_numbers
-from minilm.plots.trials import (
-    curve_window,
-    search_numbers,
-    slice_numbers,
-    trial_curve_numbers,
-)
 from minilm.plots.verdict import (
     NOISE,
     Standing,
@@ -104,7 +101,7 @@ def test_slices_skip_constant_settings_and_pick_their_axis():
         "own": False,
     }
     assert [one.ticks for one in slices] == [[2, 4], None, None, [5, 6, 7]]
-    assert slices[0].default == slices[0].best == (0, 2, 1.0)
+    assert slices[0].default == slices[0].best == (0, 2, 1.0, 0)
 
 
 def test_trial_curves_and_their_window():

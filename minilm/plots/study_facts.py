@@ -1,0 +1,82 @@
+"""Every number of a study's protocol, as tables: what was searched how, on what, where the time went."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from minilm.plots.layout import Section, Table
+from minilm.plots.legs import legs_of
+from minilm.plots.parts import cell, corpus_rows, duration, facts_section, protocol, rows
+from minilm.plots.priors import Prior, priors_of
+from minilm.plots.reading import StudyRecords, number, part
+from minilm.plots.study_findings import corpus_of, result_of
+from minilm.plots.trials import Trial, plain, short_name
+
+# of study.json; the rest is either shown elsewhere or for programs
+SETTINGS = ("minutes", "trials", "algo", "seed", "workers", "device")
+
+
+def facts(study: StudyRecords) -> Section:
+    found = study.study
+    budget = {f"{unit} per trial": size for unit, size in part(found, "budget").items()}
+    tables = [
+        Table("Search", (), rows({name: found.get(name) for name in SETTINGS}, budget, part(found, "plan"))),
+        Table("Where the time went", (), _time_rows(study)),
+        Table("What was searched", (), _space_rows(str(found.get("space") or ""))),
+        Table("Version and machine of the search", (), rows(part(found, "made_by"))),
+    ]
+    if study.best:
+        section = facts_section(study.best)
+        return section._replace(tables=[*(t for t in tables if t.rows), *section.tables])
+    text = corpus_rows(corpus_of(study)) + rows({"protocol": protocol(study.result)})
+    shown = [table for table in (*tables, Table("Text", (), text)) if table.rows]
+    return Section("Everything needed to do it again", tables=shown)
+
+
+def _time_rows(study: StudyRecords) -> list[tuple[str, str]]:
+    """Times by the clock, and the training in it, as far as they are recorded."""
+    end = max((ended for trial in study.trials if (ended := number(trial, "ended"))), default=None)
+    spent = _trained(study.trials)
+    last = number(result_of(study), "seconds")
+    found = {
+        "search, by the clock": end,
+        "training in it, all workers": spent or None,
+        "training of the final model": last,
+    }
+    return [(words, duration(seconds)) for words, seconds in found.items() if seconds is not None]
+
+
+def _trained(trials: Sequence[Trial]) -> float:
+    return sum(leg.seconds or 0.0 for trial in trials for leg in legs_of(trial))
+
+
+def _space_rows(space: str) -> list[tuple[str, str]]:
+    return [(short_name(prior.label), prior_words(prior)) for prior in priors_of(space)]
+
+
+def prior_words(prior: Prior) -> str:
+    """What a label was drawn from, said shortly; the logarithms of Hyperopt's log distributions undone.
+
+    >>> prior_words(Prior("a", "quniform", (0.0, 0.2, 0.05))), prior_words(Prior("b", "randint", (2.0,), ("x", "y")))
+    ('from 0 to 0.2 in steps of 0.05', 'x or y')
+    """
+    if prior.choices:
+        return " or ".join(prior.choices)
+    numbers: list[Any] = list(prior.numbers)
+    name = prior.kind.removeprefix("q")
+    if name in ("uniform", "loguniform") and len(numbers) >= 2:
+        ends = [plain(_undone(value, name)) for value in numbers[:2]]
+        step = f" in steps of {plain(_whole(numbers[2]))}" if len(numbers) > 2 else ""
+        scale = ", by ratios" if name == "loguniform" else ""
+        return f"from {ends[0]} to {ends[1]}{step}{scale}"
+    return f"{prior.kind} {cell(numbers)}"
+
+
+def _undone(value: float, name: str) -> float | int:
+    return _whole(round(math.exp(value), 10) if name == "loguniform" else value)
+
+
+def _whole(value: float) -> float | int:
+    return int(value) if float(value).is_integer() else value

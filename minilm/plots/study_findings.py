@@ -1,0 +1,142 @@
+"""What the page of a search says first: its sentences and its big numbers, from the records alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minilm.plots.layout import Headline
+from minilm.plots.legs import common_rung, loss_at_rung
+from minilm.plots.more_time import MoreTime, more_time_numbers, steady
+from minilm.plots.parts import loss_headlines
+from minilm.plots.reading import StudyRecords, number, part, standing
+from minilm.plots.seeds import judged
+from minilm.plots.trials import DEFAULT_TID, Point, Trial, best_trial, default_trial, reason_of, succeeded
+from minilm.plots.verdict import (
+    Sentence,
+    Standing,
+    against_counting,
+    against_default,
+    against_floor,
+    is_number,
+)
+
+
+def result_of(study: StudyRecords) -> dict[str, Any]:
+    """Final numbers: the study's own, and those of its best run where the study has none."""
+    return {**(study.best.result if study.best else {}), **study.result}
+
+
+def corpus_of(study: StudyRecords) -> dict[str, Any]:
+    return part(study.study, "corpus") or (part(study.best.config, "corpus") if study.best else {})
+
+
+def standing_of(study: StudyRecords, split: str) -> Standing:
+    return standing(split, corpus_of(study), result_of(study))
+
+
+def sentences(study: StudyRecords, future: MoreTime | None) -> list[Sentence]:
+    test = standing_of(study, "test")
+    final = test if test.model is not None else standing_of(study, "val")
+    found = [
+        judged(study.result) or _against_default(study),
+        _chosen(study),
+        against_counting(final),
+        against_floor(final),
+        _future(future),
+        _unfinished(study),
+    ]
+    return [sentence for sentence in found if sentence]
+
+
+def _unfinished(study: StudyRecords) -> Sentence | None:
+    if study.result:
+        return None
+    return Sentence("plain", "This study has not ended: its final numbers are not there yet.")
+
+
+def _against_default(study: StudyRecords) -> Sentence:
+    """The best trial against the default recipe's, where both had trained equally long."""
+    best, default = best_trial(study.trials), default_trial(study.trials)
+    if default is not None and not succeeded(default):
+        return against_default(best["loss"] if best else None, None, reason_of(default))
+    rung = common_rung(best, default) if best and default else None
+    if best is None or default is None or rung is None:
+        return against_default(best["loss"] if best else None, None)
+    return against_default(loss_at_rung(best, rung), loss_at_rung(default, rung))
+
+
+def _chosen(study: StudyRecords) -> Sentence | None:
+    """Said where the final model does not follow the trial with the lowest loss, or where there was a race."""
+    if part(study.result, "verdict"):
+        return None
+    race = part(study.result, "race")
+    names = ("challenger_loss", "default_loss", "seconds", "challenger_forecast", "default_forecast")
+    losses = [number(race, name) for name in names]
+    if all(value is not None for value in losses):
+        end = "goes on from it" if race.get("won") else "goes on from the default recipe"
+        return Sentence(
+            "plain",
+            f"Trial {race['challenger']} then trained on against the default recipe: after {losses[2]:.0f} s each "
+            f"it stood at {losses[0]:.3f} and the default at {losses[1]:.3f}. Their curves were heading for "
+            f"{losses[3]:.3f} and {losses[4]:.3f} at the end of the time, so the final model {end}.",
+        )
+    best = best_trial(study.trials)
+    chosen = part(study.result, "best").get("tid")
+    if best is None or chosen is None or chosen == best["tid"]:
+        return None
+    which = "the default recipe" if chosen == DEFAULT_TID else f"trial {chosen}"
+    return Sentence("plain", f"That lead is too small to trust, so the final model follows {which}.")
+
+
+def _future(future: MoreTime | None) -> Sentence | None:
+    if future is None:
+        return None
+    twice, now = future.gains[0], future.now[1]
+    if now - twice.low < 0.005:
+        return Sentence("plain", "More training time would buy hardly anything: the curve is flat.")
+    return Sentence(
+        "plain",
+        f"Twice the training time would buy about {now - twice.loss:.3f} nats per character "
+        f"(90\u00a0% interval {now - twice.high:.3f} to {now - twice.low:.3f}).",
+    )
+
+
+def more_time_of(study: StudyRecords) -> MoreTime | None:
+    """The forecast for the final model, from the longest curve at a steady learning rate that the records hold.
+
+    A study by the clock keeps the rate of its trials steady; the final model then goes on from one of them.
+    """
+    result = result_of(study)
+    loss, seconds = number(result, "val_loss"), number(result, "seconds")
+    if loss is None or seconds is None or study.best is None:
+        return None
+    curve = _trial_curve(study) if number(part(study.study, "budget"), "seconds") else []
+    before = curve[-1][0] if curve else 0.0
+    own = steady(study.best.metrics)
+    floor = number(part(corpus_of(study), "floors"), "val")
+    made = more_time_numbers(curve, (before + seconds, loss), floor) if curve else None
+    return made or (more_time_numbers(own, (seconds, loss), floor) if own else None)
+
+
+def _trial_curve(study: StudyRecords) -> list[Point]:
+    """The longest curve of the trial that the final model goes on from."""
+    tid = part(study.result, "best").get("tid")
+    beside = study.result.get("legs")
+    trainings = [*study.trials, *(beside if isinstance(beside, list) else [])]
+    curves = [_points(t) for t in trainings if isinstance(t, dict) and t.get("tid") == tid]
+    return max(curves, key=lambda curve: curve[-1][0] if curve else 0.0, default=[])
+
+
+def _points(training: Trial) -> list[Point]:
+    return [(x, y) for x, y in training.get("curve") or [] if is_number(x) and is_number(y)]
+
+
+def headlines(study: StudyRecords) -> list[Headline]:
+    failed = sum(not succeeded(trial) for trial in study.trials)
+    count = len(study.trials)
+    cards = loss_headlines(standing_of(study, "val"), standing_of(study, "test"))
+    note = f"{failed} of them failed" if failed else "none failed"
+    cards.append(Headline(str(count), "trial" + "s" * (count != 1), note))
+    if parameters := number(result_of(study), "n_parameters"):
+        cards.append(Headline(f"{parameters:,.0f}", "parameters", "in the final model"))
+    return cards
