@@ -178,11 +178,12 @@ def draw_beliefs(beliefs: Sequence[Belief], path_png: str | Path | None = None) 
 
 
 def _belief_axes(axes: Axes, belief: Belief) -> None:
-    look: dict[str, Any] = {"drawstyle": "steps-mid"} if belief.steps and not belief.log else {}
-    step: Any = "mid" if look else None
-    axes.fill_between(belief.x, belief.good, color=COLOR["model"], alpha=0.18, linewidth=0, step=step)
-    axes.plot(belief.x, belief.good, color=COLOR["model"], linewidth=1.8, **look)
-    axes.plot(belief.x, belief.rest, color=COLOR["counting"], linewidth=1.5, linestyle=(0, (4, 2)), **look)
+    stairs = belief.steps and not belief.log
+    look: dict[str, Any] = {"drawstyle": "steps-mid"} if stairs else {}
+    x, good, rest = _widened(belief) if stairs else belief[1:4]
+    axes.fill_between(x, good, color=COLOR["model"], alpha=0.18, linewidth=0, step="mid" if stairs else None)
+    axes.plot(x, good, color=COLOR["model"], linewidth=1.8, **look)
+    axes.plot(x, rest, color=COLOR["counting"], linewidth=1.5, linestyle=(0, (4, 2)), **look)
     top = max(belief.good.max(), belief.rest.max())
     marks = [late.x for late in belief.late]
     axes.plot(marks, [-0.07 * top] * len(marks), "|", color=COLOR["default"], markersize=9, markeredgewidth=2)
@@ -190,6 +191,13 @@ def _belief_axes(axes: Axes, belief: Belief) -> None:
     axes.set_yticks([])
     _x_axis(axes, belief)
     axes.set_xlabel(NAMES.get(belief.prior.label, belief.prior.label), color=COLOR["ink"], fontsize=FONT_SIZE)
+
+
+def _widened(belief: Belief) -> tuple[np.ndarray, ...]:
+    """The same steps with room for the whole of the first and of the last one."""
+    half = 0.5 * (belief.x[1] - belief.x[0])
+    x = np.concatenate([[belief.x[0] - half], belief.x, [belief.x[-1] + half]])
+    return x, np.pad(belief.good, 1, mode="edge"), np.pad(belief.rest, 1, mode="edge")
 
 
 def _x_axis(axes: Axes, belief: Belief) -> None:

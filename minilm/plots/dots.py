@@ -63,4 +63,5 @@ def _name_dot(axes: Axes, text: str, at: tuple[float, float], color: str, above:
         color=color,
         fontsize=FONT_SIZE,
         annotation_clip=False,
+        bbox={"facecolor": COLOR["paper"], "edgecolor": "none", "pad": 1.0, "alpha": 0.75},
     )

@@ -14,7 +14,7 @@ from minilm.plots.legs import legs_of
 from minilm.plots.scales import Scale, scales, value_of
 from minilm.plots.trials import Trial, plain, reason_of, short_name, succeeded
 
-LUCK = 0.05  # a setting is named only where chance would name one in fewer studies than this
+LUCK = 0.01  # a setting is named only where chance would name one in fewer studies than this
 
 
 class Failure(NamedTuple):

@@ -86,11 +86,16 @@ def _divergences(kernels: Sequence[np.ndarray], best: np.ndarray) -> np.ndarray:
 def divergence(rows: np.ndarray, best: np.ndarray) -> float:
     """Pearson's divergence of the best trials' density from that of all: the mean of (p/q - 1)**2 under q.
 
-    Both are mixtures of the trials' rows (N, cells) and one even row, which keeps an empty cell from deciding.
+    Both are mixtures of the trials' rows (N, cells) and one even row, which keeps an empty cell from deciding. A
+    setting that not all trials have counts for as much as its share among the best, squared, over that among all
+    ("Conditional PED-ANOVA", 2026, theorem 4.2).
     """
+    having: np.ndarray = rows.sum(axis=1) > 0  # (N,)
+    if not having[best].any():
+        return 0.0
     q = _mixture(rows)  # (cells,)
     p = _mixture(rows[best])
-    return float(q @ ((p / q - 1.0) ** 2))
+    return float(having[best].mean() ** 2 / having.mean() * (q @ ((p / q - 1.0) ** 2)))
 
 
 def _mixture(rows: np.ndarray) -> np.ndarray:
@@ -121,5 +126,5 @@ def draw_importance(found: Sequence[Importance], path_png: str | Path | None = N
     axes.set_ylim(max(1, len(found)) - 0.5, -0.5)
     axes.set_xlim(0, max([max(one.share, one.chance) for one in found], default=1.0) * 1.05)
     axes.xaxis.set_major_formatter(lambda x, _: f"{100 * x:.0f}\u00a0%")
-    name_axes(axes, "share of what settings explain", "")
+    name_axes(axes, "share of all importance", "")
     return save_png(figure, path_png)

@@ -64,7 +64,8 @@ def more_time_numbers(
     """`curve`: (seconds, validation loss) at a steady learning rate. `now`: seconds and loss of the final model.
 
     The curve tells how much the loss falls between two moments; the final model, whose learning rate has come down
-    since, is taken to gain as much. No forecast goes below `floor`. None where the curve is too short to tell.
+    since, is taken to gain as much. No interval goes below `floor`. None where the curve is too short to tell, or
+    heads below the floor: then it is not of the kind that this law describes.
     """
     tail = [(x, y) for x, y in curve if x > 0 and x >= curve[-1][0] / TAIL]
     if len(tail) < FEWEST or tail[-1][0] < SPAN * tail[0][0]:
@@ -72,11 +73,13 @@ def more_time_numbers(
     x, y = (np.array(values, dtype=float) for values in zip(*tail, strict=True))
     moments = now[0] * np.array([1.0, *factors])
     middle, low, high = _drops(x, y, moments, np.random.default_rng(seed))
-    least = -math.inf if floor is None else min(floor, now[1])
+    least = -math.inf if floor is None else floor
     gains = [
         Gain(factor, *(max(least, now[1] - drop[i]) for drop in (middle, high, low)))
         for i, factor in enumerate(factors)
     ]
+    if any(gain.loss <= least for gain in gains):
+        return None
     shift = now[1] - y[-1]
     return MoreTime([(float(a), float(b + shift)) for a, b in zip(x, y, strict=True)], now, gains)
 

@@ -44,11 +44,14 @@ class Scale(NamedTuple):
         return (self.place(value) - low) / (high - low)
 
     def ticks(self) -> list[tuple[float, str]]:
-        """(place, words) of the values to write on an axis: all where they are few and whole, else the ends."""
+        """(place, words) of the values to write on an axis: all where they are few and whole, else four of them."""
         few = len(self.values) <= FEW and all(self.named or v == int(v) for v in self.values)
-        return [
-            (self.place(v), plain(v)) for v in (self.values if few else (self.values[0], self.values[-1]))
-        ]
+        wanted = self.values if few else [self._nearest(part / 3) for part in range(4)]
+        return [(self.place(v), plain(v)) for v in dict.fromkeys(wanted)]
+
+    def _nearest(self, unit: float) -> Any:
+        """The tried value that stands nearest to this place between the ends."""
+        return min(self.values, key=lambda value: abs(self.unit(value) - unit))
 
 
 def scales(trials: Sequence[Trial]) -> list[Scale]:

@@ -201,10 +201,14 @@ def _parallel(trials: Sequence[Trial], order: Sequence[str], folder: Path) -> li
 
 def proposals_section(trials: Sequence[Trial], algo: str, space: str, folder: Path) -> list[Section]:
     """TPE's two densities and the last proposals; nothing where another algorithm searched."""
-    if algo != "tpe" or not space or not trials:
+    if algo != "tpe" or not space:
         return []
     title = "Why the last points were proposed"
-    beliefs = belief_numbers(trials, space)
+    beliefs = belief_numbers(
+        trials, space
+    )  # without trials too: a search draws an empty page to load Hyperopt early
+    if not trials:
+        return []
     if not beliefs:
         few = f"TPE draws its first {startup_trials()} trials at random, and hardly any came after: nothing to explain."
         return [Section(title, few)]

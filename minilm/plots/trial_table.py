@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from minilm.plots.layout import Section, Table
-from minilm.plots.legs import last_rung, legs_of, ranked
+from minilm.plots.legs import last_rung, ranked
 from minilm.plots.parts import duration
 from minilm.plots.reading import number
 from minilm.plots.trials import (
@@ -59,7 +59,7 @@ def _row(trial: Trial, names: Sequence[str], rungs: bool) -> list[str]:
     return [
         str(trial["tid"]),
         f"{trial['loss']:.4f}" if succeeded(trial) else "–",
-        *([_rungs(trial)] if rungs else []),
+        *([str(last_rung(trial))] if rungs else []),
         *(plain(point[name]) if name in point else "–" for name in names),
         "–" if parameters is None else f"{parameters:,.0f}",
         "–" if steps is None else f"{steps:,.0f}",
@@ -70,13 +70,3 @@ def _row(trial: Trial, names: Sequence[str], rungs: bool) -> list[str]:
 
 def _note(trial: Trial) -> str:
     return "default recipe" if trial["tid"] == DEFAULT_TID else str(trial.get("reason") or "")
-
-
-def _rungs(trial: Trial) -> str:
-    """The rung at which the trial ended, and its losses on the way.
-
-    >>> _rungs({"tid": 1, "state": "ok", "loss": 2.0, "legs": [{"rung": 0, "loss": 3.0}, {"rung": 1, "loss": 2.0}]})
-    '1 (3.000, 2.000)'
-    """
-    losses = [f"{leg.loss:.3f}" for leg in legs_of(trial) if leg.loss is not None]
-    return f"{last_rung(trial)} ({', '.join(losses)})" if losses else "–"

@@ -55,7 +55,7 @@ def metrics(steps: int = 1000, every: int = 10, final: float = 1.012) -> list[di
     records = []
     for step in range(every, steps + 1, every):
         progress = step / steps
-        loss = final + 2.2 * math.exp(-6 * progress) + 0.2 * (1 - progress)
+        loss = final + 0.4 * (progress**-0.4 - 1)
         record = {
             "step": step,
             "progress": progress,
@@ -139,7 +139,10 @@ def _leg(trial: dict[str, Any], rung: int, started: float, worker: int | None = 
 
 def _promoted(trial: dict[str, Any], rung: int, started: float, worker: int) -> dict[str, Any]:
     """The trial with a further leg, twice as long as all it had before, and a loss lower by a tenth."""
-    before, seconds = sum(leg["seconds"] for leg in trial["legs"]), 2 * sum(leg["seconds"] for leg in trial["legs"])
+    before, seconds = (
+        sum(leg["seconds"] for leg in trial["legs"]),
+        2 * sum(leg["seconds"] for leg in trial["legs"]),
+    )
     loss = trial["loss"] - 0.1 - 0.01 * (trial["tid"] % 3)
     tail = [[before + seconds * i / 4, trial["loss"] + (loss - trial["loss"]) * i / 4] for i in range(1, 5)]
     further = {**trial, "loss": loss, "seconds": seconds}
@@ -150,8 +153,20 @@ def _promoted(trial: dict[str, Any], rung: int, started: float, worker: int) -> 
 
 FINALISTS: dict[str, Any] = {
     "finalists": [
-        {"tid": 7, "n_parameters": 801_000, "losses": {"0": 1.02, "1": 1.04, "2": 1.03}, "mean": 1.03, "se": 0.006},
-        {"tid": 0, "n_parameters": 788_000, "losses": {"0": 1.09, "1": 1.06, "2": 1.08}, "mean": 1.077, "se": 0.009},
+        {
+            "tid": 7,
+            "n_parameters": 801_000,
+            "losses": {"0": 1.02, "1": 1.04, "2": 1.03},
+            "mean": 1.03,
+            "se": 0.006,
+        },
+        {
+            "tid": 0,
+            "n_parameters": 788_000,
+            "losses": {"0": 1.09, "1": 1.06, "2": 1.08},
+            "mean": 1.077,
+            "se": 0.009,
+        },
     ],
     "verdict": {"better": True, "difference": 0.047, "se": 0.011, "text": "better by 0.047 +- 0.011"},
     "compare": {
