@@ -29,7 +29,7 @@ def train(
 ) -> Run:
     """Trains on `corpus` and returns the run with the best weights; with `out`, also as a folder with a page.
 
-    Losses in `run.result` are in nats per character. Raises the MinilmError family.
+    Losses in `run.result` are in nats per character; a notebook shows the progress. Raises the MinilmError family.
 
     >>> from minilm import load_corpus
     >>> config = TrainConfig(steps=2, batch_size=2, evaluations=1, eval_chars=128)
@@ -37,9 +37,11 @@ def train(
     >>> run.result["steps"]  # doctest: +SKIP
     2
     """
+    from minilm.training.progress import ProgressBar
     from minilm.training.session import run_training
 
-    run = run_training(corpus, model, config, out)
+    with ProgressBar(terminal=False) as bar:  # a script's terminal belongs to the script
+        run = run_training(corpus, model, config, out, on_record=bar)
     _complete(run, corpus)
     return run
 

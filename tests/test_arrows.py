@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "minilm"
 
 FLOORS = [
     ["errors"],
-    ["config", "files"],
+    ["config", "files", "bars"],
     ["cost"],
     ["text", "plots", "layers", "kv_cache", "causal", "attention", "interop", "tuner", "choice"],
     ["decoding", "solo", "window"],

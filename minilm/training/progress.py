@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from types import TracebackType
 from typing import Any
 
-from tqdm import tqdm
+from minilm.bars import progress_bar
+
+SHAPE = "{percentage:3.0f}% |{bar}| {elapsed}, {remaining} left{postfix}"
 
 
 class ProgressBar:
-    """Call it with each metrics record; it draws on stderr, or nothing where stderr is no terminal."""
+    """Call it with each metrics record; it draws below a notebook's cell or on a terminal, see `progress_bar`."""
 
-    def __init__(self) -> None:
-        self._bar = tqdm(
-            total=100,
-            file=sys.stderr,
-            disable=None,
-            leave=False,
-            bar_format="{percentage:3.0f}% |{bar}| {elapsed}, {remaining} left{postfix}",
-        )
+    def __init__(self, terminal: bool = True) -> None:
+        self._bar = progress_bar(100, SHAPE, terminal=terminal)
         self._val = "-"
 
     def __call__(self, record: dict[str, Any]) -> None:

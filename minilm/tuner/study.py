@@ -29,7 +29,7 @@ from minilm.tuner.records import BEST, RESULT, Journal, Trial, create_study, rea
 from minilm.tuner.settings import Request, Settings, check_request
 from minilm.tuner.sitting import Sitting
 from minilm.tuner.summary import result_rows
-from minilm.tuner.watch import Watch
+from minilm.tuner.watch import Watch, onlooker
 
 
 @dataclass
@@ -86,7 +86,7 @@ def run_study(
     folder = files.new_folder(tempfile.mkdtemp(prefix="minilm-study-") if out is None else out)
     with files.held(folder):
         create_study(folder, settings.to_dict())
-        watch = watch or Watch()
+        watch = watch or onlooker()
         study = _study(Sitting(corpus, settings, searched, folder, Journal(folder), watch, begun, spread))
     if out is None:
         weakref.finalize(study, shutil.rmtree, folder, True)
@@ -120,7 +120,7 @@ def resume_study(
             return Study(load_run(folder / BEST), journal.trials, result, folder, searched, settings)
         offset = max((trial.ended or 0.0 for trial in journal.trials), default=0.0)
         spread = _rest(settings, minutes, offset, time.monotonic() - begun)
-        watch = watch or Watch()
+        watch = watch or onlooker()
         return _study(Sitting(corpus, settings, searched, folder, journal, watch, begun, spread, offset))
 
 
@@ -167,5 +167,8 @@ def _rest(settings: Settings, minutes: float | None, offset: float, started: flo
 
 
 def _study(sitting: Sitting) -> Study:
-    run, result = run_sitting(sitting)
+    try:
+        run, result = run_sitting(sitting)
+    finally:
+        sitting.watch.close()
     return Study(run, sitting.journal.trials, result, sitting.folder, sitting.space, sitting.settings)

@@ -1,14 +1,14 @@
-"""Whoever looks on while a study runs: `Watch` sees nothing, `StudyBar` shows a progress bar on stderr."""
+"""Whoever looks on while a study runs: `Watch` sees nothing, `StudyBar` shows a bar on a terminal or in a notebook."""
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from tqdm import tqdm
 
+from minilm.bars import in_notebook, progress_bar
 from minilm.tuner.records import Trial
 
 
@@ -33,11 +33,14 @@ class Watch:
     def record(self, values: dict[str, Any]) -> None:
         """A metrics record of that training."""
 
+    def close(self) -> None:
+        """The study is over, or was interrupted; may come more than once."""
+
 
 class StudyBar(Watch):
     """Trials done, the best loss so far, the time left; then the progress of the final model.
 
-    Draws nothing where stderr is no terminal. `say` gets the one line about workers.
+    Draws nothing where stderr is no terminal and no notebook shows it. `say` gets the one line about workers.
 
     >>> with StudyBar(print) as bar:
     ...     bar.start("2 workers", 10, [])
@@ -80,7 +83,7 @@ class StudyBar(Watch):
 
     def _open(self, shape: str, total: int | None) -> None:
         self.close()
-        self._bar = tqdm(total=total, file=sys.stderr, disable=None, leave=False, bar_format=shape)
+        self._bar = progress_bar(total, shape)
 
     def _show(self, progress: float, text: str) -> None:
         if self._bar is not None:
@@ -97,6 +100,15 @@ class StudyBar(Watch):
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def onlooker() -> Watch:
+    """Who looks on where nobody was named: a bar in a notebook, nobody in a script."""
+    return StudyBar(_unsaid) if in_notebook() else Watch()
+
+
+def _unsaid(line: str) -> None:
+    """A notebook's cell shows the bar and what the cell itself prints."""
 
 
 def left_text(seconds: float) -> str:
