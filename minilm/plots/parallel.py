@@ -20,11 +20,12 @@ from minilm.plots.trials import ROLE_COLOR, Trial, best_trial, loss_window, role
 
 LOSS_ROW = "loss"
 MOST_ROWS = 9  # more would not fit a screen
-FAINTEST = 0.12
+HALVED = 5  # the trial of this rank is drawn half as strong as the best
+FAINT = 6.0  # lines of the least strength that, one over the other, make a full colour
 
 
 class Thread(NamedTuple):
-    """One trial: its place on each row that it has, from 0 to 1; `strength` is 1 for the best, 0 for the worst."""
+    """One trial: its place on each row that it has, from 0 to 1; `strength` is 1 for the best, less for the next."""
 
     tid: int
     points: list[tuple[int, float]]  # (row, place)
@@ -49,9 +50,8 @@ def parallel_numbers(trials: Sequence[Trial], order: Sequence[str] = ()) -> Para
     window = loss_window(losses)
     best = best_trial(trials)
     ordered = ranked(trials)
-    last = max(1, len(ordered) - 1)
     threads = [
-        Thread(t["tid"], _points(t, found, window), 1 - rank / last, role_of(t, best))
+        Thread(t["tid"], _points(t, found, window), 1 / (1 + rank / HALVED), role_of(t, best))
         for rank, t in enumerate(ordered)
     ]
     ticks = [[(_unit(scale, at), words) for at, words in scale.ticks()] for scale in found]
@@ -103,20 +103,21 @@ def _line(thread: Thread) -> tuple[list[float], list[int]]:
 
 def _many(axes: Axes, threads: Sequence[Thread]) -> None:
     lines = [list(zip(*_line(thread), strict=True)) for thread in threads]
+    faintest = min(0.2, FAINT / max(1, len(threads)))
     axes.add_collection(
         LineCollection(
             lines,
-            colors=[_shade(thread) for thread in threads],
+            colors=[_shade(thread, faintest) for thread in threads],
             linewidths=[1.0 + 0.6 * thread.strength for thread in threads],
             linestyles=["dashed" if thread.role == "failed" else "solid" for thread in threads],
         )
     )
 
 
-def _shade(thread: Thread) -> tuple[float, float, float, float]:
+def _shade(thread: Thread, faintest: float) -> tuple[float, float, float, float]:
     if thread.role == "failed":
         return to_rgba(COLOR["failed"], 0.5)
-    return to_rgba(COLOR["model"], FAINTEST + 0.7 * thread.strength**3)
+    return to_rgba(COLOR["model"], max(faintest, 0.8 * thread.strength))
 
 
 def _tick(axes: Axes, row: int, place: float, words: str) -> None:

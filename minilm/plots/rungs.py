@@ -152,14 +152,13 @@ def _many_lines(axes: Axes, numbers: TrialCurves) -> None:
 def _special_lines(axes: Axes, numbers: TrialCurves) -> list[Label]:
     labels = []
     same = numbers.best == numbers.default
-    named = [("best = default" if same else "best", numbers.best, "best")]
-    named = named if same else [("default", numbers.default, "default"), *named]
-    for words, tid, role in named:
+    roles = {} if same else {"default": numbers.default}
+    for role, tid in {**roles, "best": numbers.best}.items():
         if tid is None:
             continue
         curve, color = numbers.curves[tid], COLOR[ROLE_COLOR[role]]
         axes.plot(*zip(*curve, strict=True), color=color, linewidth=2.2, marker="o", markersize=3.5, zorder=4)
-        labels.append(Label(curve[-1][1], f"{words} {curve[-1][1]:.3f}", color))
+        labels.append(Label(curve[-1][1], f"{role} {curve[-1][1]:.3f}", color))
     return labels
 
 

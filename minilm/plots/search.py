@@ -104,9 +104,16 @@ def draw_search(numbers: SearchNumbers, path_png: str | Path | None = None) -> P
 
 def _paths(axes: Axes, dots: Sequence[Dot], high: float) -> None:
     """A thin line through the losses of one trial, from rung to rung."""
-    for tid in dict.fromkeys(dot.tid for dot in dots if dot.rung):
+    promoted = list(dict.fromkeys(dot.tid for dot in dots if dot.rung))
+    for tid in promoted:
         path = [(dot.x, min(dot.loss, high)) for dot in dots if dot.tid == tid]
-        axes.plot(*zip(*path, strict=True), color=COLOR["train"], linewidth=0.7, alpha=0.6, zorder=1)
+        axes.plot(
+            *zip(*path, strict=True),
+            color=COLOR["train"],
+            linewidth=0.7,
+            alpha=min(0.6, 12 / len(promoted)),
+            zorder=1,
+        )
 
 
 def _staircase(axes: Axes, numbers: SearchNumbers) -> None:

@@ -68,7 +68,8 @@ def prior_words(prior: Prior) -> str:
     name = prior.kind.removeprefix("q")
     if name in ("uniform", "loguniform") and len(numbers) >= 2:
         ends = [plain(_undone(value, name)) for value in numbers[:2]]
-        step = f" in steps of {plain(_whole(numbers[2]))}" if len(numbers) > 2 else ""
+        step = f" in steps of {plain(_whole(numbers[2]))}" if len(numbers) > 2 and numbers[2] != 1 else ""
+        step = ", whole numbers" if numbers[2:] == [1.0] else step
         scale = ", by ratios" if name == "loguniform" else ""
         return f"from {ends[0]} to {ends[1]}{step}{scale}"
     return f"{prior.kind} {cell(numbers)}"

@@ -151,8 +151,9 @@ def _future(future: MoreTime | None, folder: Path) -> list[Shown]:
     if future is None:
         return []
     how = (
-        "A power law through the training so far, carried on to twice and four times the time. The bars hold the "
-        "truth in nine cases of ten if the loss goes on falling the way it did; a longer search may find more."
+        "A power law through the loss at a high learning rate, the line, carried on to twice and four times the "
+        "training. The final model lies lower because its rate came down; it is taken to gain as much. The bars "
+        "held the truth in about nine of ten recorded trainings; what a longer search might find is not in them."
     )
     alt = f"loss now {future.now[1]:.3f}; " + "; ".join(
         f"after {gain.factor:g} times the training {gain.loss:.3f}, between {gain.low:.3f} and {gain.high:.3f}"

@@ -16,6 +16,7 @@ from typing import Any
 
 from minilm import files
 from minilm.errors import RunError
+from minilm.tuner.provenance import made_by
 from minilm.tuner.space import Draw, Point
 
 FORMAT, VERSION = "minilm-study", 1
@@ -121,8 +122,9 @@ def _read_lines(path: Path) -> list[Trial]:
 
 
 def create_study(folder: Path, settings: dict[str, Any]) -> None:
-    """Writes what is searched: once, before the first trial."""
-    files.write_json(folder / STUDY, {"format": FORMAT, "version": VERSION, **settings})
+    """Writes what is searched, and what searches: once, before the first trial."""
+    head = {"format": FORMAT, "version": VERSION, "made_by": made_by()}
+    files.write_json(folder / STUDY, {**head, **settings})
 
 
 def read_study(folder: Path) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def metrics(steps: int = 1000, every: int = 10, final: float = 1.012) -> list[di
     records = []
     for step in range(every, steps + 1, every):
         progress = step / steps
-        loss = final + 0.4 * (progress**-0.4 - 1)
+        loss = final + 0.25 * (progress**-0.4 - 1)
         record = {
             "step": step,
             "progress": progress,
