@@ -35,7 +35,7 @@ class Proposed(NamedTuple):
 
 
 class Belief(NamedTuple):
-    """One setting as TPE saw it before the late proposals; `good` and `rest` have one unit, which is no matter."""
+    """One setting as TPE saw it before the late proposals; both densities sum to one over x."""
 
     prior: Prior
     x: np.ndarray  # (K,) ascending
@@ -84,15 +84,29 @@ def _belief(prior: Prior, known: Sequence[tuple[Trial, float]], late: Sequence[T
     if grid is None:
         return None
     x, log, steps = grid
-    good, rest = _split(prior.label, known)
-    values = [(t["tid"], t["draw"][prior.label]) for t in late if prior.label in t["draw"]]
+    values = [(t["tid"], float(t["draw"][prior.label])) for t in late if prior.label in t["draw"]]
     at = np.concatenate([x, [value for _, value in values]])
-    logs = [log_density(prior, observed, at) for observed in (good, rest)]
-    ratios = np.exp(np.clip(logs[0] - logs[1], -50, 50))[len(x) :]
-    per_width = x if log and not steps else 1.0  # a density over the logarithm, as the axis shows it
-    proposed = [Proposed(tid, float(v), float(r)) for (tid, v), r in zip(values, ratios, strict=True)]
-    good, rest = (np.exp(one[: len(x)]) * per_width for one in logs)
-    return Belief(prior, x, good, rest, log, steps, proposed)
+    good, rest = (_whole(log_density(prior, seen, at), x, log, steps) for seen in _split(prior.label, known))
+    ratios = good[len(x) :] / np.maximum(rest[len(x) :], 1e-300)
+    proposed = [Proposed(tid, v, float(r)) for (tid, v), r in zip(values, ratios, strict=True)]
+    return Belief(prior, x, good[: len(x)], rest[: len(x)], log, steps, proposed)
+
+
+def _whole(logs: np.ndarray, x: np.ndarray, log: bool, steps: bool) -> np.ndarray:
+    """The density at all points, of which x are the first ones, such that it sums to one over x.
+
+    Hyperopt does not divide a loguniform's density by the share within its bounds. For its choice among values of
+    one setting that factor is no matter; two densities that are to be compared must be whole.
+    """
+    density = np.exp(logs)
+    shown = density[: len(x)]
+    if steps:
+        return density / shown.sum()
+    if (
+        log
+    ):  # over the logarithm, as the axis shows it; where the proposals are, the factor x cancels in the ratio
+        return np.concatenate([shown * x, density[len(x) :]]) / np.trapezoid(shown * x, np.log(x))
+    return density / np.trapezoid(shown, x)
 
 
 def _split(label: str, known: Sequence[tuple[Trial, float]]) -> tuple[np.ndarray, np.ndarray]:
@@ -117,7 +131,9 @@ def log_density(prior: Prior, observed: np.ndarray, x: np.ndarray) -> np.ndarray
     offset = int(prior.numbers[0]) if prior.kind == "randint" and len(prior.numbers) == 2 else 0
     at = as_apply((x - offset).astype(int) if whole else x)
     lpdf = getattr(scope, node.name + "_lpdf")
-    return np.asarray(rec_eval(lpdf(at, *node.pos_args, **named)), dtype=float)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a value outside the bounds has no density
+        found = np.asarray(rec_eval(lpdf(at, *node.pos_args, **named)), dtype=float)
+    return np.where(np.isnan(found), -np.inf, found)
 
 
 def _arguments(prior: Prior) -> list[Any]:

@@ -21,8 +21,9 @@ from minilm.plots.trials import Trial, short_name, succeeded
 
 TOP = 0.25  # the share of the trials that count as the best
 FEWEST = 16  # trials; the best quarter of fewer says nothing
-CELLS = 50  # a numeric scale is cut into so many
-BANDWIDTH = 0.1  # of a numeric scale: trials nearer to each other than this count as alike
+CELLS = 50  # the ranks of a setting's values are cut into so many
+BANDWIDTH = 0.1  # of all ranks: trials nearer to each other than this count as alike
+FEW = 8  # a setting with no more different values than this is counted value by value
 SHUFFLES = 200
 CHANCE = 0.95  # the quantile of the shuffled importances that is called chance
 
@@ -62,21 +63,25 @@ def importance_numbers(trials: Sequence[Trial], top: float = TOP, seed: int = 0)
 
 
 def cells_of(scale: Scale, trials: Sequence[Trial]) -> np.ndarray:
-    """(trials, cells): each trial's smeared-out place on the scale, rows of sum 1; a row of 0 where it has none."""
+    """(trials, cells): each trial's smeared-out place among the others, rows of sum 1; a row of 0 where it has none.
+
+    The place is a rank, so that it does not matter whether a scale is logarithmic: all trials together are spread
+    evenly. A setting with few values has a cell for each, and nothing is smeared.
+    """
     values = [value_of(trial, scale) for trial in trials]
-    few = scale.named or len(scale.values) <= 8
-    rows = [
-        np.zeros(len(scale.values) if few else CELLS) if v is None else _row(scale, v, few) for v in values
-    ]
-    return np.array(rows)  # (N, cells)
+    if scale.named or len(scale.values) <= FEW:
+        return np.array([[float(value == other) for other in scale.values] for value in values])
+    places = np.array([scale.place(value) for value in values if value is not None])
+    low, high = (np.searchsorted(np.sort(places), places, side) for side in ("left", "right"))
+    bells = iter(_bells((low + high) / 2 / len(places)))
+    return np.array([np.zeros(CELLS) if value is None else next(bells) for value in values])
 
 
-def _row(scale: Scale, value: object, few: bool) -> np.ndarray:
-    if few:
-        return np.array([float(value == other) for other in scale.values])
+def _bells(places: np.ndarray) -> np.ndarray:
+    """(N, CELLS): a normal density around each place (N,) between 0 and 1, cut off at the ends."""
     centres = (np.arange(CELLS) + 0.5) / CELLS
-    bell = np.exp(-0.5 * ((centres - scale.unit(value)) / BANDWIDTH) ** 2)
-    return bell / bell.sum()
+    bells = np.exp(-0.5 * ((centres - places[:, None]) / BANDWIDTH) ** 2)
+    return bells / bells.sum(axis=1, keepdims=True)
 
 
 def _divergences(kernels: Sequence[np.ndarray], best: np.ndarray) -> np.ndarray:

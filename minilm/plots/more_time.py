@@ -164,7 +164,7 @@ def draw_more_time(numbers: MoreTime, path_png: str | Path | None = None) -> Pic
         )
         _name(axes, (x_more, gain.low), f"{gain.factor:g}\u00d7 {gain.loss:.3f}", COLOR["ink"], above=False)
     log_axis(axes)
-    axes.margins(x=0.12, y=0.16)
+    axes.margins(x=0.12, y=0.22)
     name_axes(axes, "minutes of training", LOSS_LABEL)
     axes.set_ylim(*axes.get_ylim())
     bits_axis(axes)

@@ -71,8 +71,15 @@ def _scale(name: str, tried: Sequence[Any]) -> Scale:
     if not all(is_number(value) for value in tried):
         return Scale(name, tuple(sorted({as_name(value) for value in tried})), log=False, named=True)
     values = tuple(sorted(set(tried)))
-    log = values[0] > 0 and values[-1] / values[0] >= 6  # else a linear axis shows it as well
-    return Scale(name, values, log=log, named=False)
+    return Scale(name, values, log=_spread_by_ratios(values), named=False)
+
+
+def _spread_by_ratios(values: Sequence[float]) -> bool:
+    """Whether a logarithmic axis suits: the ends far apart, the middle value nearer to their geometric mean."""
+    low, middle, high = values[0], values[len(values) // 2], values[-1]
+    if low <= 0 or high / low < 6:
+        return False
+    return abs(math.log(middle / math.sqrt(low * high))) < abs(math.log(middle / ((low + high) / 2)))
 
 
 def as_name(value: Any) -> str:

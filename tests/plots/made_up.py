@@ -119,10 +119,11 @@ def with_legs(made: list[dict[str, Any]], workers: int = 2) -> list[dict[str, An
     clock = max(trial["ended"] for trial in made)
     for rung in (1, 2):
         alive = sorted(alive, key=lambda trial: found[trial["tid"]]["loss"])[: max(1, len(alive) // 3)]
+        slot = 40.0 * rung  # seconds, longer than any leg at this rung
         for number, trial in enumerate(alive):
-            started = clock + number // workers * 30 * rung
+            started = clock + number // workers * slot
             found[trial["tid"]] = _promoted(found[trial["tid"]], rung, started, number % workers)
-        clock += len(alive) / workers * 30 * rung
+        clock += math.ceil(len(alive) / workers) * slot
     return [trial | {"state": _state(trial)} for trial in found.values()]
 
 

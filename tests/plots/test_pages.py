@@ -19,7 +19,19 @@ from minilm.plots.layout import Section, write_page
 from minilm.plots.page import run_page, study_page
 from minilm.plots.study import draw_search, draw_slices, search_numbers, slice_numbers
 from minilm.plots.style import COLOR, Picture
-from tests.plots.made_up import CONFIG, CORPUS, RESULT, metrics, trials, write_run, write_study
+from minilm.tuner.propose import SearchSpace
+from minilm.tuner.space import default_point, dimensions, limits_for
+from tests.plots.made_up import (
+    CONFIG,
+    CORPUS,
+    FINALISTS,
+    RESULT,
+    metrics,
+    trials,
+    with_legs,
+    write_run,
+    write_study,
+)
 
 LOADERS = {"script", "img", "link", "iframe", "object", "embed"}
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -163,6 +175,101 @@ def test_run_page_bears_what_is_missing(tmp_path, changes, words):
 )
 def test_study_page_bears_what_is_missing(tmp_path, made, words):
     assert words in Reader(study_page(write_study(tmp_path, made, finished=False))).text
+
+
+@pytest.fixture(scope="module")
+def raced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a search from rung to rung, with finalists, a verdict and a comparison."""
+    folder = tmp_path_factory.mktemp("raced")
+    made = with_legs(trials(40, (3, 9)))
+    for trial in made:
+        trial["draw"] = {name: float(value) for name, value in trial["point"].items()}
+    space = to_space_text()
+    return study_page(write_study(folder, made, space=space, result={**RESULT, **FINALISTS}))
+
+
+def to_space_text() -> str:
+    limits = limits_for(900_000)
+    return SearchSpace.of(dimensions(limits), default_point(limits)).text
+
+
+def test_the_page_answers_in_the_order_of_a_persons_questions(raced):
+    html = raced.read_text(encoding="utf-8")
+    assert re.findall(r"<h2>(.*?)</h2>", html) == [
+        "Is it good?",
+        "What it writes",
+        "Was it worth it?",
+        "The final model",
+        "The search",
+        "Which settings matter",
+        "Each setting by itself",
+        "Why the last points were proposed",
+        "What failed",
+        "All trials",
+        "Everything needed to do it again",
+    ]
+
+
+def test_a_search_from_rung_to_rung_is_told(raced):
+    text = Reader(raced).text
+    for words in (
+        "Better by 0.047 +- 0.011.",
+        "Twice the training time would buy about",
+        "the rest wait, empty dots: 38, then 12, then 4 trials.",
+        "those that came furthest first",
+        "from 64 to 256 in steps of 32, by ratios",
+        "training of the final model 1 min 33 s",
+        "Tuned against untuned",
+        "seed by seed",
+    ):
+        assert words in text
+    names = {path.stem for path in raced.parent.glob("*.png")}
+    assert names >= {"compared", "finalists", "more_time", "importance", "contour", "parallel", "proposals"}
+
+
+def test_every_picture_has_words_for_those_who_do_not_see(raced):
+    html = raced.read_text(encoding="utf-8")
+    svgs = re.findall(r"<svg[^>]*>", html)
+    assert len(svgs) > 20
+    assert all(re.search(r'role="(img|group)" aria-label="[^"]{5,}"', svg) for svg in svgs)
+    assert "after 2 times the training" in html
+
+
+def test_two_hundred_trials_are_a_page_of_modest_size(tmp_path):
+    made = with_legs(trials(200, (5, 17, 50)))
+    page = study_page(write_study(tmp_path, made, result={**RESULT, **FINALISTS}))
+    assert page.stat().st_size < 3_000_000
+    assert len(Reader(page).ids) == 200
+
+
+def test_the_page_is_whole_before_its_pictures_are_written(tmp_path, monkeypatch):
+    """A deadline may end the drawing at any moment: what a person opens first must be there first."""
+    folder = write_study(tmp_path)
+    monkeypatch.setattr(Picture, "png", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        study_page(folder)
+    assert "24 trials" in Reader(folder / "report.html").text
+
+
+def test_a_trial_recorded_after_every_leg_counts_once(tmp_path):
+    made = with_legs(trials(6, ()))
+    early = [{**trial, "legs": trial["legs"][:1], "state": "paused"} for trial in made]
+    page = study_page(write_study(tmp_path, [*early, *made]))
+    assert sorted(Reader(page).ids) == [f"trial-{tid}" for tid in range(6)]
+
+
+def test_settings_that_are_words_and_not_in_every_trial(tmp_path):
+    made = trials(30)
+    for trial in made:
+        kind = "muon" if trial["tid"] % 2 else "adamw"
+        extra = (
+            {"momentum": trial["tid"] / 30}
+            if kind == "muon"
+            else {"schedule": {"name": "cosine", "end": 0.1}}
+        )
+        trial["point"] = {"optimizer": kind, "learning_rate": trial["point"]["learning_rate"], **extra}
+    text = Reader(study_page(write_study(tmp_path, made))).text
+    assert "adamw" in text and "schedule.name" in text and "cosine" in text
 
 
 def test_a_choice_against_the_best_trial_is_told(tmp_path):

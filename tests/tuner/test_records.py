@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+import minilm
 from minilm import files
 from minilm.errors import RunError
 from minilm.tuner.records import TRIALS, Journal, Trial, TrialState, create_study, read_study
@@ -18,6 +19,31 @@ def test_what_was_added_is_there_again(tmp_path):
     journal.add(DONE)
     journal.add(FAILED)
     assert Journal(tmp_path).trials == [DONE, FAILED]
+
+
+def test_legs_are_kept_and_old_records_have_none(tmp_path):
+    leg = {
+        "rung": 0,
+        "worker": 1,
+        "started": 0.0,
+        "ended": 2.0,
+        "seconds": 1.5,
+        "steps": 9,
+        "loss": 2.0,
+        "reason": None,
+    }
+    paused = Trial(2, {}, {}, state=TrialState.PAUSED, loss=2.0, legs=[leg])
+    Journal(tmp_path).add(paused)
+    old = {name: value for name, value in DONE.to_dict().items() if name != "legs"}
+    files.append_record(tmp_path / TRIALS, old)
+    assert Journal(tmp_path).trials == [paused, DONE]
+
+
+def test_a_study_says_what_made_it(tmp_path):
+    create_study(tmp_path, {"seed": 1})
+    made_by = read_study(tmp_path)["made_by"]
+    assert made_by["minilm"] == minilm.__version__ and made_by["cores"] >= 1
+    assert {"python", "torch", "hyperopt", "system"} <= set(made_by)
 
 
 def test_a_torn_last_line_is_forgotten(tmp_path):
