@@ -19,7 +19,9 @@ from minilm.plots.legs import legs_of
 from minilm.plots.priors import Prior, priors_of
 from minilm.plots.slices import log_axis, panels
 from minilm.plots.style import COLOR, FONT_SIZE, Picture, canvas, save_png
-from minilm.plots.trials import NAMES, Trial, plain
+from minilm.plots.trials import NAMES, Trial, plain, succeeded
+from minilm.tuner.forecast import predicted
+from minilm.tuner.rungs import Ladder, Standing
 
 LATE = 5  # so many proposals are explained, or a quarter of the trials
 POINTS = 160  # of a density over a continuous setting
@@ -46,17 +48,20 @@ class Belief(NamedTuple):
     late: list[Proposed]
 
 
-def belief_numbers(trials: Sequence[Trial], space: str) -> list[Belief]:
+def belief_numbers(trials: Sequence[Trial], space: str, rungs: Sequence[float] = (1.0,)) -> list[Belief]:
     """TPE's densities before the last few proposals; empty where those were still drawn at random.
 
-    `space` is the study's text of it. What a proposal knew is taken from the times in the records.
+    `space` is the study's text of it, `rungs` its shares of a full training. What a proposal knew is taken from the
+    times in the records: the loss that each trial was expected to reach at the end.
     """
     drawn = sorted((t for t in trials if t.get("draw")), key=lambda t: t["tid"])
     late = drawn[len(drawn) - min(LATE, math.ceil(len(drawn) / 4)) :] if drawn else []
     moment = min((start for t in late if (start := _started(t)) is not None), default=None)
-    known = [(t, _loss_by(t, moment)) for t in drawn[: len(drawn) - len(late)]]
-    if len(known) < startup_trials():
+    earlier = drawn[: len(drawn) - len(late)]
+    if len(earlier) < startup_trials():
         return []
+    losses = _told([_standing(trial, moment) for trial in earlier], rungs)
+    known = [(trial, losses.get(trial["tid"], math.inf)) for trial in earlier]
     found = [_belief(prior, known, late) for prior in priors_of(space)]
     return [belief for belief in found if belief is not None]
 
@@ -72,11 +77,16 @@ def _started(trial: Trial) -> float | None:
     return legs_of(trial)[0].started
 
 
-def _loss_by(trial: Trial, moment: float | None) -> float:
-    """The last loss that was known at that moment; infinite where there was none, as TPE takes it."""
+def _standing(trial: Trial, moment: float | None) -> Standing:
+    """What was known of a trial at that moment."""
     legs = [leg for leg in legs_of(trial) if moment is None or leg.ended is None or leg.ended <= moment]
-    losses = [math.inf if leg.loss is None else leg.loss for leg in legs]
-    return losses[-1] if losses else math.inf
+    losses = tuple(leg.loss for leg in legs if leg.loss is not None)
+    return Standing(trial["tid"], losses, failed=not succeeded(trial) and len(legs) == len(legs_of(trial)))
+
+
+def _told(standings: Sequence[Standing], rungs: Sequence[float]) -> dict[int, float]:
+    """The losses that TPE was told; a trial that is missing had failed or was running, which it takes for infinite."""
+    return predicted(standings, Ladder(tuple(rungs)))
 
 
 def _belief(prior: Prior, known: Sequence[tuple[Trial, float]], late: Sequence[Trial]) -> Belief | None:

@@ -63,7 +63,8 @@ def last_rung(trial: Trial) -> int:
 
 
 def loss_at_rung(trial: Trial, rung: int) -> float | None:
-    return next((leg.loss for leg in legs_of(trial) if leg.rung == rung), None)
+    """None where it did not arrive; a leg whose worker died may have been trained once more."""
+    return next((leg.loss for leg in legs_of(trial) if leg.rung == rung and leg.loss is not None), None)
 
 
 def equal_loss(trial: Trial) -> float | None:
@@ -100,5 +101,5 @@ def _rank(trial: Trial) -> tuple[bool, int, float, int]:
 
 
 def promoted(trial: Trial, leg: Leg) -> bool:
-    """Whether the trial trained on after this leg."""
+    """Whether the trial was sent on after this leg."""
     return leg.loss is not None and any(other.rung > leg.rung for other in legs_of(trial))

@@ -90,12 +90,14 @@ def trial_curve_numbers(trials: Sequence[Trial]) -> TrialCurves:
 
 
 def _stops(trial: Trial, curve: Sequence[Point]) -> list[Stop]:
-    """One for each leg of known length; none for a trial that was not made of legs and did not fail."""
-    found, spent = [], 0.0
-    for leg in legs_of(trial):
+    """One for each leg that arrived, and for the failure; none for a training in one piece that went well."""
+    if not trial.get("legs") and succeeded(trial):
+        return []
+    found, spent, legs = [], 0.0, legs_of(trial)
+    for number, leg in enumerate(legs, start=1):
         spent += leg.seconds or 0.0
-        if not trial.get("legs") and succeeded(trial):
-            continue
+        if leg.loss is None and (succeeded(trial) or number < len(legs)):
+            continue  # its worker died, or the time was up
         kind = "promoted" if promoted(trial, leg) else "failed" if leg.loss is None else "stopped"
         loss = curve[-1][1] if leg.loss is None else leg.loss
         found.append(Stop(leg.tid, leg.rung, spent, loss, kind))

@@ -15,7 +15,7 @@ from minilm.plots.study_findings import corpus_of, result_of
 from minilm.plots.trials import Trial, plain, short_name
 
 # of study.json; the rest is either shown elsewhere or for programs
-SETTINGS = ("minutes", "trials", "algo", "seed", "workers", "device")
+SETTINGS = ("minutes", "trials", "algo", "scheduler", "rungs", "seed", "workers", "device")
 
 
 def facts(study: StudyRecords) -> Section:

@@ -67,8 +67,6 @@ def _against_default(study: StudyRecords) -> Sentence:
 
 def _chosen(study: StudyRecords) -> Sentence | None:
     """Said where the final model does not follow the trial with the lowest loss, or where there was a race."""
-    if part(study.result, "verdict"):
-        return None
     race = part(study.result, "race")
     names = ("challenger_loss", "default_loss", "seconds", "challenger_forecast", "default_forecast")
     losses = [number(race, name) for name in names]
@@ -80,6 +78,8 @@ def _chosen(study: StudyRecords) -> Sentence | None:
             f"it stood at {losses[0]:.3f} and the default at {losses[1]:.3f}. Their curves were heading for "
             f"{losses[3]:.3f} and {losses[4]:.3f} at the end of the time, so the final model {end}.",
         )
+    if part(study.result, "verdict"):
+        return None
     best = best_trial(study.trials)
     chosen = part(study.result, "best").get("tid")
     if best is None or chosen is None or chosen == best["tid"]:
@@ -119,7 +119,7 @@ def more_time_of(study: StudyRecords) -> MoreTime | None:
 
 
 def _trial_curve(study: StudyRecords) -> list[Point]:
-    """The longest curve of the trial that the final model goes on from."""
+    """The longest curve of the trial that the final model goes on from, as far as its learning rate was steady."""
     tid = part(study.result, "best").get("tid")
     beside = study.result.get("legs")
     trainings = [*study.trials, *(beside if isinstance(beside, list) else [])]
@@ -128,7 +128,9 @@ def _trial_curve(study: StudyRecords) -> list[Point]:
 
 
 def _points(training: Trial) -> list[Point]:
-    return [(x, y) for x, y in training.get("curve") or [] if is_number(x) and is_number(y)]
+    held = number(training, "held")  # seconds until the rate began to fall
+    points = [(x, y) for x, y in training.get("curve") or [] if is_number(x) and is_number(y)]
+    return [(x, y) for x, y in points if held is None or x <= held * 1.001]
 
 
 def headlines(study: StudyRecords) -> list[Headline]:

@@ -52,7 +52,7 @@ def study_page(folder: str | Path) -> Path:
             *([curves_section(study.best, folder, "The final model")] if study.best else []),
             search_section(study.trials, _longer(study), folder),
             *settings_sections(study.trials, folder),
-            *proposals_section(study.trials, *_searched(study), folder),
+            *proposals_section(study.trials, study.study, folder),
             *failures_section(study.trials),
             table_section(study.trials),
             facts(study),
@@ -79,11 +79,6 @@ def _kicker(study: StudyRecords) -> str:
     ]
     words += [f"{settings['minutes']:g} minutes"] if number(settings, "minutes") else []
     return " · ".join(words)
-
-
-def _searched(study: StudyRecords) -> tuple[str, str]:
-    """Algorithm and space, as far as the study names them."""
-    return str(study.study.get("algo") or ""), str(study.study.get("space") or "")
 
 
 def _longer(study: StudyRecords) -> list[Trial]:

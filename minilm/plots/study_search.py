@@ -5,9 +5,10 @@ Each function turns trials into sections of pictures; the numbers come from the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from minilm.plots.contour import contour_numbers, draw_contour
 from minilm.plots.densities import (
@@ -199,14 +200,14 @@ def _parallel(trials: Sequence[Trial], order: Sequence[str], folder: Path) -> li
     return [shown(draw_parallel(numbers), "All settings at once", how, folder / "parallel.png")]
 
 
-def proposals_section(trials: Sequence[Trial], algo: str, space: str, folder: Path) -> list[Section]:
+def proposals_section(trials: Sequence[Trial], study: Mapping[str, Any], folder: Path) -> list[Section]:
     """TPE's two densities and the last proposals; nothing where another algorithm searched."""
-    if algo != "tpe" or not space:
+    space, rungs = str(study.get("space") or ""), study.get("rungs") or (1.0,)
+    if study.get("algo") != "tpe" or not space:
         return []
     title = "Why the last points were proposed"
-    beliefs = belief_numbers(
-        trials, space
-    )  # without trials too: a search draws an empty page to load Hyperopt early
+    # of an empty study too: a search draws one early, to load Hyperopt before it would disturb
+    beliefs = belief_numbers(trials, space, rungs)
     if not trials:
         return []
     if not beliefs:

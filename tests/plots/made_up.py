@@ -206,7 +206,9 @@ def write_study(
         "minutes": 3.0,
         "workers": 2,
     }
-    files.write_json(folder / "study.json", {**settings, "corpus": CORPUS, "space": space})
+    files.write_json(
+        folder / "study.json", {**settings, "corpus": CORPUS, "space": space, "rungs": [1 / 9, 1 / 3, 1.0]}
+    )
     for trial in trials() if made is None else made:
         files.append_record(folder / "trials.jsonl", trial)
     if finished:

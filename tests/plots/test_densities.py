@@ -24,7 +24,9 @@ from minilm.plots.densities import (
     together,
 )
 from minilm.plots.priors import Prior, priors_of
+from minilm.tuner.forecast import predicted
 from minilm.tuner.propose import ALGORITHMS, Proposer, SearchSpace, Told, propose
+from minilm.tuner.rungs import Ladder, Standing
 
 EVERY_KIND = {
     "a": hp.uniform("a", -1, 2),
@@ -147,6 +149,31 @@ def test_a_loss_that_was_not_known_yet_does_not_count():
     unknown = [{**t, "state": "failed", "loss": None} if t["tid"] == 2 else t for t in made]
     for a, b in zip(belief_numbers(late_end, SPACE.text), belief_numbers(unknown, SPACE.text), strict=True):
         assert (a.good == b.good).all()
+
+
+def test_tpe_was_told_what_each_trial_would_reach():
+    """The same losses as the search hands to the proposer, from records of legs; a trial still running has none."""
+    made = searched(24)
+    rungs = (1 / 3, 1.0)
+    for trial in made:
+        if trial["loss"] is not None:
+            first = {"rung": 0, "loss": trial["loss"], "started": trial["started"], "ended": trial["ended"]}
+            far = {
+                "rung": 1,
+                "loss": trial["loss"] / 2,
+                "started": trial["ended"],
+                "ended": trial["ended"] + 3,
+            }
+            trial["legs"] = [first, far] if trial["tid"] % 3 == 0 else [first]
+            trial["loss"] = trial["legs"][-1]["loss"]
+    seen = [
+        Standing(t["tid"], tuple(one["loss"] for one in t.get("legs", [])), failed=t["loss"] is None)
+        for t in made[:19]
+    ]
+    told = predicted(seen, Ladder(rungs))
+    given = [{**t, "loss": told.get(t["tid"]), "legs": []} if t["tid"] < 19 else t for t in made]
+    pairs = zip(belief_numbers(made, SPACE.text, rungs), belief_numbers(given, SPACE.text), strict=True)
+    assert all((a.good == b.good).all() and (a.rest == b.rest).all() for a, b in pairs)
 
 
 def test_random_starts_and_strange_records_have_no_densities():

@@ -10,6 +10,7 @@ from minilm.plots.legs import common_rung, equal_loss, last_rung, legs_of, promo
 from minilm.plots.rungs import trial_curve_numbers
 from minilm.plots.search import search_numbers
 from minilm.plots.timeline import timeline_numbers
+from minilm.plots.trials import best_trial
 from tests.plots.made_up import trials, with_legs
 
 
@@ -56,6 +57,24 @@ def test_what_legs_say_of_a_trial():
     assert (common_rung(default, paused), common_rung(failed, default)) == (0, 0)
     assert [promoted(default, one) for one in legs_of(default)] == [True, True, False]
     assert [trial["tid"] for trial in ranked(study())] == [0, 3, 1, 2]
+
+
+def test_a_leg_that_was_trained_once_more_counts_once():
+    """Its worker died, and the rung was reached at the second attempt; the failure of the third leg is the trial's."""
+    died = {**leg(0, None, 0), "seconds": None, "reason": "died"}
+    again = {"tid": 5, "state": "ok", "loss": 2.0, "legs": [died, leg(0, 3.0, 5), leg(1, 2.0, 9)]}
+    again["curve"] = [[3.0, 3.0], [6.0, 2.0]]
+    assert (equal_loss(again), last_rung(again)) == (3.0, 1)
+    stops = trial_curve_numbers([again]).stops
+    assert [(stop.rung, stop.x, stop.kind) for stop in stops] == [(0, 3.0, "promoted"), (1, 6.0, "stopped")]
+    late = {**again, "state": "paused", "legs": [leg(0, 2.0, 5), died]}
+    assert [stop.kind for stop in trial_curve_numbers([late]).stops] == ["stopped"]
+
+
+def test_the_best_is_among_those_that_came_furthest():
+    lucky = {"tid": 6, "state": "paused", "loss": 1.4, "legs": [leg(0, 1.4, 0)]}
+    best = best_trial([*study(), lucky])
+    assert best is not None and best["tid"] == 0
 
 
 def test_damaged_legs_are_left_out_and_not_stumbled_over():
