@@ -59,9 +59,7 @@ def main() -> None:
     parser = common.parser(__doc__ or "")
     parser.set_defaults(threads=1)
     parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument(
-        "--precision", default="bf16", help="fp32 or bf16; bf16 only pays where the CPU has it"
-    )
+    parser.add_argument("--precision", default="bf16", help="fp32 or bf16; bf16 only pays where the CPU has it")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--side", nargs="*", choices=tuple(SIDES), default=list(SIDES))
     parser.add_argument("--records", default=str(Path(__file__).with_name("quality.jsonl")))

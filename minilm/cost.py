@@ -106,7 +106,7 @@ def optimizer_numbers(model: ModelConfig, train: TrainConfig) -> int:
 
 # What a step costs besides its products, as if it were products: each kept number passes through memory several
 # times, each layer's calls have to be made. Measured on one CPU thread over 72 shapes, benchmarks/RESULTS.md.
-PER_NUMBER, PER_LAYER = 170, 150_000_000
+PER_NUMBER, PER_LAYER = 155, 155_000_000
 
 
 def work(model: ModelConfig, train: TrainConfig, backend: str = "blocked") -> float:

@@ -166,8 +166,8 @@ print(peak() - before)
 @pytest.mark.parametrize(
     ("changes", "size"),
     [
-        ({"n_layer": 2, "n_embd": 128, "n_head": 4, "block_size": 128}, 48),  # mostly activations
-        ({"n_layer": 2, "n_embd": 640, "n_head": 10, "block_size": 16}, 1),  # mostly weights
+        ({"n_layer": 2, "n_embd": 128, "n_head": 4, "block_size": 128}, 32),  # mostly activations
+        ({"n_layer": 2, "n_embd": 512, "n_head": 8, "block_size": 16}, 1),  # mostly weights
     ],
 )
 def test_a_real_training_takes_about_the_memory_of_the_estimate(changes, size):
@@ -178,7 +178,7 @@ def test_a_real_training_takes_about_the_memory_of_the_estimate(changes, size):
     )
     assert done.returncode == 0, done.stderr
     estimate = needed_bytes(shape_of(changes), TrainConfig(batch_size=size), "blocked")
-    assert estimate > 100 * 2**20, "large enough to stand out"
+    assert estimate > 90 * 2**20, "large enough to stand out"
     assert 0.6 < int(done.stdout) / estimate < 1.5, (int(done.stdout) / 2**20, estimate / 2**20)
 
 

@@ -200,6 +200,7 @@ def _received(theirs: Future, out: str | None) -> Any:
         raise BrokenProcessPool(str(error)) if type(error).__name__ == "KilledWorker" else error
     answer, packed = theirs.result()
     if out is not None:
-        shutil.rmtree(out, ignore_errors=True)  # left by a call that was lost
+        for name in {Path(path).parts[0] for path in packed}:  # what a lost call of that name has left
+            shutil.rmtree(Path(out) / name, ignore_errors=True)
         unpack(packed, Path(out))
     return answer

@@ -16,7 +16,7 @@ from minilm.tuner.workers import Workers
 
 Engine = Workers | DaskPool
 SCHEME = "dask"
-ANSWER = 5.0  # seconds in which a scheduler must answer
+ANSWER, ARRIVE = 5.0, 20.0  # seconds in which a scheduler must answer, and have a worker
 
 
 def pool_for(workers: int | str, threads: int = 1, background: bool = False) -> Engine:
@@ -80,7 +80,7 @@ def connect(address: str) -> DaskPool:
 def _check(client: Any, address: str) -> None:
     """Every worker must be there and have this package, in this version."""
     try:
-        client.wait_for_workers(1, timeout=ANSWER)
+        client.wait_for_workers(1, timeout=ARRIVE)
         found = client.run(version)
     except TimeoutError as error:
         raise EngineError(

@@ -21,6 +21,7 @@ from minilm.config import ModelConfig, TrainConfig, default_recipe
 from minilm.errors import ConfigError, DivergenceError, MinilmError
 from minilm.text.corpora import Corpus, load_corpus, load_described
 from minilm.training.hardware import Hardware, choose_hardware, free_bytes, physical_cores
+from minilm.training.pace import step_seconds
 from minilm.training.run import Run
 from minilm.training.session import run_training
 from minilm.training.trainer import CHECKPOINT
@@ -127,8 +128,6 @@ def machine() -> tuple[Hardware, int]:
 
 def pace(vocab_size: int, block_size: int, cores: int) -> dict[str, float]:
     """Threads -> seconds of one step of the default recipe: on one core, and on all of them where there are more."""
-    from minilm.training.pace import step_seconds
-
     shape, train = default_recipe(vocab_size)
     shape = shape.replace(block_size=min(shape.block_size, block_size))
     found = {}

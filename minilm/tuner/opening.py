@@ -16,7 +16,15 @@ from minilm.tuner.feasible import Limits, rate_of
 from minilm.tuner.legs import ladder_for
 from minilm.tuner.propose import SearchSpace
 from minilm.tuner.settings import Budget, Request, Settings, trial_steps
-from minilm.tuner.space import default_point, dimensions, limits_for, refusal, to_configs
+from minilm.tuner.space import (
+    COUPLED_BY_SECONDS,
+    COUPLED_BY_STEPS,
+    default_point,
+    dimensions,
+    limits_for,
+    refusal,
+    to_configs,
+)
 
 MEMORY_SHARE = 0.8  # of what is free, for all trainings together
 
@@ -93,4 +101,6 @@ def search_space(space: Any, limits: Limits, device: str, vocab_size: int) -> Se
 
     if space is not None:
         return SearchSpace(space, default, refusal=refuse)
-    return SearchSpace.of(dimensions(limits, wide=device != "cpu"), default, refuse)
+    # seconds are limited where there is a clock, and a larger step is then one of fewer
+    coupled = COUPLED_BY_STEPS if limits.seconds is None else COUPLED_BY_SECONDS
+    return SearchSpace.of(dimensions(limits, wide=device != "cpu"), default, refuse, coupled)

@@ -27,7 +27,7 @@ from hyperopt.pyll import as_apply
 
 from minilm.errors import ConfigError, did_you_mean
 from minilm.tuner import genetic
-from minilm.tuner.space import Dimension, Draw, Point, to_hyperopt
+from minilm.tuner.space import Dimension, Draw, Point, draw_of, to_hyperopt
 
 
 def _anneal(new_ids: Any, domain: Domain, trials: Trials, seed: int) -> Any:
@@ -74,9 +74,11 @@ class SearchSpace:
         dimensions: tuple[Dimension, ...],
         default: Point,
         refusal: Callable[[Point], str | None] | None = None,
+        coupled: Mapping[str, float] | None = None,
     ) -> SearchSpace:
-        first = {d.name: float(default[d.name]) for d in dimensions}
-        return cls(to_hyperopt(dimensions), default, first, refusal)
+        """Our own space; `coupled` as in `to_hyperopt`."""
+        first = draw_of(default, dimensions, coupled)
+        return cls(to_hyperopt(dimensions, coupled), default, first, refusal)
 
     @property
     def text(self) -> str:

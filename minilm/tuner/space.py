@@ -45,11 +45,11 @@ class Dimension:
 SPACE: tuple[Dimension, ...] = (
     Dimension("num_layers", "int", 1, 6),
     Dimension("hidden_size", "log-steps", 64, 256, 32),
-    Dimension("learning_rate", "log", 1e-2, 8e-2),  # of Muon
+    Dimension("learning_rate", "log", 4e-3, 8e-2),  # of Muon
     Dimension("batch_size", "log-steps", 4, 32, 4),
     Dimension("dropout", "steps", 0.0, 0.2, 0.05),
     Dimension("weight_decay", "log", 1e-2, 1.0),
-    Dimension("block_size", "log-steps", 32, 256, 32),
+    Dimension("block_size", "log-steps", 64, 256, 32),
 )
 # with an accelerator wide models cost little
 WIDE_SPACE: tuple[Dimension, ...] = tuple(
@@ -60,6 +60,13 @@ WIDE_SPACE: tuple[Dimension, ...] = tuple(
 )
 
 DEFAULT_POINT: Point = {d.name: _RECIPE[ALIASES.get(d.name, d.name)] for d in SPACE}
+
+# How the best learning rate grows with each setting: as which power of it, measured over the grid of
+# benchmarks/record.py. Trainings of equal seconds: a larger step is one of fewer. Of equal steps: a wider model wants
+# a smaller rate, its embeddings above all.
+RATE, PEAK = "learning_rate", "peak_rate"
+COUPLED_BY_SECONDS = {"num_layers": 0.2, "hidden_size": 0.2, "batch_size": 0.5, "block_size": 0.5}
+COUPLED_BY_STEPS = {"hidden_size": -0.5, "batch_size": 0.3, "block_size": 0.3}
 
 WINDOWS = 8  # the training split holds at least this many windows of the longest context
 COST = 4.0  # times the default recipe's cost of one step
@@ -110,9 +117,42 @@ def default_point(limits: Limits) -> Point:
     return {**DEFAULT_POINT, "block_size": min(DEFAULT_POINT["block_size"], limits.block_size)}
 
 
-def to_hyperopt(space: tuple[Dimension, ...] = SPACE) -> dict[str, Any]:
-    """The space as Hyperopt takes it."""
-    return {dimension.name: EXPRESSIONS[dimension.kind](dimension) for dimension in space}
+def to_hyperopt(
+    space: tuple[Dimension, ...] = SPACE, coupled: Mapping[str, float] | None = None
+) -> dict[str, Any]:
+    """The space as Hyperopt takes it.
+
+    With `coupled` what is drawn is PEAK, the rate at the default recipe's size, and the point's learning rate is that
+    times `rate_factor`. The best peak then hardly depends on the other settings, which an algorithm that looks at one
+    setting at a time could not see.
+    """
+    found = {dimension.name: EXPRESSIONS[dimension.kind](dimension) for dimension in space}
+    if coupled is not None and RATE in found:
+        (drawn,) = (dimension for dimension in space if dimension.name == RATE)
+        peak = EXPRESSIONS[drawn.kind](dataclasses.replace(drawn, name=PEAK))
+        found[RATE] = peak * rate_factor(found, coupled)
+    return found
+
+
+def rate_factor(settings: Mapping[str, Any], coupled: Mapping[str, float]) -> Any:
+    """How many times the default recipe's the learning rate should be; of numbers, or of Hyperopt's expressions.
+
+    >>> rate_factor({"hidden_size": 512}, COUPLED_BY_STEPS)
+    0.5
+    """
+    factor: Any = 1.0
+    for name, power in coupled.items():
+        if name in settings:
+            factor = factor * (settings[name] / DEFAULT_POINT[name]) ** power
+    return factor
+
+
+def draw_of(point: Point, space: tuple[Dimension, ...], coupled: Mapping[str, float] | None = None) -> Draw:
+    """The raw values that stand for the point in `to_hyperopt(space, coupled)`."""
+    draw = {dimension.name: float(point[dimension.name]) for dimension in space}
+    if coupled is not None and RATE in draw:
+        draw[PEAK] = draw.pop(RATE) / rate_factor(draw, coupled)
+    return draw
 
 
 def _hp() -> Any:

@@ -16,11 +16,14 @@ from pathlib import Path
 
 import pytest
 
+from minilm.config import default_recipe
 from minilm.errors import ConfigError, EngineError
 from minilm.tuner import engines, objective
 from minilm.tuner.engines import address_of, pool_for
+from minilm.tuner.legs import leg_parts
 from minilm.tuner.propose import Proposer, SearchSpace
 from minilm.tuner.records import Journal, TrialState
+from minilm.tuner.rungs import Ladder
 from minilm.tuner.search import Rules, Search
 from minilm.tuner.settings import Budget
 from minilm.tuner.space import Dimension, limits_for
@@ -127,8 +130,8 @@ def cluster(tmp_path_factory):
 
 @pytest.fixture
 def pool(cluster):
-    end = time.monotonic() + 60
-    while True:  # the last test may have killed one, and a new one takes its time
+    end = time.monotonic() + 90
+    while True:  # they take their time to start, and the last test may have killed one
         with pool_for(cluster.address) as found:
             if found.count == 2:
                 yield found
@@ -194,21 +197,22 @@ def test_files_travel_both_ways(pool, tmp_path, as_file):
     (tmp_path / "old" / "inner").mkdir(parents=True)
     (tmp_path / "old" / "weights").write_bytes(b"\0\1 weights")
     (tmp_path / "old" / "inner" / "more").write_text("deep")
-    (tmp_path / "new").mkdir()
-    (tmp_path / "new" / "left").write_text("of a call that was lost")
+    (tmp_path / "new" / "inner").mkdir(parents=True)
+    (tmp_path / "new" / "inner" / "left").write_text("of a call that was lost")
+    (tmp_path / "new" / "rung0").write_text("of an earlier leg")
     start = tmp_path / "old" / ("weights" if as_file else "")
     note = stubs.Note(str(start), str(tmp_path / "new"))
     there = pool.submit(stubs.copy_start, note).result(30)
     assert there["start"] != note.start and not there["start"].startswith(str(tmp_path))
     found = {p.relative_to(tmp_path / "new").as_posix() for p in (tmp_path / "new").rglob("*") if p.is_file()}
-    assert found == ({"weights"} if as_file else {"weights", "inner/more"})
+    assert found == {"rung0", "weights", *(["inner/left"] if as_file else ["inner/more"])}
     assert (tmp_path / "new" / "weights").read_bytes() == b"\0\1 weights"
     assert not Path(there["out"]).exists(), "the worker keeps nothing"
 
 
 @needs_dask
 def test_without_workers_there_is_a_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(engines, "ANSWER", 2.0)
+    monkeypatch.setattr(engines, "ARRIVE", 0.5)
     empty = Cluster(tmp_path)
     try:
         with pytest.raises(EngineError, match="has no workers; start some with `dask worker 127.0.0.1"):
@@ -227,11 +231,12 @@ def test_a_study_goes_on_after_a_worker_is_killed_in_mid_trial(pool, tmp_path):
     corpus = minilm.load_corpus(text)
     limits = limits_for(len(corpus.train))
     space = SearchSpace.of((Dimension("learning_rate", "log", 1e-3, 1e-1),), {"learning_rate": 0.01})
-    seconds = Budget(seconds=1.5, chars=100)
+    _, train = default_recipe(corpus.tokenizer.vocab_size)
+    parts = leg_parts(Budget(seconds=1.5, chars=100), Ladder((1.0,)), 0, train)
 
     def task(tid, point):
         return objective.Task(
-            point, corpus.describe(), limits, seconds, out=str(tmp_path / "models" / str(tid))
+            point, corpus.describe(), limits, parts, out=str(tmp_path / "models" / str(tid))
         )
 
     pool.warm_up(objective.prepare, corpus.describe())
@@ -247,9 +252,7 @@ def test_a_study_goes_on_after_a_worker_is_killed_in_mid_trial(pool, tmp_path):
 
     rules = Rules(workers=2, trials=7)
     journal = Journal(tmp_path)
-    search = Search(
-        Proposer(space, "random"), pool, journal, rules, objective.run_trial, task, on_tick=on_tick
-    )
+    search = Search(Proposer(space, "random"), pool, journal, rules, objective.run_leg, task, on_tick=on_tick)
     search.run()
     states = [trial.state for trial in sorted(journal.trials, key=lambda trial: trial.tid)]
     assert killed and len(states) == 7 and states.count(TrialState.FAILED) == 1

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from minilm import load_corpus
 from minilm.config import default_recipe
 from minilm.cost import needed_bytes, work
+from minilm.tuner import objective
 from minilm.tuner.feasible import LEAST_STEPS, LEAST_TOKENS, Limits, rate_of, steps_in, verdict
 from minilm.tuner.propose import ALGORITHMS, ATTEMPTS, Proposer, SearchSpace
 from minilm.tuner.space import (
@@ -18,6 +20,7 @@ from minilm.tuner.space import (
     repaired,
     to_configs,
 )
+from tests.test_tune_verb import write_text
 
 RATE = 9e10  # of work per second, about one core of a server
 SHAPE, TRAIN = default_recipe(65)
@@ -150,3 +153,10 @@ def test_an_impossible_space_ends_in_trials_that_say_why():
     proposer.ask()
     tid, point = proposer.ask()
     assert len(proposer.refused[tid]) == ATTEMPTS and point["num_layers"] >= 1
+
+
+def test_the_probe_is_of_the_right_size(tmp_path):
+    """Not a timing: it must be a rate at which a step takes between a microsecond and a minute."""
+    corpus = load_corpus(write_text(tmp_path))
+    rate = objective.probe(corpus.describe())
+    assert work(SHAPE, TRAIN) / 60 < rate < work(SHAPE, TRAIN) * 1e6

@@ -7,12 +7,17 @@ from hyperopt.base import Domain, Trials
 
 from minilm.config import default_recipe
 from minilm.errors import ConfigError
-from minilm.tuner.propose import plain
+from minilm.tuner.propose import Proposer, SearchSpace, plain
 from minilm.tuner.space import (
+    COUPLED_BY_SECONDS,
+    COUPLED_BY_STEPS,
     DEFAULT_POINT,
+    PEAK,
+    RATE,
     SPACE,
     default_point,
     dimensions,
+    draw_of,
     heads_for,
     limits_for,
     to_configs,
@@ -81,3 +86,28 @@ def test_numpy_values_become_pythons():
         {"num_layers": np.float64(3.0), "learning_rate": np.float64(1e-3)}, vocab_size=65
     )
     assert (type(model.n_layer), type(train.learning_rate)) == (int, float)
+
+
+@pytest.mark.parametrize("coupled", [COUPLED_BY_SECONDS, COUPLED_BY_STEPS])
+def test_the_point_shows_the_rate_that_is_trained(coupled):
+    space = SearchSpace.of(SPACE, DEFAULT_POINT, coupled=coupled)
+    assert space.point(space.first) == pytest.approx(DEFAULT_POINT)
+    proposer = Proposer(space, "random")
+    for _ in range(30):
+        tid, point = proposer.ask()
+        draw = proposer.draws[tid]
+        assert PEAK in draw and RATE not in draw and PEAK not in point
+        by_hand = draw[PEAK]
+        for name, power in coupled.items():
+            by_hand *= (point[name] / DEFAULT_POINT[name]) ** power
+        assert point[RATE] == pytest.approx(by_hand)
+        assert draw_of(point, SPACE, coupled) == pytest.approx(draw)
+        assert to_configs(point, vocab_size=65)[1].learning_rate == point[RATE]
+
+
+def test_a_coupled_space_without_some_of_its_settings():
+    """A short text fixes the context; the rest is coupled as before."""
+    fitted = dimensions(limits_for(400))
+    space = SearchSpace.of(fitted, default_point(limits_for(400)), coupled=COUPLED_BY_SECONDS)
+    assert space.first is not None and space.first[PEAK] == DEFAULT_POINT[RATE]
+    assert space.point(space.first)["hidden_size"] == DEFAULT_POINT["hidden_size"]
