@@ -140,6 +140,10 @@ def test_resume_refuses_another_text_space_or_setting(study, tmp_path):
         (["--minutes", "nan"], "above 0"),
         (["--workers", "0"], "from 1"),
         (["--seed", "-1"], "seed"),
+        (["--deterministic", "--minutes", "1"], "clock"),
+        (["--deterministic", "--trials", "2", "--workers", "2"], "1 worker"),
+        (["--compare", "--trials", "2"], "--compare"),
+        (["--workers", "dask://nowhere"], "dask://host:port"),
     ],
 )
 def test_impossible_requests_are_sentences(tmp_path, arguments, words):
@@ -159,10 +163,12 @@ def test_help_is_quick_and_loads_nothing_heavy():
     assert done.stdout.splitlines()[-1] == "[]" and "--minutes" in done.stdout
 
 
-def test_the_verbs_algorithms_are_the_tuners():
+def test_the_verbs_algorithms_and_schedulers_are_the_tuners():
     from minilm.tuner.propose import ALGORITHMS
+    from minilm.tuner.rungs import SCHEDULERS
 
     assert tuple(ALGORITHMS) == minilm.tune.ALGORITHMS
+    assert tuple(SCHEDULERS) == minilm.tune.SCHEDULERS
 
 
 @pytest.fixture
@@ -272,6 +278,44 @@ def test_ctrl_c_keeps_the_records_and_leaves_no_process(tmp_path):
     done = tune("--resume", str(folder), "--trials", str(len(kept) + 1))
     assert done.returncode == 0, done.stderr
     assert len(Journal(folder).trials) == len(kept) + 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_deterministic_study_killed_and_continued_equals_the_undisturbed_one(tmp_path):
+    def outcome(folder: Path) -> tuple:
+        trials = sorted(Journal(folder).trials, key=lambda trial: trial.tid)
+        result = json.loads((folder / "result.json").read_text())
+        told = [(trial.tid, trial.point, trial.losses, trial.state) for trial in trials]
+        return told, result["val_loss"], result["test_loss"], result["sample"], result.get("finalists")
+
+    given = [str(write_text(tmp_path)), "--trials", "9", "--deterministic", "--out"]
+    more = {"MINILM_TRIAL_STEPS": "9"}
+    assert tune(*given, str(tmp_path / "whole"), **more).returncode == 0
+    folder = tmp_path / "killed"
+    command = [sys.executable, "-m", "minilm.tune", *given, str(folder)]
+    process = subprocess.Popen(command, env=environment(**more), start_new_session=True)
+    while not (folder / "trials.jsonl").exists() or len(Journal(folder).lines) < 6:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    done = tune("--resume", str(folder), **more)
+    assert done.returncode == 0, done.stderr
+    assert outcome(folder) == outcome(tmp_path / "whole")
+    assert max(len(trial.losses) for trial in Journal(folder).trials) == 3
+
+
+@pytest.mark.slow
+def test_a_comparison_is_added_to_result_and_page(tmp_path):
+    folder = tmp_path / "out"
+    done = tune(str(write_text(tmp_path)), "--minutes", "0.3", "--compare", "--out", str(folder))
+    assert done.returncode == 0, done.stderr
+    compare = json.loads((folder / "result.json").read_text())["compare"]
+    assert compare["minutes"] == 0.3 and all(compare[side]["test_loss"] > 0 for side in ("default", "random"))
+    assert "default recipe, same time" in done.stdout and "random search, same time" in done.stdout
+    before = (folder / "compare" / "random" / "trials.jsonl").read_bytes()
+    again = tune("--resume", str(folder), "--compare")
+    assert again.returncode == 0 and (folder / "compare" / "random" / "trials.jsonl").read_bytes() == before
 
 
 @pytest.mark.slow
