@@ -3,8 +3,8 @@
 Three seeds of the recipe below, and of the same without what keeps it from learning its text by heart (dropout, a
 weight decay far above habit, averaged weights), cut 90 / 10 as nanoGPT cuts it. All get the same `--steps`, so that a
 busy machine changes nothing but the wait; one thread each, two trainings at a time. The loss that stops a training
-early and chooses its best weights is the exact one on the 10 %, as in nanoGPT's own figure. Every finished training is a line of `--records`, so
-that a night can be interrupted.
+early and chooses its best weights is the exact one on the 10 %, as in nanoGPT's own figure. Every finished training
+is a line of `--records`, so that a night can be interrupted.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def main() -> None:
     parser = common.parser(__doc__ or "")
     parser.set_defaults(threads=1)
     parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--precision", default="bf16", help="fp32 or bf16; bf16 only pays where the CPU has it")
+    parser.add_argument(
+        "--precision", default="bf16", help="fp32 or bf16; bf16 only pays where the CPU has it"
+    )
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--side", nargs="*", choices=tuple(SIDES), default=list(SIDES))
     parser.add_argument("--records", default=str(Path(__file__).with_name("quality.jsonl")))

@@ -1,0 +1,252 @@
+"""What minutes buy: our tuner, the default recipe trained all along, a plain Hyperopt loop, Optuna with its pruner.
+
+Each job is one side on one text with one seed, in a process of its own that gets all cores and the same minutes,
+start-up and final model included; jobs run one after the other, in turns of sides, and each finished one is a line of
+`--records`, so that a day of it can be interrupted. Losses are exact, of both splits; the search sees validation
+only.
+
+`paired`: ours against the default recipe. `rivals`: ours against plain Hyperopt and Optuna. `deadline`: how long
+`--minutes` took, as a person's watch sees it. `--table` prints what is recorded.
+
+The rivals get what a careful person would write: TPE over our own space, whole trainings of a twentieth of the time
+with a decaying rate until half of the time is over, a diverged one told as a large loss, then the best configuration
+trained for all the time that is left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import common
+from recipe import lines
+
+SEARCH_SHARE, TRIAL_SHARE = 0.5, 0.05  # of the minutes, for a rival's search and for one of its trials
+RESERVE = 3.0  # seconds a rival keeps for scoring both splits; its start-up is inside its minutes, too
+WORST = 10.0  # nats per character, told for a training that diverged
+SIDES: dict[str, Callable[..., Any]] = {}
+
+
+def ours(corpus: Any, minutes: float, seed: int, begun: float) -> dict[str, Any]:
+    from minilm.tuner.study import run_study
+
+    with tempfile.TemporaryDirectory() as folder:
+        study = run_study(corpus, minutes, seed=seed, out=Path(folder) / "study", begun=begun)
+        result = study.result
+        facts = {"tid": result["best"]["tid"], "trials": result["trials"], "point": result["best"]["point"]}
+        return {**scores(result), **facts, "verdict": (result.get("verdict") or {}).get("text")}
+
+
+def default(corpus: Any, minutes: float, seed: int, begun: float) -> dict[str, Any]:
+    return scores(final(corpus, {}, seed, begun + 60 * minutes))
+
+
+def hyperopt(corpus: Any, minutes: float, seed: int, begun: float) -> dict[str, Any]:
+    import numpy as np
+    from hyperopt import Trials, fmin, space_eval, tpe
+
+    from minilm.tuner.space import dimensions, to_hyperopt
+
+    space, trials = to_hyperopt(dimensions()), Trials()
+    left = begun + SEARCH_SHARE * 60 * minutes - time.monotonic()
+    best = fmin(
+        fn=lambda point: trial(corpus, point, minutes, seed),
+        space=space,
+        algo=tpe.suggest,
+        trials=trials,
+        timeout=left,
+        rstate=np.random.default_rng(seed),
+        show_progressbar=False,
+        verbose=False,
+    )
+    result = final(corpus, space_eval(space, best), seed, begun + 60 * minutes)
+    return {**scores(result), "trials": len(trials)}
+
+
+def optuna(corpus: Any, minutes: float, seed: int, begun: float) -> dict[str, Any]:
+    import optuna as library
+
+    library.logging.set_verbosity(library.logging.WARNING)
+    study = library.create_study(sampler=library.samplers.TPESampler(seed=seed))  # and its default pruner
+
+    def objective(asked: Any) -> float:
+        def report(step: int, loss: float) -> None:
+            asked.report(loss, step)
+            if asked.should_prune():
+                raise library.TrialPruned
+
+        return trial(corpus, suggested(asked), minutes, seed, report)
+
+    study.optimize(objective, timeout=begun + SEARCH_SHARE * 60 * minutes - time.monotonic())
+    result = final(corpus, study.best_params, seed, begun + 60 * minutes)
+    return {**scores(result), "trials": len(study.trials)}
+
+
+SIDES |= {"ours": ours, "default": default, "hyperopt": hyperopt, "optuna": optuna}
+
+
+def suggested(asked: Any) -> dict[str, Any]:
+    """Our own space as Optuna asks it."""
+    from minilm.tuner.space import dimensions
+
+    found: dict[str, Any] = {}
+    for one in dimensions():
+        if one.kind == "log":
+            found[one.name] = asked.suggest_float(one.name, one.low, one.high, log=True)
+        elif one.kind == "steps":
+            found[one.name] = asked.suggest_float(one.name, one.low, one.high, step=one.step)
+        elif one.kind == "int":
+            found[one.name] = asked.suggest_int(one.name, int(one.low), int(one.high))
+        else:
+            found[one.name] = asked.suggest_int(
+                one.name, int(one.low), int(one.high), step=int(one.step or 1)
+            )
+    return found
+
+
+def trial(
+    corpus: Any,
+    point: dict[str, Any],
+    minutes: float,
+    seed: int,
+    report: Callable[[int, float], None] | None = None,
+) -> float:
+    """One training of a rival's search, a whole one with the recipe's own schedule."""
+    from minilm.errors import MinilmError
+    from minilm.training.session import run_training
+    from minilm.tuner.propose import plain
+    from minilm.tuner.space import limits_for, to_configs
+
+    limits = limits_for(len(corpus.train))
+    model, train = to_configs(plain(point), corpus.tokenizer.vocab_size, limits)
+    train = train.replace(
+        minutes=TRIAL_SHARE * minutes, seed=seed, evaluations=8, eval_chars=8000, patience=None
+    )
+
+    def record(values: dict[str, Any]) -> None:
+        if report is not None and "val_loss" in values:
+            report(round(8 * values["progress"]), values["val_loss"])
+
+    try:
+        return float(run_training(corpus, model, train, test=False, on_record=record).result["val_loss"])
+    except MinilmError:
+        return WORST
+
+
+def final(corpus: Any, point: dict[str, Any], seed: int, end: float) -> dict[str, Any]:
+    """The configuration trained until `end`, a moment of `time.monotonic()`."""
+    from minilm.training.session import run_training
+    from minilm.tuner.propose import plain
+    from minilm.tuner.space import DEFAULT_POINT, limits_for, to_configs
+
+    limits = limits_for(len(corpus.train))
+    model, train = to_configs({**DEFAULT_POINT, **plain(point)}, corpus.tokenizer.vocab_size, limits)
+    left = max(end - RESERVE - time.monotonic(), 1.0)
+    train = train.replace(minutes=left / 60, seed=seed)
+    return run_training(corpus, model, train, deadline=time.monotonic() + left).result
+
+
+def scores(result: dict[str, Any]) -> dict[str, Any]:
+    names = ("val_loss", "test_loss", "protocol", "n_parameters", "steps")
+    return {name: result[name] for name in names}
+
+
+def one(side: str, name: str, minutes: float, seed: int) -> None:
+    """Runs one job in this process and prints its line."""
+    from minilm import load_corpus
+    from minilm.tuner.decide import process_started
+
+    begun = process_started()
+    corpus = load_corpus(name)
+    facts = SIDES[side](corpus, minutes, seed, begun)
+    spent = round(time.monotonic() - begun, 2)
+    job = {"side": side, "corpus": name, "minutes": minutes, "seed": seed}
+    print(json.dumps({**job, **facts, "wall_seconds": spent}), flush=True)
+    os._exit(0)  # torch takes seconds to tidy up after itself
+
+
+def jobs(arguments: argparse.Namespace) -> list[tuple[str, str, float, int]]:
+    """In turns of sides, the short ones first."""
+    sides = {"paired": ["ours", "default"], "rivals": ["ours", "hyperopt", "optuna"], "deadline": ["ours"]}
+    return [
+        (side, corpus, minutes, seed)
+        for minutes in sorted(arguments.minutes)
+        for seed in range(arguments.repeats)
+        for corpus in arguments.corpus
+        for side in sides[arguments.part]
+    ]
+
+
+def measure(arguments: argparse.Namespace, path: Path) -> None:
+    done = {tuple(line[key] for key in ("side", "corpus", "minutes", "seed")) for line in lines(path)}
+    for job in jobs(arguments):
+        if job in done:
+            continue
+        side, corpus, minutes, seed = job
+        command = [sys.executable, __file__, "one", "--side", side, "--corpus", corpus]
+        command += ["--minutes", str(minutes), "--seed", str(seed)]
+        started = time.monotonic()
+        answer = subprocess.run(command, capture_output=True, text=True)
+        watched = round(time.monotonic() - started, 2)
+        if answer.returncode:
+            raise SystemExit(f"{job} failed:\n{answer.stderr}")
+        facts = {**json.loads(answer.stdout.splitlines()[-1]), "watched_seconds": watched}
+        line = {**facts, **common.machine(), "commit": common.commit(), "date": time.strftime("%Y-%m-%d")}
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        print(f"{job}: {facts['val_loss']:.4f} / {facts['test_loss']:.4f} in {watched:.1f} s", flush=True)
+
+
+def table(path: Path) -> None:
+    """A row for each text, length and side, and what separates the sides seed by seed."""
+    found: dict[tuple[str, float], dict[str, dict[int, dict[str, Any]]]] = {}
+    for line in lines(path):
+        of = found.setdefault((line["corpus"], line["minutes"]), {})
+        of.setdefault(line["side"], {})[line["seed"]] = line
+    print(
+        "| text | minutes | side | val | test | to ours, test | seeds | longest |\n|---|---|---|---|---|---|---|---|"
+    )
+    for (corpus, minutes), sides in sorted(found.items(), key=lambda item: (item[0][1], item[0][0])):
+        for side, runs in sides.items():
+            val, test = (
+                statistics.mean(run[key] for run in runs.values()) for key in ("val_loss", "test_loss")
+            )
+            both = sorted(set(runs) & set(sides.get("ours", {})))
+            apart = [runs[seed]["test_loss"] - sides["ours"][seed]["test_loss"] for seed in both]
+            told = "" if side == "ours" or not apart else ", ".join(f"{one:+.3f}" for one in apart)
+            longest = max(run["watched_seconds"] for run in runs.values())
+            row = f"{val:.4f} | {test:.4f} | {told} | {len(runs)} | {longest:.1f} s"
+            print(f"| {corpus} | {minutes:g} | {side} | {row} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("part", choices=("paired", "rivals", "deadline", "one"))
+    parser.add_argument("--minutes", type=float, nargs="+", default=[1.0, 3.0, 10.0, 30.0])
+    parser.add_argument("--corpus", nargs="+", default=["shakespeare", "fables", "pydocs"])
+    parser.add_argument("--repeats", type=int, default=3, help="seeds of each")
+    parser.add_argument("--side", choices=tuple(SIDES), default="ours", help="of `one`")
+    parser.add_argument("--seed", type=int, default=0, help="of `one`")
+    parser.add_argument("--records", default=str(Path(__file__).with_name("tuning.jsonl")))
+    parser.add_argument("--table", action="store_true", help="only print the table of what is recorded")
+    arguments = parser.parse_args()
+    if arguments.part == "one":
+        one(arguments.side, arguments.corpus[0], arguments.minutes[0], arguments.seed)
+    if not arguments.table:
+        measure(arguments, Path(arguments.records))
+    table(Path(arguments.records))
+
+
+if __name__ == "__main__":
+    main()
