@@ -57,7 +57,7 @@ def hyperopt(corpus: Any, minutes: float, seed: int, begun: float) -> dict[str, 
     from minilm.tuner.space import dimensions, to_hyperopt
 
     space, trials = to_hyperopt(dimensions()), Trials()
-    left = begun + SEARCH_SHARE * 60 * minutes - time.monotonic()
+    left = max(begun + SEARCH_SHARE * 60 * minutes - time.monotonic(), 1.0)
     best = fmin(
         fn=lambda point: trial(corpus, point, minutes, seed),
         space=space,
@@ -86,7 +86,8 @@ def optuna(corpus: Any, minutes: float, seed: int, begun: float) -> dict[str, An
 
         return trial(corpus, suggested(asked), minutes, seed, report)
 
-    study.optimize(objective, timeout=begun + SEARCH_SHARE * 60 * minutes - time.monotonic())
+    left = max(begun + SEARCH_SHARE * 60 * minutes - time.monotonic(), 1.0)
+    study.optimize(objective, timeout=left)
     result = final(corpus, study.best_params, seed, begun + 60 * minutes)
     return {**scores(result), "trials": len(study.trials)}
 
