@@ -84,9 +84,10 @@ def train_model(params: Mapping[str, Any] | None = None, **settings: Any) -> dic
     Takes an evaluated point, keyword arguments, or what `fmin` returns. That has hp.choice as indexes: a
     hidden_size below 8 is read as one, with num_layers, of the choices (2, 4, 6) layers and (64, 128, 256)
     channels; for other choices pass `space_eval(space, best)`. Trains on the corpus MINILM_CORPUS (default
-    fables) for MINILM_TRIAL_STEPS steps (default 200). Returns `loss` in validation nats per character and
-    `status`; a training that diverged has status "fail", a `reason` and no loss, so that Hyperopt never
-    sees a NaN.
+    fables) for MINILM_TRIAL_STEPS steps (default 200), with a smaller batch where a step would cost more than
+    four of the default recipe's. Returns `loss` in validation nats per character, `status`, and as `params`
+    what was trained; a training that diverged has status "fail", a `reason` and no loss, so that Hyperopt
+    never sees a NaN.
     """
     from minilm.tuner import objective
 

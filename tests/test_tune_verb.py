@@ -164,7 +164,7 @@ def test_help_is_quick_and_loads_nothing_heavy():
 
 
 def test_the_verbs_algorithms_and_schedulers_are_the_tuners():
-    from minilm.tuner.propose import ALGORITHMS
+    from minilm.tuner.algorithms import ALGORITHMS
     from minilm.tuner.rungs import SCHEDULERS
 
     assert tuple(ALGORITHMS) == minilm.tune.ALGORITHMS
@@ -215,6 +215,11 @@ def test_our_own_space_and_what_fmin_returns(bare):
 def test_a_diverging_training_is_a_failure_without_a_loss(bare):
     answer = train_model({"learning_rate": 1e30, "num_layers": 1, "hidden_size": 32})
     assert answer["status"] == "fail" and "loss" not in answer and "diverged" in answer["reason"]
+
+
+def test_an_expensive_point_trains_with_a_smaller_batch_and_says_so(bare):
+    answer = train_model({"num_layers": 1, "hidden_size": 512, "batch_size": 64})
+    assert answer["status"] == "ok" and answer["params"]["batch_size"] < 64
 
 
 def test_train_model_names_what_it_does_not_know(bare):

@@ -28,7 +28,7 @@ from minilm.training.trainer import CHECKPOINT
 from minilm.tuner.legs import HELD, Part, leg_parts
 from minilm.tuner.rungs import Ladder
 from minilm.tuner.settings import Budget, trial_steps
-from minilm.tuner.space import Limits, limits_for, to_configs
+from minilm.tuner.space import Limits, limits_for, repaired, to_configs
 
 # an index of hp.choice in the document's own space, see `train_model`
 DOCUMENT_CHOICES: dict[str, tuple[int, ...]] = {"num_layers": (2, 4, 6), "hidden_size": (64, 128, 256)}
@@ -161,10 +161,11 @@ def train_model(params: Mapping[str, Any] | None = None, **settings: Any) -> dic
     """See `minilm.tune.train_model`."""
     point = named_values({**(params or {}), **settings})
     corpus = load_corpus(os.environ.get("MINILM_CORPUS", "fables"))
-    # a misspelt name is the caller's mistake, not a failed trial
-    _, train = to_configs(point, corpus.tokenizer.vocab_size)
-    parts = leg_parts(Budget(steps=trial_steps()), Ladder((1.0,)), 0, train)
-    answer = run_leg(Task(point, corpus.describe(), limits_for(len(corpus.train)), parts, threads=None))
+    V, limits = corpus.tokenizer.vocab_size, limits_for(len(corpus.train))
+    to_configs(point, V)  # a misspelt name is the caller's mistake, not a failed trial
+    point = repaired(point, V, limits)
+    parts = leg_parts(Budget(steps=trial_steps()), Ladder((1.0,)), 0, to_configs(point, V)[1])
+    answer = run_leg(Task(point, corpus.describe(), limits, parts, threads=None))
     status = "fail" if answer["loss"] is None else "ok"
     return {
         **{key: value for key, value in answer.items() if value is not None},

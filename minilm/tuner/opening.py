@@ -5,7 +5,9 @@ Nothing is decided here that `decide` could not decide from numbers; this file f
 
 from __future__ import annotations
 
+import math
 import time
+from dataclasses import replace
 from typing import Any
 
 from minilm.text.corpora import Corpus
@@ -95,6 +97,8 @@ def _limits(corpus: Corpus, budget: Budget, device: str, workers: int, step_seco
 def search_space(space: Any, limits: Limits, device: str, vocab_size: int) -> SearchSpace:
     """The default space within the limits, or the user's own Hyperopt expression; neither asks for what cannot be."""
     default = default_point(limits)
+    if space is not None:  # how dear a step may be is the user's to say
+        limits = replace(limits, step_work=math.inf)
 
     def refuse(point: dict[str, Any]) -> str | None:
         return refusal(point, vocab_size, limits)

@@ -13,43 +13,16 @@ import difflib
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
 from hyperopt import JOB_STATE_DONE, JOB_STATE_RUNNING, STATUS_FAIL, STATUS_OK, Trials, space_eval
-from hyperopt import anneal as anneal_search
-from hyperopt import mix as mixed_search
-from hyperopt import rand as random_search
-from hyperopt import tpe as tpe_search
 from hyperopt.base import Domain
 from hyperopt.pyll import as_apply
 
 from minilm.errors import ConfigError, did_you_mean
-from minilm.tuner import genetic
+from minilm.tuner.algorithms import ALGORITHMS
 from minilm.tuner.space import Dimension, Draw, Point, draw_of, to_hyperopt
-
-
-def _anneal(new_ids: Any, domain: Domain, trials: Trials, seed: int) -> Any:
-    """Hyperopt's annealing, without its warning where a rounded gene is 0 and has no logarithm: it clips that."""
-    with np.errstate(divide="ignore"):
-        return anneal_search.suggest(new_ids, domain, trials, seed)
-
-
-# name -> suggest(new_ids, domain, trials, seed), Hyperopt's plug-in signature. TPE draws at random until it
-# has seen n_startup_jobs trials; its own 20 are more than most studies here have.
-ALGORITHMS: dict[str, Callable[..., Any]] = {
-    "tpe": partial(tpe_search.suggest, n_startup_jobs=8, verbose=False),
-    "random": random_search.suggest,
-    "anneal": _anneal,
-    "genetic": genetic.suggest,
-}
-# each proposal is drawn by one of them: where one is stuck, another goes on
-MIXTURE = (("tpe", 0.4), ("anneal", 0.25), ("genetic", 0.25), ("random", 0.1))
-ALGORITHMS["mix"] = partial(
-    mixed_search.suggest, p_suggest=[(share, ALGORITHMS[name]) for name, share in MIXTURE]
-)
-
 
 PATIENCE = 10  # refused points before chance takes over: an algorithm may insist
 ATTEMPTS = 60  # at a point that is not refused

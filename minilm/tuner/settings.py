@@ -11,7 +11,7 @@ from typing import Any
 
 from minilm.config import default_recipe
 from minilm.errors import ConfigError, did_you_mean
-from minilm.tuner.propose import ALGORITHMS
+from minilm.tuner.algorithms import ALGORITHMS
 from minilm.tuner.rungs import SCHEDULERS, Ladder
 from minilm.tuner.space import Limits
 

@@ -11,7 +11,8 @@ import pytest
 from hyperopt import STATUS_FAIL, STATUS_OK, Trials, fmin, hp, space_eval
 from hyperopt.base import Domain
 
-from minilm.tuner.propose import ALGORITHMS, Proposer, SearchSpace, hyperopt_trials
+from minilm.tuner.algorithms import ALGORITHMS
+from minilm.tuner.propose import Proposer, SearchSpace, hyperopt_trials
 from minilm.tuner.space import DEFAULT_POINT, SPACE, Dimension
 
 FULL = SearchSpace.of(SPACE, DEFAULT_POINT)

@@ -3,12 +3,15 @@ from __future__ import annotations
 import json
 
 import pytest
+from hyperopt import hp
 
 from minilm.config import default_recipe
 from minilm.cost import needed_bytes, work
 from minilm.tuner import objective
+from minilm.tuner.algorithms import ALGORITHMS
 from minilm.tuner.feasible import LEAST_STEPS, LEAST_TOKENS, Limits, rate_of, steps_in, verdict
-from minilm.tuner.propose import ALGORITHMS, ATTEMPTS, Proposer, SearchSpace
+from minilm.tuner.opening import search_space
+from minilm.tuner.propose import ATTEMPTS, Proposer, SearchSpace
 from minilm.tuner.space import (
     DEFAULT_POINT,
     SPACE,
@@ -143,6 +146,14 @@ def test_refusals_are_the_same_after_a_replay():
         assert continued.draws[tid] == whole.draws[tid] and continued.refused.get(tid) == whole.refused.get(
             tid
         )
+
+
+def test_a_user_decides_how_dear_a_step_may_be_but_not_what_is_possible():
+    wish = {"hidden_size": hp.choice("hidden_size", [512, 33]), "batch_size": 64}
+    proposer = Proposer(search_space(wish, limits_for(10**6), "cpu", vocab_size=65), "random")
+    points = [proposer.ask()[1] for _ in range(8)][1:]
+    assert {point["hidden_size"] for point in points} == {512}
+    assert any("must be even" in one.why for refused in proposer.refused.values() for one in refused)
 
 
 def test_an_impossible_space_ends_in_trials_that_say_why():
