@@ -68,7 +68,7 @@ def belief_numbers(trials: Sequence[Trial], space: str, rungs: Sequence[float] =
 
 def startup_trials() -> int:
     """How many trials are drawn at random first."""
-    from minilm.tuner.propose import ALGORITHMS
+    from minilm.tuner.algorithms import ALGORITHMS
 
     return ALGORITHMS["tpe"].keywords["n_startup_jobs"]  # type: ignore[attr-defined]
 

@@ -25,6 +25,7 @@ NAMES: dict[str, str] = {
     "num_layers": "layers",
     "hidden_size": "hidden size (channels)",
     "learning_rate": "learning rate",
+    "peak_rate": "learning rate at the default size",  # what is drawn; the trial's own follows from it
     "batch_size": "batch (sequences per step)",
     "dropout": "dropout",
     "weight_decay": "weight decay",

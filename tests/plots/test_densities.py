@@ -24,8 +24,9 @@ from minilm.plots.densities import (
     together,
 )
 from minilm.plots.priors import Prior, priors_of
+from minilm.tuner.algorithms import ALGORITHMS
 from minilm.tuner.forecast import predicted
-from minilm.tuner.propose import ALGORITHMS, Proposer, SearchSpace, Told, propose
+from minilm.tuner.propose import Proposer, SearchSpace, Told, propose
 from minilm.tuner.rungs import Ladder, Standing
 
 EVERY_KIND = {
