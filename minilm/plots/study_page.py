@@ -132,10 +132,10 @@ def _finalists(study: StudyRecords, folder: Path) -> list[Shown]:
     found = finalist_numbers(study.result)
     if not found:
         return []
-    how = (
-        "Every dot is one training of a finalist with another random seed, the line their mean, the band its "
-        "standard error. Where bands overlap, the difference may be luck."
-    )
+    how = "Every dot is one training of a finalist with another random seed, the line their mean. "
+    if any(one.se is not None for one in found):
+        how += "The band is its standard error. "
+    how += "Where the dots of two mix, the difference may be luck."
     alt = "; ".join(f"{one.name} {one.mean:.3f} over {len(one.losses)} seeds" for one in found)
     return [
         shown(draw_finalists(found), "The finalists, seed by seed", how, folder / "finalists.png", alt=alt)
