@@ -6,6 +6,7 @@ It joins the parts and prints nothing: a `Watch` tells a verb or a notebook what
 from __future__ import annotations
 
 import dataclasses
+import math
 import shutil
 import time
 from concurrent.futures import Future, wait
@@ -16,6 +17,7 @@ from minilm.training.run import Run
 from minilm.tuner import objective
 from minilm.tuner.chores import counting, draw_page
 from minilm.tuner.final import Finish
+from minilm.tuner.finalists import seed_noise
 from minilm.tuner.records import BEST, MODELS, RESULT
 from minilm.tuner.selection import Chosen, select
 from minilm.tuner.sitting import Sitting
@@ -62,8 +64,16 @@ def chosen_facts(chosen: Chosen) -> dict[str, Any]:
     """The finalists and the verdict, for result.json; nothing where nobody was trained twice."""
     if chosen.outcome is None:
         return {}
+    noise = seed_noise(chosen.finalists)
     few = [
-        {**dataclasses.asdict(one), "losses": dict(one.losses), "mean": one.mean} for one in chosen.finalists
+        {
+            "tid": one.tid,
+            "n_parameters": one.n_parameters,
+            "losses": dict(one.losses),
+            "mean": one.mean,
+            "se": noise / math.sqrt(len(one.losses)),
+        }
+        for one in chosen.finalists
     ]
     return {"finalists": few, "verdict": outcome_of(chosen.outcome)}
 
