@@ -65,7 +65,7 @@ DEFAULT_POINT: Point = {d.name: _RECIPE[ALIASES.get(d.name, d.name)] for d in SP
 # benchmarks/record.py. Trainings of equal seconds: a larger step is one of fewer. Of equal steps: a wider model wants
 # a smaller rate, its embeddings above all.
 RATE, PEAK = "learning_rate", "peak_rate"
-COUPLED_BY_SECONDS = {"num_layers": 0.2, "hidden_size": 0.2, "batch_size": 0.5, "block_size": 0.5}
+COUPLED_BY_SECONDS = {"num_layers": 0.1, "hidden_size": 0.25, "batch_size": 0.5, "block_size": 0.5}
 COUPLED_BY_STEPS = {"hidden_size": -0.5, "batch_size": 0.3, "block_size": 0.3}
 
 WINDOWS = 8  # the training split holds at least this many windows of the longest context
