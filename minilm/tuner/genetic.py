@@ -21,9 +21,7 @@ from hyperopt.base import Domain
 
 POPULATION = 8  # mu, and how many trials are drawn at random before the first child
 TOURNAMENT = 3  # so many individuals are drawn, the best of them becomes a parent
-IMMIGRANTS = (
-    0.1  # share of proposals without parents: what all of the population lack can only come from outside
-)
+IMMIGRANTS = 0.1  # share of proposals without parents: what the whole population lacks comes from outside
 MUTATIONS = 1.5  # genes that mutate in a child, on average
 STEP = (-2.0, -0.5)  # of a mutation, as a power of ten times the gene's range: mostly small, now and then far
 BIRTHS, DRAWS = 20, 500  # attempts at a child, then at a random point, that nobody has tried yet

@@ -43,7 +43,9 @@ def open_study(corpus: Corpus, request: Request, begun: float) -> tuple[Settings
     if request.minutes is not None:
         spread = plan(request.minutes, workers, time.monotonic() - begun)
     budget = Budget(steps=trial_steps()) if spread is None else Budget(seconds=spread.trial)
-    limits = _limits(corpus, budget, found.device, workers, pace.get(str(threads)))
+    free = objective.memory(found.device) if request.engine is None else None  # a cluster's memory is its own
+    memory = None if free is None else int(MEMORY_SHARE * free / workers)
+    limits = _limits(corpus, budget, found.device, memory, pace.get(str(threads)))
     searched = search_space(request.space, limits, found.device, vocab_size)
     # by count whole trainings are the rule, since only those do not depend on which worker was faster
     usual = "none" if request.minutes is None and not request.deterministic else "asha"
@@ -80,10 +82,10 @@ def _workers(request: Request, cores: int, device: str, pace: dict[str, float]) 
     return worker_count(cores, device, request.trials), 1
 
 
-def _limits(corpus: Corpus, budget: Budget, device: str, workers: int, step_seconds: float | None) -> Limits:
+def _limits(
+    corpus: Corpus, budget: Budget, device: str, memory: int | None, step_seconds: float | None
+) -> Limits:
     """What the text, the memory of one worker and the measured pace allow."""
-    free = objective.memory(device)
-    memory = None if free is None else int(MEMORY_SHARE * free / workers)
     limits = limits_for(len(corpus.train), wide=device != "cpu", memory=memory, seconds=budget.seconds)
     if step_seconds is None:
         return limits
