@@ -1,4 +1,4 @@
-"""Races the search algorithms on the recorded trainings of `record.py`: who finds a good configuration in how few trials?
+"""Races the search algorithms on the recorded trainings of `record.py`: who finds something good in few trials?
 
 A trial is a look into the records, so thousands cost seconds. Every algorithm searches the grid as Hyperopt's own
 `fmin` does, all of it at full length; a combination that is not recorded fails. What refusing costs and gains is read

@@ -229,8 +229,8 @@ def repaired(point: Mapping[str, Any], vocab_size: int, limits: Limits) -> Point
 
     As it is where that does not help.
 
-    >>> repaired({"num_layers": 6, "hidden_size": 256, "batch_size": 32}, 65, limits_for(10**6))["batch_size"]
-    1
+    >>> repaired({"num_layers": 3, "hidden_size": 256, "batch_size": 32}, 65, limits_for(10**6))["batch_size"]
+    4
     """
     batch, found = default_recipe()[1].batch_size, dict(point)
     batch = int(point.get("batch_size", batch))
