@@ -51,7 +51,7 @@ def verdict(model: ModelConfig, train: TrainConfig, limits: Limits) -> str | Non
 
     >>> shape, train = default_recipe(65)
     >>> verdict(shape, train.replace(batch_size=64), Limits(block_size=128, step_work=4 * work(shape, train)))
-    "a step must cost at most 4.0 times what the default recipe's does, got 6.1 times"
+    "a step must cost at most 4.0 times what the default recipe's does, got 6.0 times"
     """
     faults = (_dear(model, train, limits), _large(model, train, limits), _blind(model, train, limits))
     return next(filter(None, faults), None)
