@@ -318,9 +318,9 @@ def test_a_comparison_is_added_to_result_and_page(tmp_path):
     compare = json.loads((folder / "result.json").read_text())["compare"]
     assert compare["minutes"] == 0.3 and all(compare[side]["test_loss"] > 0 for side in ("default", "random"))
     assert "default recipe, same time" in done.stdout and "random search, same time" in done.stdout
-    before = (folder / "compare" / "random" / "trials.jsonl").read_bytes()
+    before = (folder / "compare" / "random" / "result.json").read_bytes()
     again = tune("--resume", str(folder), "--compare")
-    assert again.returncode == 0 and (folder / "compare" / "random" / "trials.jsonl").read_bytes() == before
+    assert again.returncode == 0 and (folder / "compare" / "random" / "result.json").read_bytes() == before
 
 
 @pytest.mark.slow
