@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from minilm.classroom.marking import Marks
     from minilm.classroom.runner import Runner
 
-FORMATS = ("pytest", "gradescope")
+FORMATS = ("pytest", "nbgrader", "otter", "gradescope")
 ACTIONS = {
     "build": "write a lab's packages for students and teacher (default: --format pytest)",
     "check": "mark your own file with the public cases",
@@ -93,9 +93,10 @@ def _build(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     from minilm.classroom.book import find_book
-    from minilm.classroom.marking import mark, read_submission
+    from minilm.classroom.marking import mark
     from minilm.classroom.reports import lines
     from minilm.classroom.runner import Runner
+    from minilm.classroom.submissions import read_submission
 
     source = read_submission(arguments.file)
     with Runner() as runner:
@@ -117,10 +118,10 @@ def _hint(arguments: argparse.Namespace) -> int:
 
 
 def _grade(arguments: argparse.Namespace) -> int:
-    from minilm.classroom.marking import collect
     from minilm.classroom.pile import mark_pile
     from minilm.classroom.runner import Limits, Runner
     from minilm.classroom.sandbox import describe_missing
+    from minilm.classroom.submissions import collect
 
     if arguments.jobs < 1 or not 0 < arguments.seconds < 3600:
         raise ConfigError("--jobs must be at least 1 and --seconds between 0 and 3600")

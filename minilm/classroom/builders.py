@@ -11,9 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from minilm import files
+from minilm.classroom import notebooks
 from minilm.classroom.book import FILE, Book, public_part, write_book
 from minilm.classroom.handout import handout
 from minilm.classroom.lab import part, stub
+from minilm.classroom.marking import CORE_SHARE
 from minilm.classroom.runner import ROOT
 
 SETUP = """#!/usr/bin/env bash
@@ -31,23 +33,53 @@ PYTHONPATH="$home/source" "${{PYTHON:-python3}}" -m minilm.classroom grade "$hom
     --cases "$home/source/{file}" --gradescope "$home/results/results.json"
 """
 
+NBGRADER = """c = get_config()
+c.CourseDirectory.course_id = "minilm"
+c.ExecutePreprocessor.timeout = 60
+"""
+CAUTION = """
+The tool runs students' cells in a process that can do whatever you can. Where you cannot trust them, mark the same
+notebooks with `python -m minilm.classroom grade FOLDER --cases cases.json`, which confines them.
+"""
+HOW_NBGRADER = f"""# nbgrader
+
+```sh
+nbgrader generate_assignment {{lab}}
+nbgrader autograde {{lab}}
+nbgrader generate_feedback {{lab}}
+nbgrader export
+```
+
+Run them in this folder. `release/{{lab}}/` then holds what students get (or give them the `student` folder, whose gaps
+name the tasks); put their notebooks into `submitted/NAME/{{lab}}/{{lab}}.ipynb` before the second line. `hidden.json`
+has all cases and stays here: neither release nor feedback shows it.
+{CAUTION}"""
+HOW_OTTER = f"""# otter
+
+```sh
+otter assign {{lab}}.ipynb dist
+otter run -a dist/autograder/*.zip NOTEBOOK
+```
+
+`dist/student` holds what students get (or give them the `student` folder); the zip in `dist/autograder` goes to
+Gradescope, or marks one notebook here. otter-grader needs its extra `grading`.
+{CAUTION}"""
+
 
 def build(book: Book, format_: str, out: Path) -> list[Path]:
     """Writes `out/student` and `out/teacher` in one of FORMATS; `out` must be new or empty. Returns all files."""
     files.new_folder(out)
     student, teacher = files.make_folder(out / "student"), files.make_folder(out / "teacher")
-    _student(book, student)
+    write_book(public_part(book), student / FILE)
     _teacher(book, teacher)
-    FORMATS[format_](book, teacher)
+    FORMATS[format_](book, student, teacher)
     return sorted(path for path in out.rglob("*") if path.is_file())
 
 
-def _student(book: Book, folder: Path) -> None:
-    lab = book.lab
-    files.write_text(folder / "handout.md", handout(lab))
-    files.write_text(folder / f"{lab.name}.py", stub(lab))
-    files.write_text(folder / f"test_{lab.name}.py", public_test(book))
-    write_book(public_part(book), folder / FILE)
+def _student_files(book: Book, folder: Path) -> None:
+    files.write_text(folder / "handout.md", handout(book.lab))
+    files.write_text(folder / f"{book.lab.name}.py", stub(book.lab))
+    files.write_text(folder / f"test_{book.lab.name}.py", public_test(book))
 
 
 def _teacher(book: Book, folder: Path) -> None:
@@ -61,8 +93,20 @@ def _teacher(book: Book, folder: Path) -> None:
 def public_test(book: Book) -> str:
     """The student's test file. It can be run in the teacher's folder too, where cases.json has all cases."""
     lab = book.lab
-    template = (Path(__file__).parent / "student_test.py.txt").read_text(encoding="utf-8")
-    return template.format(module=lab.name, test_file=f"test_{lab.name}.py", first_task=lab.tasks[0].name)
+    names = {"module": lab.name, "test_file": f"test_{lab.name}.py", "first_task": lab.tasks[0].name}
+    return _template("student_test").format(comparing=_template("comparing"), **names)
+
+
+def notebook_check(book: Book) -> str:
+    """What the cells of a notebook ask for points."""
+    first = book.lab.tasks[0].name
+    return _template("notebook_check").format(
+        comparing=_template("comparing"), first_task=first, core=CORE_SHARE
+    )
+
+
+def _template(name: str) -> str:
+    return (Path(__file__).parent / f"{name}.py.txt").read_text(encoding="utf-8")
 
 
 def notes(book: Book) -> str:
@@ -79,14 +123,16 @@ def notes(book: Book) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _pytest(book: Book, teacher: Path) -> None:
+def _pytest(book: Book, student: Path, teacher: Path) -> None:
     """All cases as tests of the reference: rename a submission over it, and they are tests of the submission."""
+    _student_files(book, student)
     files.write_text(teacher / f"{book.lab.name}.py", part(book.lab, "solution.py"))
     files.write_text(teacher / f"test_{book.lab.name}.py", public_test(book))
 
 
-def _gradescope(book: Book, teacher: Path) -> None:
+def _gradescope(book: Book, student: Path, teacher: Path) -> None:
     """autograder.zip: the marking program itself without any lab, the cases, and the two scripts that are asked for."""
+    _student_files(book, student)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         _add(archive, "setup.sh", SETUP, executable=True)
@@ -98,6 +144,36 @@ def _gradescope(book: Book, teacher: Path) -> None:
     files.write_bytes(teacher / "autograder.zip", buffer.getvalue())
 
 
+def _notebook(book: Book, student: Path) -> None:
+    files.write_text(student / "handout.md", handout(book.lab, notebook=True))
+    files.write_json(student / f"{book.lab.name}.ipynb", notebooks.student(book.lab))
+    files.write_text(student / "check.py", notebook_check(book))
+
+
+def _nbgrader(book: Book, student: Path, teacher: Path) -> None:
+    """A course folder: `nbgrader generate_assignment` and `nbgrader autograde` run in it as it is."""
+    _notebook(book, student)
+    name = book.lab.name
+    source = files.make_folder(teacher / "course" / "source" / name)
+    files.write_json(source / f"{name}.ipynb", notebooks.nbgrader(book.lab))
+    files.write_text(source / "check.py", notebook_check(book))
+    write_book(public_part(book), source / FILE)
+    write_book(book, teacher / "course" / notebooks.HIDDEN)
+    files.write_text(teacher / "course" / "nbgrader_config.py", NBGRADER)
+    files.write_text(teacher / "course" / "README.md", HOW_NBGRADER.format(lab=name))
+
+
+def _otter(book: Book, student: Path, teacher: Path) -> None:
+    """The master notebook with what it needs beside it, for `otter assign`."""
+    _notebook(book, student)
+    folder = files.make_folder(teacher / "otter")
+    files.write_json(folder / f"{book.lab.name}.ipynb", notebooks.otter(book.lab))
+    files.write_text(folder / "check.py", notebook_check(book))
+    write_book(public_part(book), folder / FILE)
+    write_book(book, folder / notebooks.HIDDEN)
+    files.write_text(folder / "README.md", HOW_OTTER.format(lab=book.lab.name))
+
+
 def _add(archive: zipfile.ZipFile, name: str, text: str, executable: bool = False) -> None:
     entry = zipfile.ZipInfo(name)  # with a fixed date, so that the same lab gives the same bytes
     entry.external_attr = (0o755 if executable else 0o644) << 16
@@ -105,4 +181,9 @@ def _add(archive: zipfile.ZipFile, name: str, text: str, executable: bool = Fals
     archive.writestr(entry, text)
 
 
-FORMATS: dict[str, Callable[[Book, Path], None]] = {"pytest": _pytest, "gradescope": _gradescope}
+FORMATS: dict[str, Callable[[Book, Path, Path], None]] = {
+    "pytest": _pytest,
+    "nbgrader": _nbgrader,
+    "otter": _otter,
+    "gradescope": _gradescope,
+}

@@ -5,15 +5,15 @@ from __future__ import annotations
 from minilm.classroom.lab import Lab, Task, part
 
 
-def handout(lab: Lab) -> str:
+def handout(lab: Lab, notebook: bool = False) -> str:
     """The page that students read first."""
-    minutes = sum(task.minutes for task in lab.tasks)
-    number = lab.name.removeprefix("lab")
+    minutes, number = sum(task.minutes for task in lab.tasks), lab.name.removeprefix("lab")
+    file = f"{lab.name}.{'ipynb' if notebook else 'py'}"
     parts = [f"# Lab {number}: {lab.title}", "", f"{lab.points} points, about {minutes} minutes.", ""]
-    parts += ["## Theory", "", part(lab, "theory.md").strip(), "", "## Tasks", ""]
+    parts += ["## Theory", "", theory(lab), "", "## Tasks", ""]
     parts += [
-        f"Fill the gaps of `{lab.name}.py`, in any order. Every task is marked on its own: where one needs an earlier "
-        "one that is not right yet, ours takes its place.",
+        f"Fill the gaps of `{file}`, in any order. Every task is marked on its own: where one needs an earlier one "
+        "that is not right yet, ours takes its place.",
         "",
         "| task | function | deliverable | points | minutes | difficulty |",
         "|---|---|---|---|---|---|",
@@ -21,15 +21,9 @@ def handout(lab: Lab) -> str:
         "",
         "## How far am I?",
         "",
-        "```sh",
-        f"python -m pytest -q test_{lab.name}.py",
-        f"python -m minilm.classroom check {lab.name}.py",
-        f"python -m minilm.classroom hint {lab.name} {lab.tasks[0].name} --level 1",
-        "```",
-        "",
-        "The first line needs pytest and torch only. The second also names common mistakes. Hints have three levels: a "
-        "question, a direction, and nearly the answer. There are more cases than you see here, with other shapes and "
-        "numbers; what is right in general is right there too.",
+        *(_in_notebook(lab) if notebook else _in_files(lab)),
+        "Hints have three levels: a question, a direction, and nearly the answer. There are more cases than you see "
+        "here, with other shapes and numbers; what is right in general is right there too.",
         "",
         "## What is allowed",
         "",
@@ -41,7 +35,31 @@ def handout(lab: Lab) -> str:
     return "\n".join(parts)
 
 
+def _hint(lab: Lab) -> str:
+    return f"python -m minilm.classroom hint {lab.name} {lab.tasks[0].name} --level 1"
+
+
+def _in_files(lab: Lab) -> list[str]:
+    tests, check = f"test_{lab.name}.py", f"python -m minilm.classroom check {lab.name}.py"
+    shown = ["```sh", f"python -m pytest -q {tests}", check, _hint(lab), "```", ""]
+    return [*shown, "The first line needs pytest and torch only. The second also names common mistakes."]
+
+
+def _in_notebook(lab: Lab) -> list[str]:
+    how = "Run the cell after each function: it says which cases are right and names common mistakes."
+    return [how, "", "```sh", _hint(lab), "```", ""]
+
+
+def theory(lab: Lab) -> str:
+    """What has to be known, with the formulas."""
+    return part(lab, "theory.md").strip()
+
+
+def dots(task: Task) -> str:
+    """The difficulty, five at most."""
+    return "●" * task.difficulty + "○" * (5 - task.difficulty)
+
+
 def _row(lab: Lab, task: Task) -> str:
-    dots = "●" * task.difficulty + "○" * (5 - task.difficulty)
     cells = [lab.number(task), f"`{task.name}`: {task.title}", task.deliverable]
-    return "| " + " | ".join([*cells, str(task.points), str(task.minutes), dots]) + " |"
+    return "| " + " | ".join([*cells, str(task.points), str(task.minutes), dots(task)]) + " |"

@@ -148,12 +148,14 @@ def stub(lab: Lab) -> str:
             if node.name in tasks:
                 first = node.body[0]
                 assert isinstance(first, ast.Expr) and first.end_lineno, f"{node.name} needs a docstring"
-                what = f"task {lab.number(tasks[node.name])}, {node.name}: {tasks[node.name].title}"
-                kept = lines[node.lineno - 1 : first.end_lineno] + [
-                    f'    raise NotImplementedError("{what}")'
-                ]
+                kept = [*lines[node.lineno - 1 : first.end_lineno], gap(lab, tasks[node.name])]
             lines[node.lineno - 1 : node.end_lineno] = kept
     return _three_at_most("\n".join(lines)) + "\n"
+
+
+def gap(lab: Lab, task: Task) -> str:
+    """The line in the place of a task's body."""
+    return f'    raise NotImplementedError("task {lab.number(task)}, {task.name}: {task.title}")'
 
 
 def _three_at_most(text: str) -> str:

@@ -7,7 +7,6 @@ here but through the runner, and nothing is written.
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +15,10 @@ from typing import Any
 from minilm.classroom.book import Book, Mistake, Page, run_task
 from minilm.classroom.plain import difference
 from minilm.classroom.runner import Runner
+from minilm.classroom.submissions import read_submission
 from minilm.errors import ConfigError
 
 CORE_SHARE = 0.6  # of a task's points, where it has edge cases
-LARGEST_FILE = 1 << 20  # bytes of a submission
 
 
 @dataclass(frozen=True)
@@ -60,22 +59,6 @@ class Marks:
     @property
     def possible(self) -> int:
         return sum(task.possible for task in self.tasks)
-
-
-def read_submission(path: Path) -> str:
-    """The text of a student's file. Links, pipes, huge and undecodable files are refused with `ConfigError`."""
-    try:
-        kind = path.lstat()
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}; give the student's .py file") from error
-    if not stat.S_ISREG(kind.st_mode):
-        raise ConfigError(f"{path} is not a plain file; give the student's .py file itself")
-    if kind.st_size > LARGEST_FILE:
-        raise ConfigError(f"{path} is {kind.st_size:,} bytes; a submission may have {LARGEST_FILE:,}")
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except (UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"cannot read {path} as UTF-8 text; save it as UTF-8") from error
 
 
 def mark(book: Book, source: str, student: str, runner: Runner) -> Marks:
@@ -147,30 +130,6 @@ def _same(answer: dict[str, Any], known: dict[str, Any]) -> bool:
 
 def _unwritten(answers: Sequence[dict[str, Any]]) -> bool:
     return all(answer.get("error") == "NotImplementedError" for answer in answers)
-
-
-def collect(folder: Path) -> dict[str, Path]:
-    """Students and their files in a pile: `NAME.py`, or `NAME/` with one .py file in it; names in order."""
-    if not folder.is_dir():
-        raise ConfigError(f"{folder} is not a folder; give the folder that holds the submissions")
-    found: dict[str, Path] = {}
-    for entry in sorted(folder.iterdir()):
-        if entry.name.startswith((".", "_")) or entry.is_symlink():
-            continue
-        if entry.is_dir():
-            found[entry.name] = _only_file(entry)
-        elif entry.suffix == ".py":
-            found[entry.stem] = entry
-    if not found:
-        raise ConfigError(f"{folder} holds no submissions; expected NAME.py files or NAME folders with one")
-    return found
-
-
-def _only_file(folder: Path) -> Path:
-    """A student's one file; the folder itself where there are several or none, which then cannot be read."""
-    inside = [path for path in folder.iterdir() if path.suffix == ".py" and not path.name.startswith("test_")]
-    named = [path for path in inside if path.name.startswith("lab")] if len(inside) > 1 else inside
-    return named[0] if len(named) == 1 else folder
 
 
 def empty_marks(book: Book, student: str, reason: str) -> Marks:

@@ -10,10 +10,11 @@ import pytest
 from minilm.classroom import reports
 from minilm.classroom.book import public_part, read_book, to_json, write_book
 from minilm.classroom.lab import case, load_lab, part, stub, variants
-from minilm.classroom.marking import collect, judge, mark, mark_file, read_submission
+from minilm.classroom.marking import judge, mark, mark_file
 from minilm.classroom.pile import mark_pile, write_pile
 from minilm.classroom.plain import difference, parse, tensor
 from minilm.classroom.runner import Limits
+from minilm.classroom.submissions import collect, read_submission
 from minilm.classroom.summary import mistake_numbers, points_numbers, task_numbers
 from minilm.errors import ConfigError, RunError, StorageError
 
