@@ -26,16 +26,17 @@ FLOORS = [
     ["tuner.tasks", "tuner.opening"],
     ["tuner.selection", "tuner.course", "tuner.study", "tuner.compare"],
     ["classroom.plain", "classroom.sandbox", "classroom.lab", "classroom.labs", "classroom.submissions"],
-    ["classroom.worker", "classroom.runner", "classroom.book", "classroom.marking"],
+    ["classroom.worker", "classroom.referee", "classroom.runner", "classroom.book", "classroom.marking"],
     [
         "classroom.reports",
         "classroom.summary",
         "classroom.handout",
         "classroom.pile",
+        "classroom.board",
         "classroom.notebooks",
         "classroom.builders",
     ],
-    ["classroom.selftest", "classroom.hostile"],
+    ["classroom.selftest", "classroom.hostile", "classroom.hostile_runs"],
     ["cli"],
     ["train", "tune", "evaluate", "sample", "lens", "report", "data", "classroom"],
     ["__main__"],
@@ -43,7 +44,7 @@ FLOORS = [
 VERBS = {"train", "tune", "evaluate", "sample", "lens", "report", "data", "classroom", "__main__"}
 NO_TORCH = ("plots", "errors", "config", "cost", "cli", "tuner", "classroom")
 # the study only through the objective, see its test; students' code runs in the classroom's worker
-MAY_SEE_TORCH = {"tuner.objective", "tuner.study", "classroom.worker"}
+MAY_SEE_TORCH = {"tuner.objective", "tuner.study", "classroom.worker", "classroom.referee"}
 LABS = "classroom.labs."  # what students write, read as text and run in the worker
 
 

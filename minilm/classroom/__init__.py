@@ -49,18 +49,23 @@ def _parser() -> argparse.ArgumentParser:
     _add_grade(made["grade"])
     made["selftest"].add_argument("labs", nargs="*", metavar="LAB", help="which labs (default: all)")
     made["selftest"].add_argument(
-        "--hostile", action="store_true", help="also mark files that cheat and attack"
+        "--hostile", action="store_true", help="also mark files and runs that cheat and attack"
     )
     return parser
 
 
 def _add_grade(grade: argparse.ArgumentParser) -> None:
-    grade.add_argument("pile", type=Path, help="one file, or a folder of NAME.py or NAME/lab.py")
+    grade.add_argument(
+        "pile", type=Path, help="one file, or a folder of NAME.py, NAME.ipynb, NAME/lab.py or runs"
+    )
     source = grade.add_mutually_exclusive_group(required=True)
     source.add_argument("--lab", help="the lab that was set")
     source.add_argument("--cases", type=Path, help="the teacher's cases.json instead of a lab")
+    source.add_argument(
+        "--unseen", metavar="TEXT", help="rank folders of runs on this text: fables:SEED, or a file"
+    )
     grade.add_argument("-j", "--jobs", type=int, default=1, help="submissions marked at the same time")
-    grade.add_argument("--seconds", type=float, default=10.0, help="what one task may take")
+    grade.add_argument("--seconds", type=float, help="what one task (10) or one run (60) may take")
     grade.add_argument("--out", type=Path, help="a new folder for reports, scores.csv and the class page")
     grade.add_argument("--csv", action="store_true", help="print the scores as CSV")
     grade.add_argument(
@@ -123,13 +128,15 @@ def _grade(arguments: argparse.Namespace) -> int:
     from minilm.classroom.sandbox import describe_missing
     from minilm.classroom.submissions import collect
 
-    if arguments.jobs < 1 or not 0 < arguments.seconds < 3600:
+    if arguments.jobs < 1 or not 0 < (arguments.seconds or 1) < 3600:
         raise ConfigError("--jobs must be at least 1 and --seconds between 0 and 3600")
+    if arguments.unseen:
+        return _board(arguments)
     one = not arguments.pile.is_dir()
     if not one and (arguments.gradescope or arguments.classroom50):
         raise ConfigError("--gradescope and --classroom50 are for one submission; name a file, not a folder")
     found = {arguments.pile.stem: arguments.pile} if one else collect(arguments.pile)
-    limits = Limits(seconds=arguments.seconds)
+    limits = Limits(seconds=arguments.seconds or Limits.seconds)
     with Runner(limits) as runner:
         book = _graders_book(arguments, runner)
     marked = mark_pile(book, found, limits, arguments.jobs)
@@ -137,6 +144,28 @@ def _grade(arguments: argparse.Namespace) -> int:
     _print(marked, arguments.csv, one)
     if not arguments.csv:
         print(describe_missing(sorted({text for marks in marked for text in marks.missing})))
+    return 0
+
+
+def _board(arguments: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from minilm import files
+    from minilm.classroom import board
+    from minilm.classroom.sandbox import describe_missing
+
+    if arguments.gradescope or arguments.classroom50:
+        raise ConfigError("--gradescope and --classroom50 are for one submission to a lab, not for --unseen")
+    found, text = board.collect_runs(arguments.pile), board.unseen(arguments.unseen)
+    limits = replace(board.LIMITS, seconds=arguments.seconds or board.LIMITS.seconds)
+    entries = [*board.judge_pile(found, text, limits, arguments.jobs), *board.counting(text)]
+    if arguments.out:
+        files.write_text(files.new_folder(arguments.out) / "board.csv", board.board_csv(entries))
+    if arguments.csv:
+        print(board.board_csv(entries), end="")
+        return 0
+    print("\n".join(board.board_lines(entries, text)))
+    print(describe_missing(sorted({part for entry in entries for part in entry.missing})))
     return 0
 
 
@@ -173,7 +202,7 @@ def _print(marked: Sequence[Marks], as_csv: bool, one: bool) -> None:
 
 def _selftest(arguments: argparse.Namespace) -> int:
     from minilm.classroom.lab import lab_names, load_lab
-    from minilm.classroom.runner import Limits, Runner
+    from minilm.classroom.runner import Runner
     from minilm.classroom.sandbox import describe_missing
     from minilm.classroom.selftest import prove
 
@@ -186,11 +215,24 @@ def _selftest(arguments: argparse.Namespace) -> int:
             print(proof.line())
     print(describe_missing(proof.missing))
     if arguments.hostile:
-        from minilm.classroom.hostile import prove_hostile
-
-        with Runner(Limits(seconds=3.0, megabytes=512)) as runner:
-            held, count, loose = prove_hostile(labs[0], runner)
-        print(f"hostile files held: {held}/{count}")
-        failures += loose
+        failures += _hostile(labs[0])
     print("\n".join(failures) if failures else "all is as it should be")
     return 1 if failures else 0
+
+
+def _hostile(lab: str) -> list[str]:
+    """Marks files and runs that attack; what got loose."""
+    from dataclasses import replace
+
+    from minilm.classroom import board
+    from minilm.classroom.hostile import prove_hostile
+    from minilm.classroom.hostile_runs import prove_hostile_runs
+    from minilm.classroom.runner import Limits, Runner
+
+    with Runner(Limits(seconds=3.0, megabytes=512)) as runner:
+        held, count, loose = prove_hostile(lab, runner)
+    print(f"hostile files held: {held}/{count}")
+    with Runner(replace(board.LIMITS, seconds=10.0), referee=True) as runner:
+        held, count, more = prove_hostile_runs(runner)
+    print(f"hostile runs held: {held}/{count}")
+    return [*loose, *more]

@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 import os
-import queue
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from minilm import files
 from minilm.classroom.book import Book
 from minilm.classroom.marking import Marks, mark_file
 from minilm.classroom.reports import classroom50, gradescope, report, score_table
-from minilm.classroom.runner import Limits, Runner
+from minilm.classroom.runner import Limits, Runner, shared_out
 
 
 def mark_pile(book: Book, found: Mapping[str, Path], limits: Limits, jobs: int = 1) -> list[Marks]:
-    """All submissions in order, `jobs` at a time; each job has a worker process of its own."""
-    with ExitStack() as stack:
-        free: queue.Queue[Runner] = queue.Queue()
-        for _ in range(min(jobs, len(found))):
-            free.put(stack.enter_context(Runner(limits)))
-
-        def one(student: str) -> Marks:
-            runner = free.get()
-            try:
-                return mark_file(book, found[student], student, runner)
-            finally:
-                free.put(runner)
-
-        threads = stack.enter_context(ThreadPoolExecutor(jobs))
-        return list(threads.map(one, found))
+    """All submissions in order, `jobs` at a time."""
+    return shared_out(
+        list(found),
+        lambda name, runner: mark_file(book, found[name], name, runner),
+        partial(Runner, limits),
+        jobs,
+    )
 
 
 def write_pile(book: Book, marked: Sequence[Marks], out: Path) -> None:

@@ -76,11 +76,12 @@ def score_table(pile: Sequence[Marks]) -> str:
     for marks in pile:
         mistakes = "; ".join(f"{task.name}: {task.mistake}" for task in marks.tasks if task.mistake)
         row = [marks.student, marks.points, marks.possible, *(task.points for task in marks.tasks), mistakes]
-        writer.writerow([_harmless(cell) for cell in row])
+        writer.writerow([harmless(cell) for cell in row])
     return out.getvalue()
 
 
-def _harmless(cell: Any) -> Any:
+def harmless(cell: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula."""
     return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
 
 

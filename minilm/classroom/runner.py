@@ -8,15 +8,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import queue
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeVar
 
+from minilm import files
 from minilm.classroom.lab import Case
 from minilm.classroom.plain import parse
 from minilm.errors import RunError
@@ -25,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 KEPT = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "LD_LIBRARY_PATH", "TMPDIR")  # the rest is not theirs to read
 START_SECONDS = 120.0  # torch from a cold disk
 GRACE = 10.0
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Limits:
     seconds: float = 10.0
     megabytes: int = 1024
     file_megabytes: int = 16
+    scratch_megabytes: int = 64
 
 
 @dataclass(frozen=True)
@@ -60,11 +66,22 @@ def submission(
     return {"source": source, "name": name, "cases": calls, "helpers": helpers, "replaced": list(replaced)}
 
 
-class Runner:
-    """A worker process, started when first needed and again should it die. Use it in a `with` block."""
+def judging(pieces: Sequence[str]) -> Any:
+    """A job for a worker with a referee: the loss of the run in the scratch folder on each piece of a text."""
+    return {"pieces": list(pieces), "cases": [None]}
 
-    def __init__(self, limits: Limits | None = None, alone: bool = not hasattr(os, "fork")) -> None:
+
+class Runner:
+    """A worker process, started when first needed and again should it die. Use it in a `with` block.
+
+    With `referee` it does jobs of `judging`, else those of `submission`.
+    """
+
+    def __init__(
+        self, limits: Limits | None = None, alone: bool = not hasattr(os, "fork"), referee: bool = False
+    ) -> None:
         self.limits, self.alone = limits or Limits(), alone
+        self._options = [*(["--alone"] if alone else []), *(["--referee"] if referee else [])]
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Runner:
@@ -73,9 +90,11 @@ class Runner:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def run(self, job: dict[str, Any]) -> Outcome:
-        """Runs a job of `submission` in a scratch folder of its own, which is gone afterwards."""
+    def run(self, job: dict[str, Any], contents: Mapping[str, bytes] = MappingProxyType({})) -> Outcome:
+        """Runs a job in a scratch folder of its own, which holds `contents` at first and is gone afterwards."""
         with tempfile.TemporaryDirectory(prefix="minilm-", ignore_cleanup_errors=True) as scratch:
+            for name, data in contents.items():
+                files.write_bytes(Path(scratch) / name, data)
             limits = self.limits.__dict__
             reply = self._ask({**job, **limits, "scratch": str(Path(scratch).resolve())})
         if self.alone:
@@ -104,7 +123,7 @@ class Runner:
         if self._process is None:
             environment = {name: os.environ[name] for name in KEPT if name in os.environ}
             environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-            command = [sys.executable, "-m", "minilm.classroom.worker", *(["--alone"] if self.alone else [])]
+            command = [sys.executable, "-m", "minilm.classroom.worker", *self._options]
             pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
             self._process = subprocess.Popen(
                 command, **pipes, stderr=subprocess.PIPE, env=environment, start_new_session=True
@@ -139,6 +158,26 @@ class Runner:
         message = end.format(seconds=self.limits.seconds, end=reply["end"])
         cases += [{"error": "stopped", "message": message}] * (count - len(cases))
         return Outcome(cases, missing, reply["kilobytes"] / 1024)
+
+
+def shared_out(
+    names: Sequence[str], work: Callable[[str, Runner], Result], make: Callable[[], Runner], jobs: int
+) -> list[Result]:
+    """The results of `work` in the order of the names, `jobs` at a time; each job has a worker of its own."""
+    with contextlib.ExitStack() as stack:
+        free: queue.Queue[Runner] = queue.Queue()
+        for _ in range(min(jobs, len(names))):
+            free.put(stack.enter_context(make()))
+
+        def one(name: str) -> Result:
+            runner = free.get()
+            try:
+                return work(name, runner)
+            finally:
+                free.put(runner)
+
+        threads = stack.enter_context(ThreadPoolExecutor(jobs))
+        return list(threads.map(one, names))
 
 
 def _wellformed(line: Any) -> bool:

@@ -1,8 +1,9 @@
 """The process in which students' code runs: one child for each task, confined before the first line of theirs.
 
 `python -m minilm.classroom.worker` reads jobs as JSON lines and answers with JSON lines. It loads torch once and runs
-no submission itself; a child computes the answers, and all that comes back are bytes. This file knows no expected
-answer, no points and no solution, so nothing here is worth stealing.
+no submission itself; a child computes the answers, and all that comes back are bytes. With `--referee` the children
+judge runs of our own decoder instead. This file knows no expected answer, no points and no solution, so nothing here is
+worth stealing.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from typing import Any, BinaryIO
 from minilm.classroom.sandbox import confine
 
 LARGEST_ANSWER = 8 << 20  # bytes of one task's answers
-LARGEST_SCRATCH = 64 << 20  # bytes in the scratch folder
 DEEPEST = 20  # levels of lists in an answer
 LONGEST_TEXT = 100_000
 POLL = 0.2  # seconds between looks at the scratch folder
@@ -62,6 +62,18 @@ def to_plain(value: Any, depth: int = 0) -> Any:
     if isinstance(value, str):
         return value[:LONGEST_TEXT]
     raise TypeError(f"the answer is a {type(value).__name__}, not a tensor, number, text, list or dictionary")
+
+
+def _judge(job: dict[str, Any], out: BinaryIO) -> None:
+    """Writes one line about the run in the scratch folder."""
+    from minilm.classroom.referee import judge_run
+
+    try:
+        out.write(_line({"answers": [judge_run(Path(job["scratch"]), job["pieces"])]}))
+    except BaseException as error:
+        fault, scratch = _fault(error), job["scratch"]
+        message = fault["message"].replace(scratch + os.sep, "").replace(scratch, "the run")
+        out.write(_line({**fault, "message": message}))
 
 
 def _run_job(job: dict[str, Any], out: BinaryIO) -> None:
@@ -131,7 +143,7 @@ def _child(job: dict[str, Any], pipe: int) -> None:
     with os.fdopen(pipe, "wb") as out:
         out.write(_line({"missing": missing}))
         out.flush()
-        _run_job(job, out)
+        (_judge if "pieces" in job else _run_job)(job, out)
     os._exit(0)
 
 
@@ -146,7 +158,8 @@ def serve_forked(job: dict[str, Any]) -> dict[str, Any]:
         finally:
             os._exit(1)
     os.close(writer)
-    data, end = _watch(reader, time.monotonic() + job["seconds"], Path(job["scratch"]))
+    largest = job["scratch_megabytes"] << 20
+    data, end = _watch(reader, time.monotonic() + job["seconds"], Path(job["scratch"]), largest)
     os.close(reader)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child, signal.SIGKILL)
@@ -166,8 +179,9 @@ def _ending(status: int) -> str:
     )
 
 
-def _watch(reader: int, deadline: float, scratch: Path) -> tuple[bytes, str]:
-    """What the child wrote, and why we stopped listening: "" where it closed the pipe itself."""
+def _watch(reader: int, deadline: float, scratch: Path, largest: int) -> tuple[bytes, str]:
+    """What the child wrote, and why we stopped listening: "" where it closed the pipe itself. The scratch folder may
+    hold `largest` bytes."""
     parts: list[bytes] = []
     size = 0
     while True:
@@ -175,7 +189,7 @@ def _watch(reader: int, deadline: float, scratch: Path) -> tuple[bytes, str]:
         if left <= 0:
             return b"".join(parts), "time"
         if not select.select([reader], [], [], min(left, POLL))[0]:
-            if _size(scratch) > LARGEST_SCRATCH:
+            if _size(scratch) > largest:
                 return b"".join(parts), "disk"
             continue
         part = os.read(reader, 1 << 16)
@@ -203,7 +217,7 @@ def serve_alone(job: dict[str, Any]) -> dict[str, Any]:
     out = io.BytesIO()
     os.chdir(job["scratch"])
     out.write(_line({"missing": confine(Path(job["scratch"]), job["seconds"], 1024, 16)}))
-    _run_job(job, out)
+    (_judge if "pieces" in job else _run_job)(job, out)
     return {"lines": out.getvalue().decode(), "end": "exit code 0", "kilobytes": 0}
 
 
@@ -215,6 +229,10 @@ def main() -> None:
 
     torch.set_num_threads(1)
     torch.ones(2, 2, requires_grad=True).softmax(-1).sum().backward()  # loads what a first step would load
+    if "--referee" in sys.argv:
+        from minilm.classroom.referee import rehearse
+
+        rehearse()
     gc.freeze()
     serve = serve_forked if hasattr(os, "fork") and "--alone" not in sys.argv else serve_alone
     answers.write(b'{"ready": true}\n')

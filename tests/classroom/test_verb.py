@@ -130,6 +130,11 @@ WRONG = [
     (["grade", "{full}", "--lab", "lab2", "-j", "0"], "--jobs"),
     (["grade", "{full}", "--lab", "lab2", "--gradescope", "x"], "one submission"),
     (["grade", "{full}", "--cases", "{full}/my.py"], "my.py"),
+    (["grade", "{full}", "--lab", "lab2", "--unseen", "fables:1"], "--unseen"),
+    (["grade", "{full}/empty", "--unseen", "fables:1"], "holds no runs"),
+    (["grade", "{full}/my.py", "--unseen", "fables:1"], "not a folder"),
+    (["grade", "{full}", "--unseen", "fables:1668"], "1668"),
+    (["grade", "{full}", "--unseen", "nothing.txt"], "nothing.txt"),
     (["selftest", "lab"], "did you mean"),
     ([], "required"),
 ]
