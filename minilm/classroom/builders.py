@@ -6,6 +6,7 @@ Both come from the lab's one folder. The student's part holds no line of a solut
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from minilm import files
 from minilm.classroom import notebooks
 from minilm.classroom.book import FILE, Book, public_part, write_book
 from minilm.classroom.handout import handout
-from minilm.classroom.lab import part, stub
+from minilm.classroom.lab import DATA, part, stub
 from minilm.classroom.marking import CORE_SHARE
 from minilm.classroom.runner import ROOT
 
@@ -22,7 +23,7 @@ SETUP = """#!/usr/bin/env bash
 # Once per image: Python and what the marking needs. The marking itself needs no network.
 set -euo pipefail
 apt-get update && apt-get install -y python3 python3-pip
-python3 -m pip install --break-system-packages numpy matplotlib jinja2 torch
+python3 -m pip install --break-system-packages numpy matplotlib jinja2 torch hyperopt
 """
 RUN = """#!/usr/bin/env bash
 # Marks the one submission in $HOME_OF_GRADER/submission and writes results/results.json.
@@ -71,9 +72,15 @@ def build(book: Book, format_: str, out: Path) -> list[Path]:
     files.new_folder(out)
     student, teacher = files.make_folder(out / "student"), files.make_folder(out / "teacher")
     write_book(public_part(book), student / FILE)
+    _data(book, student)
     _teacher(book, teacher)
     FORMATS[format_](book, student, teacher)
     return sorted(path for path in out.rglob("*") if path.is_file())
+
+
+def _data(book: Book, folder: Path) -> None:
+    if book.lab.data is not None:
+        files.write_text(folder / DATA, json.dumps(book.lab.data) + "\n")
 
 
 def _student_files(book: Book, folder: Path) -> None:
@@ -158,6 +165,7 @@ def _nbgrader(book: Book, student: Path, teacher: Path) -> None:
     files.write_json(source / f"{name}.ipynb", notebooks.nbgrader(book.lab))
     files.write_text(source / "check.py", notebook_check(book))
     write_book(public_part(book), source / FILE)
+    _data(book, source)
     write_book(book, teacher / "course" / notebooks.HIDDEN)
     files.write_text(teacher / "course" / "nbgrader_config.py", NBGRADER)
     files.write_text(teacher / "course" / "README.md", HOW_NBGRADER.format(lab=name))
@@ -170,6 +178,7 @@ def _otter(book: Book, student: Path, teacher: Path) -> None:
     files.write_json(folder / f"{book.lab.name}.ipynb", notebooks.otter(book.lab))
     files.write_text(folder / "check.py", notebook_check(book))
     write_book(public_part(book), folder / FILE)
+    _data(book, folder)
     write_book(book, folder / notebooks.HIDDEN)
     files.write_text(folder / "README.md", HOW_OTTER.format(lab=book.lab.name))
 

@@ -23,6 +23,7 @@ from typing import Any
 from minilm.errors import ConfigError, did_you_mean
 
 FOLDER = Path(__file__).parent / "labs"
+DATA = "recorded.json"
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Lab:
     name: str
     title: str
     tasks: tuple[Task, ...]
+    data: Any = None  # what students get as DATA, where the lab has it
 
     @property
     def points(self) -> int:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from minilm.classroom.book import FILE
 from minilm.classroom.handout import dots, theory
-from minilm.classroom.lab import Lab, Task, gap, part
+from minilm.classroom.lab import DATA, Lab, Task, gap, part
 from minilm.classroom.marking import CORE_SHARE
 
 HIDDEN = "hidden.json"  # all cases, never beside a student's notebook
@@ -89,7 +89,10 @@ def otter(lab: Lab) -> dict[str, Any]:
 
 def _for_otter(lab: Lab) -> Iterator[Cell]:
     config = f"name: {lab.name}\nrun_tests: true\nexport_cell:\n  pdf: false\ntests:\n  ok_format: false\n"
-    config += f"files:\n  - check.py\n  - {FILE}\nautograder_files:\n  - {HIDDEN}\ngenerate:\n  pdf: false\n"
+    data = "" if lab.data is None else f"  - {DATA}\n"
+    config += (
+        f"files:\n  - check.py\n  - {FILE}\n{data}autograder_files:\n  - {HIDDEN}\ngenerate:\n  pdf: false\n"
+    )
     yield _raw(f"# ASSIGNMENT CONFIG\n{config}")
     yield _markdown(opening(lab))
     yield _code("import check")
