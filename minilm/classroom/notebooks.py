@@ -1,6 +1,6 @@
 """A lab as a notebook: the student's with gaps, nbgrader's and otter's with the solutions that those tools take out.
 
-Cells follow the reference: what is given is one cell, and each task is three, a text, the function and a check.
+What is given is one cell, and each task is three: a text, the function and a check.
 Notebooks are plain JSON here; this file knows neither nbgrader nor otter, only what they read, and starts nothing.
 """
 
@@ -29,23 +29,22 @@ class Piece(NamedTuple):
 
 
 def pieces(lab: Lab) -> list[Piece]:
-    """The reference cut up, in order; its own docstring and __future__ are left out."""
+    """The reference cut up: what is given, since checks may need any of it, the tasks, and what runs at the end."""
     source = part(lab, "solution.py")
     tasks = {task.name: task for task in lab.tasks}
-    found: list[Piece] = []
-    given = ""
+    given, found, last = "", [], ""
     for node in ast.parse(source).body[1:]:
         text = str(ast.get_source_segment(source, node))
-        if not isinstance(node, ast.FunctionDef):
-            given += "" if "__future__" in text else f"{text}\n"
-        elif node.name not in tasks:
+        if isinstance(node, ast.FunctionDef) and node.name in tasks:
+            found.append(_halves(tasks[node.name], text))
+        elif isinstance(node, ast.FunctionDef):
             assert not node.name.startswith("_"), f"{node.name}: a notebook has no cell for a private helper"
             given += f"\n\n{text}\n"
-        else:
-            found += [Piece(None, given.strip())] if given else []
-            found.append(_halves(tasks[node.name], text))
-            given = ""
-    return [*found, *([Piece(None, given.strip())] if given else [])]
+        elif isinstance(node, ast.If):
+            last += f"{text}\n"
+        elif "__future__" not in text:
+            given += f"{text}\n"
+    return [Piece(None, given.strip()), *found, *([Piece(None, last.strip())] if last else [])]
 
 
 def _halves(task: Task, text: str) -> Piece:

@@ -135,3 +135,62 @@ def test_the_schedule_agrees_with_minilm():
     config = TrainConfig(schedule="cosine", warmup=0.0)
     ours = [solution.learning_rate(step, 11, 0, 1.0, 0.0) for step in range(11)]
     np.testing.assert_allclose(ours, [factor(config, step / 10) for step in range(11)], atol=1e-12)
+
+
+def test_tuning_agrees_with_scipy_and_hyperopt():
+    from hyperopt.tpe import ap_split_trials
+    from scipy import stats
+
+    from minilm.classroom.labs.lab5 import solution as five
+
+    u = [0.0, 0.2, 0.5, 0.99, 1.0]
+    np.testing.assert_allclose(five.log_uniform(u, 1e-4, 0.3), stats.loguniform(1e-4, 0.3).ppf(u), rtol=1e-12)
+    rng = np.random.default_rng(0)
+    for n in (1, 5, 17, 60):
+        losses, trials = rng.normal(size=n), np.arange(n)
+        below, above = ap_split_trials(trials, trials, trials, losses, 0.25)
+        assert five.split(losses.tolist(), 0.25) == (sorted(below), sorted(above))
+    x, good, bad = rng.random(3), rng.random((4, 3)), rng.random((9, 3))
+    densities = [(1 + stats.norm(points, 0.3).pdf(x).sum(0)) / (1 + len(points)) for points in (good, bad)]
+    expected = np.log(densities[0] / densities[1]).sum()
+    assert five.score(x.tolist(), good.tolist(), bad.tolist(), 0.3) == pytest.approx(expected)
+    report = {"default": [1.5, 1.7, 1.62], "tuned": [1.4, 1.45], "counting": 1.5, "trials": [1.0, None]}
+    found = five.read_report(report)
+    welch = stats.ttest_ind(report["default"], report["tuned"], equal_var=False)
+    assert found["gain"] / (found["noise"] / 2) == pytest.approx(welch.statistic)
+    assert (found["verdict"], found["beats_counting"], found["failed"]) == ("better", True, 0.5)
+
+
+def test_the_space_of_the_tuning_lab_draws_what_it_should():
+    from hyperopt.pyll import stochastic
+
+    from minilm.classroom.labs.lab5 import solution as five
+
+    rng, space = np.random.default_rng(1), five.space()
+    points = [stochastic.sample(space, rng=rng) for _ in range(300)]
+    assert {point["num_layers"] for point in points} == {1, 2, 3}
+    assert {point["hidden_size"] for point in points} == set(range(32, 257, 32))
+    rates = np.array([point["learning_rate"] for point in points])
+    assert rates.min() >= 0.001 and rates.max() <= 0.3
+    assert abs(np.log(rates).mean() - np.log(0.001 * 0.3) / 2) < 0.3
+    assert [five.stops({"learning_rate": 0.01, "hidden_size": 0}), five.portrait()["rates"]] == [
+        True,
+        ["a quarter"] * 4,
+    ]
+
+
+def test_search_beats_chance_on_the_recorded_trainings():
+    from random import Random
+
+    from minilm.classroom.labs.lab5 import solution as five
+    from minilm.classroom.labs.lab5.recorded import TABLE
+
+    rows = range(len(TABLE["losses"]))
+    found: dict[int, list[float]] = {1: [], 24: []}
+    for seed in range(20):
+        order = Random(seed).sample(rows, len(rows))
+        for candidates, best in found.items():
+            tried = five.search(TABLE, order, 25, 8, candidates)
+            assert len(set(tried)) == 25 and (candidates > 1 or tried == order[:25])
+            best.append(min(TABLE["losses"][row] for row in tried))
+    assert np.mean(found[24]) < np.mean(found[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from minilm.classroom import notebooks
-from minilm.classroom.book import Book, public_part, write_book
+from minilm.classroom.book import Book, make_book, public_part, write_book
 from minilm.classroom.builders import build, notebook_check
 from minilm.classroom.lab import lab_names, load_lab, part, variants
 from minilm.classroom.marking import mark
@@ -111,6 +112,32 @@ def test_the_check_of_a_notebook_marks_as_we_do(book, runner, tmp_path, capsys):
             check.demand(variant.task, names)
             for edge in range(sum(case.edge for case in book.lab.task(variant.task).cases)):
                 check.demand(variant.task, names, edge=edge)
+
+
+OFTEN = "lab5"  # the one with a table beside it; the others are marked slow, each needs a book of its own
+NAMES = [name if name == OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in lab_names()]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_solved_notebook_of_a_lab_gets_all_points(name, runner, tmp_path, monkeypatch):
+    """Its cells in one process, without Jupyter; the students' one fails with the names of its tasks."""
+    build(make_book(name, runner), "nbgrader", tmp_path / "x")
+    course = tmp_path / "x" / "teacher" / "course"
+    folder = course / "autograded" / "s" / name
+    shutil.copytree(course / "source" / name, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "check", raising=False)
+    points, names = [], {"__name__": "notebook"}
+    for text in texts(json.loads((folder / f"{name}.ipynb").read_text())):
+        if "check.points" in text:
+            before, _, call = text.rpartition("\n")
+            exec(f"{before}\nfound = {call}", names)
+            points.append(names["found"])
+        else:
+            exec(text, names)
+    assert points == [task.points for task in load_lab(name).tasks]
+    sys.modules.pop("check")
 
 
 @pytest.mark.slow

@@ -104,13 +104,14 @@ def score__product(x: list[float], good: list[list[float]], bad: list[list[float
 def search__a_set(
     table: dict[str, Any], order: list[int], trials: int, first: int, candidates: int
 ) -> list[int]:
-    left, tried = list(order), []
+    left = list(order)
+    tried: list[int] = []
     for trial in range(trials):
         chosen = 0
         if trial >= first:
             good, bad = split([table["losses"][row] for row in tried], 0.5)
             sides = [[table["points"][tried[t]] for t in part] for part in (good, bad)]
-            scores = [score(table["points"][row], *sides, 0.2) for row in left[:candidates]]
+            scores = [score(table["points"][row], sides[0], sides[1], 0.2) for row in left[:candidates]]
             chosen = scores.index(max(scores))
         tried.append(left.pop(chosen))
     return tried

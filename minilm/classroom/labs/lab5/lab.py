@@ -145,7 +145,7 @@ LAB = Lab(
             (
                 "How many of 16 trials are good with gamma 0.5?",
                 "Sort the numbers of the trials that did not fail by their losses; take the first few.",
-                "sorted(done, key=lambda trial: losses[trial])[:n] with n = math.ceil(gamma * math.sqrt(len(losses))).",
+                "sorted((loss, trial) for ... if loss is not None)[:n], n = math.ceil(gamma * math.sqrt(len(losses))).",
             ),
             (
                 case("nine trials", ("split", (losses(9, 2), 0.5)), public=True),

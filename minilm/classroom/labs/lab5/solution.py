@@ -97,9 +97,9 @@ def split(losses: list[float | None], gamma: float) -> tuple[list[int], list[int
     """(good, bad): which trials, by number from 0 and in ascending order. Of n trials the ceil(gamma * sqrt(n)) with
     the lowest losses are good, the earlier ones where losses are equal. A failed trial is never good."""
     n = math.ceil(gamma * math.sqrt(len(losses)))
-    done = [trial for trial, loss in enumerate(losses) if loss is not None]
-    good = sorted(done, key=lambda trial: losses[trial])[:n]
-    return sorted(good), [trial for trial in range(len(losses)) if trial not in good]
+    done = sorted((loss, trial) for trial, loss in enumerate(losses) if loss is not None)
+    good = sorted(trial for _, trial in done[:n])
+    return good, [trial for trial in range(len(losses)) if trial not in good]
 
 
 def score(x: list[float], good: list[list[float]], bad: list[list[float]], width: float) -> float:
@@ -157,22 +157,49 @@ def read_report(report: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def race(orders: int = 40) -> None:
-    """Given: TPE against random search on the trainings in recorded.json, in several random orders."""
+def with_hyperopt(table: dict[str, Any], suggest: Any, seed: int, trials: int) -> list[float | None]:
+    """Given: the losses that one of Hyperopt's algorithms finds; its points become the nearest rows of the table."""
+    import numpy as np
+    from hyperopt import Trials, fmin, hp
+
+    def nearest(point: list[float]) -> float:
+        apart = [sum((a - b) ** 2 for a, b in zip(point, row, strict=True)) for row in table["points"]]
+        return table["losses"][apart.index(min(apart))]
+
+    unit_space = [hp.uniform(name, 0, 1) for name in table["names"]]
+    memory, options = Trials(), {"max_evals": trials, "show_progressbar": False, "verbose": False}
+    fmin(nearest, unit_space, algo=suggest, trials=memory, rstate=np.random.default_rng(seed), **options)
+    return memory.losses()
+
+
+def race(orders: int = 10, trials: int = 40) -> None:
+    """Given: your search against random search and Hyperopt's own, several times, on the trainings in recorded.json."""
+    from hyperopt import anneal, tpe
+
     table = json.loads(Path("recorded.json").read_text(encoding="utf-8"))
-    numbers = range(len(table["losses"]))
+    rows = range(len(table["losses"]))
+
+    def yours(seed: int, candidates: int) -> list[float | None]:
+        order = random.Random(seed).sample(rows, len(rows))
+        return [table["losses"][row] for row in search(table, order, trials, 8, candidates)]
+
+    runners = {"random": lambda seed: yours(seed, 1), "your TPE": lambda seed: yours(seed, 24)}
+    runners["Hyperopt's TPE"] = lambda seed: with_hyperopt(table, tpe.suggest, seed, trials)
+    runners["annealing"] = lambda seed: with_hyperopt(table, anneal.suggest, seed, trials)
+    try:
+        from minilm.tuner import genetic
+
+        runners["genetic"] = lambda seed: with_hyperopt(table, genetic.suggest, seed, trials)
+    except ImportError:
+        print("(minilm is not installed here, so its genetic algorithm does not run)")
     print(
-        f"{len(numbers)} trainings, the best {min(table['losses']):.3f}\ntrials  random     TPE   mean best loss"
+        f"{len(rows)} trainings, the best {min(table['losses']):.3f}; mean best loss of {orders} searches after"
     )
-    curves: dict[int, list[Any]] = {1: [], 24: []}  # candidates -> curves; one candidate is random search
-    for seed in range(orders):
-        order = random.Random(seed).sample(numbers, len(numbers))
-        for candidates, found in curves.items():
-            tried = search(table, order, 40, 8, candidates)
-            found.append(best_so_far([table["losses"][row] for row in tried]))
-    for trials in (10, 20, 40):
-        means = [statistics.fmean(curve[trials - 1] for curve in found) for found in curves.values()]
-        print(f"{trials:6}{means[0]:8.3f}{means[1]:8.3f}")
+    print(f"{'trials':16}" + "".join(f"{n:8}" for n in (10, 20, trials)))
+    for name, run in runners.items():
+        curves: list[Any] = [best_so_far(run(seed)) for seed in range(orders)]
+        means = [statistics.fmean(curve[n - 1] for curve in curves) for n in (10, 20, trials)]
+        print(f"{name:16}" + "".join(f"{mean:8.3f}" for mean in means))
 
 
 if __name__ == "__main__":

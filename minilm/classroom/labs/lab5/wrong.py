@@ -224,8 +224,8 @@ def split__failures_left_out(losses: list[float | None], gamma: float) -> tuple[
 
 def split__by_loss(losses: list[float | None], gamma: float) -> tuple[list[int], list[int]]:
     """The right trials, but in the order of their losses; both lists are to be in ascending order of the trials."""
-    good, bad = split(losses, gamma)
-    return tuple(sorted(part, key=lambda t: (losses[t] is None, losses[t] or 0)) for part in (good, bad))
+    good, bad = (sorted(part, key=lambda t: losses[t] or math.inf) for part in split(losses, gamma))
+    return good, bad
 
 
 def score__upside_down(
