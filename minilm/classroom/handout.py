@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from minilm.classroom.lab import Lab, Task, part
+from minilm.classroom.marking import CORE_SHARE
+
+EDGES = round(100 * (1 - CORE_SHARE))
 
 
 def handout(lab: Lab, notebook: bool = False) -> str:
@@ -12,8 +15,9 @@ def handout(lab: Lab, notebook: bool = False) -> str:
     parts = [f"# Lab {number}: {lab.title}", "", f"{lab.points} points, about {minutes} minutes.", ""]
     parts += ["## Theory", "", theory(lab), "", "## Tasks", ""]
     parts += [
-        f"Fill the gaps of `{file}`, in any order. Every task is marked on its own: where one needs an earlier one "
-        "that is not right yet, ours takes its place.",
+        f"Fill the gaps of `{file}`, in any order. Every task is marked on its own: where it calls an earlier one of "
+        "yours that is not right, the teacher's marking puts ours in its place (your own checks cannot). A task counts "
+        f"once its main cases are right; where it has cases at the edge, these bring the last {EDGES} per cent.",
         "",
         "| task | function | deliverable | points | minutes | difficulty |",
         "|---|---|---|---|---|---|",
@@ -27,7 +31,7 @@ def handout(lab: Lab, notebook: bool = False) -> str:
         "",
         "## What is allowed",
         "",
-        "torch and the standard library. Answers may be tensors of any width or nested lists; loops, einsum and "
+        f"{lab.needs} and the standard library. Answers may be tensors of any width or nested lists; loops, einsum and "
         "torch's own functions are all fine where the text does not ask for a certain way. When your file is marked it "
         "runs without network, writes only to its own folder, and has ten seconds and one gigabyte for each task.",
         "",
@@ -40,14 +44,19 @@ def _hint(lab: Lab) -> str:
 
 
 def _in_files(lab: Lab) -> list[str]:
-    tests, check = f"test_{lab.name}.py", f"python -m minilm.classroom check {lab.name}.py"
-    shown = ["```sh", f"python -m pytest -q {tests}", check, _hint(lab), "```", ""]
-    return [*shown, "The first line needs pytest and torch only. The second also names common mistakes."]
+    tests, check = (
+        f"python -m pytest -q test_{lab.name}.py",
+        f"python -m minilm.classroom check {lab.name}.py",
+    )
+    shown = ["```sh", tests, f"{tests} -k {lab.tasks[0].name}", check, _hint(lab), "```", ""]
+    needs = f"The first two lines need pytest and {lab.needs}, the others minilm: its README says how to install it."
+    return [*shown, f"{needs} `check` also names common mistakes. Run them all in this folder."]
 
 
 def _in_notebook(lab: Lab) -> list[str]:
     how = "Run the cell after each function: it says which cases are right and names common mistakes."
-    return [how, "", "```sh", _hint(lab), "```", ""]
+    needs = "That line needs minilm: its README says how to install it. The notebook itself does not."
+    return [how, "", "```sh", _hint(lab), "```", "", needs]
 
 
 def theory(lab: Lab) -> str:

@@ -61,6 +61,7 @@ class Lab:
     name: str
     title: str
     tasks: tuple[Task, ...]
+    needs: str = "torch"  # beside the standard library
     data: Any = None  # what students get as DATA, where the lab has it
 
     @property

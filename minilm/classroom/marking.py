@@ -7,8 +7,9 @@ here but through the runner, and nothing is written.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,20 +64,46 @@ class Marks:
 
 def mark(book: Book, source: str, student: str, runner: Runner) -> Marks:
     """All tasks of one submission, each in a process of its own."""
-    marks, missing, peak = [], [], 0.0
+    marks: list[TaskMark] = []
+    missing, peak = [], 0.0
     for page in book.pages:
         outcome = run_task(runner, page.task, source)
         judged = judge(book, page, outcome.cases)
-        if not judged.right and page.helpers and not _unwritten(outcome.cases):
-            helped = judge(book, page, run_task(runner, page.task, source, helpers=page.helpers).cases)
-            note = "marked with our earlier functions in the place of yours, which it depends on"
-            if helped.points > judged.points:
-                judged = TaskMark(**{**helped.__dict__, "note": note})
-            elif helped.mistake and not judged.mistake:
-                judged = TaskMark(**{**judged.__dict__, "mistake": helped.mistake, "hint": helped.hint})
+        if not judged.right and not _unwritten(outcome.cases):
+            if page.helpers:
+                judged = _helped(book, page, source, judged, runner)
+            else:
+                judged = _noted(judged, source, marks)
         marks.append(judged)
         missing, peak = outcome.missing, max(peak, outcome.megabytes)
     return Marks(student, book.lab.name, tuple(marks), tuple(missing), peak)
+
+
+def _helped(book: Book, page: Page, source: str, judged: TaskMark, runner: Runner) -> TaskMark:
+    """The better mark of the two: with the student's own earlier functions, and with ours."""
+    helped = judge(book, page, run_task(runner, page.task, source, helpers=page.helpers).cases)
+    if helped.points > judged.points:
+        note = "marked with our earlier functions in the place of yours, which it depends on"
+        return replace(helped, note=note)
+    if helped.mistake and not judged.mistake:
+        return replace(judged, mistake=helped.mistake, hint=helped.hint)
+    return judged
+
+
+def _noted(judged: TaskMark, source: str, earlier: Sequence[TaskMark]) -> TaskMark:
+    """Where ours are not at hand (a student's own check): the first function that it calls and that is not right."""
+    called = _names_in(source, judged.name)
+    guilty = next((task.name for task in earlier if not task.right and task.name in called), "")
+    return replace(judged, note=f"calls {guilty}, which is not right yet; begin there") if guilty else judged
+
+
+def _names_in(source: str, function: str) -> set[str]:
+    try:
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()
+    own = [node for node in body if isinstance(node, ast.FunctionDef) and node.name == function]
+    return {part.id for node in own for part in ast.walk(node) if isinstance(part, ast.Name)}
 
 
 def judge(book: Book, page: Page, answers: Sequence[dict[str, Any]]) -> TaskMark:

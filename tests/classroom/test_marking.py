@@ -98,6 +98,16 @@ def test_a_later_task_does_not_suffer_from_an_earlier_one(book, runner):
     assert marks.points == lab.points - lab.task("scores").points
 
 
+def test_a_students_own_check_says_where_to_begin(book, runner):
+    """It has no helpers, so a later task fails with the earlier one that it calls."""
+    source = part(book.lab, "solution.py").replace("def scores(", "def scores(*_): return 1\n\n\ndef unused(")
+    marks = {task.name: task for task in mark(public_part(book), source, "s", runner).tasks}
+    assert "calls scores, which is not right yet" in marks["attention"].note and not marks["attention"].right
+    assert marks["causal_mask"].right and not marks["scores"].note
+    broken = mark(public_part(book), "def (", "s", runner)
+    assert not broken.points and not any(task.note for task in broken.tasks)
+
+
 def test_hints_are_said_and_helpers_give_nothing_away(book):
     page = book.pages[-1]
     assert "def attention" in page.helpers and "def self_attention" not in page.helpers

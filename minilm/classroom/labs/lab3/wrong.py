@@ -163,6 +163,11 @@ def embed__positions_by_batch(ids: Tensor, wte: Tensor, wpe: Tensor) -> Tensor:
     return wte[ids] + wpe[: ids.size(0), None]
 
 
+def embed__positions_by_token(ids: Tensor, wte: Tensor, wpe: Tensor) -> Tensor:
+    """You look positions up with the tokens' ids. Position t gets row t, whatever token stands there."""
+    return wte[ids] + wpe[ids % len(wpe)]
+
+
 def gpt__no_final_norm(ids: Tensor, weights: dict[str, Any], n_head: int) -> Tensor:
     """The last norm, norm_f, is missing before the logits."""
     x = embed(ids, weights["wte"], weights["wpe"])

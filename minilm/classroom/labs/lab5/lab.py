@@ -235,5 +235,6 @@ LAB = Lab(
             ),
         ),
     ),
-    TABLE,
+    needs="torch, numpy, Hyperopt",
+    data=TABLE,
 )
