@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,8 @@ def run_task(
 
 def public_part(book: Book) -> Book:
     """What students may have: public cases, no solution."""
-    return Book(book.lab, tuple(_public_page(page) for page in book.pages))
+    pages = tuple(_public_page(page) for page in book.pages)
+    return Book(replace(book.lab, tasks=tuple(page.task for page in pages)), pages)
 
 
 def _public_page(page: Page) -> Page:

@@ -69,7 +69,7 @@ def test_check_tells_and_counts(package, tmp_path, capsys):
     assert "not written yet" in capsys.readouterr().out
     text = part(load_lab("lab2"), "solution.py")
     (tmp_path / "lab2.py").write_text(text)
-    assert verb("check", tmp_path / "lab2.py") == 0
+    assert verb("check", tmp_path / "lab2.py") == 0 == verb("check", tmp_path / "lab2.py", "--lab", "lab2")
     (tmp_path / "lab2.py").write_text(text.replace("/ math.sqrt(q.size(-1))", "/ q.size(-1)"))
     assert verb("check", tmp_path / "lab2.py") == 1
     assert "hint: You divide by D." in capsys.readouterr().out
