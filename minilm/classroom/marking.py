@@ -20,6 +20,8 @@ from minilm.classroom.submissions import read_submission
 from minilm.errors import ConfigError
 
 CORE_SHARE = 0.6  # of a task's points, where it has edge cases
+UNWRITTEN = "not written yet"
+OURS = ("stopped", "missing")  # kinds of faults that are no exceptions of the student's
 
 
 @dataclass(frozen=True)
@@ -130,14 +132,15 @@ def judge(book: Book, page: Page, answers: Sequence[dict[str, Any]]) -> TaskMark
         tuple(faults),
         found.name if found else "",
         found.hint if found else "",
-        "not written yet" if _unwritten(answers) else "",
+        UNWRITTEN if _unwritten(answers) else "",
     )
 
 
 def fault(answer: dict[str, Any], expected: dict[str, Any]) -> str:
     """How one case's answer is wrong, "" where it is right."""
     if "answers" not in answer:
-        return f"{answer['error']}: {answer['message']}"
+        kind = "" if answer["error"] in OURS else f"{answer['error']}: "
+        return f"{kind}{answer['message']}"
     given, wanted = answer["answers"], expected["answers"]
     if len(given) == len(wanted) == 1:  # the usual case, where "in value 1" would only confuse
         return difference(given[0], wanted[0])

@@ -25,7 +25,7 @@ def mark_pile(book: Book, found: Mapping[str, Path], limits: Limits, jobs: int =
 
 
 def write_pile(book: Book, marked: Sequence[Marks], out: Path) -> None:
-    """Writes `scores.csv`, the class's page and a folder for each student; `out` must be new or empty."""
+    """Writes `scores.csv`, the pages about the class and a folder for each student; `out` must be new or empty."""
     from minilm.classroom.summary import write_summary
 
     files.new_folder(out)
@@ -35,4 +35,4 @@ def write_pile(book: Book, marked: Sequence[Marks], out: Path) -> None:
         files.write_json(folder / "results.json", gradescope(marks))
         files.write_json(folder / "result.json", classroom50(marks, os.environ))
     files.write_text(out / "scores.csv", score_table(marked))
-    write_summary(marked, f"{book.lab.title}: the class", out / "class.html")
+    write_summary(marked, f"{book.lab.title}: the class", out)

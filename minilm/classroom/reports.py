@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from minilm.classroom.marking import Marks, TaskMark
+from minilm.classroom.marking import UNWRITTEN, Marks, TaskMark
 from minilm.classroom.sandbox import describe_missing
 
 SHOWN_FAULTS = 3
@@ -31,9 +31,11 @@ def lines(marks: Marks) -> list[str]:
 
 def comments(task: TaskMark) -> list[str]:
     """What to tell about a task that is not right: the first faults, and the known mistake's hint."""
-    if task.note == "not written yet":
+    if task.note == UNWRITTEN:
         return []
     told = [f"{title}: {fault}" for title, fault in task.faults[:SHOWN_FAULTS]]
+    if len(task.faults) > 1 and len({fault for _, fault in task.faults}) == 1:
+        told = [f"in {len(task.faults)} cases: {task.faults[0][1]}"]
     return [*told, f"hint: {task.hint}"] if task.hint else told
 
 
@@ -47,11 +49,10 @@ def report(marks: Marks, title: str) -> str:
     ]
     parts += ["| task | what | points | cases |", "|---|---|---|---|"]
     for task in marks.tasks:
-        parts.append(
-            f"| {task.number} | {task.title} | {task.points:g} / {task.possible} | {task.passed} of {task.cases} |"
-        )
+        state = UNWRITTEN if task.note == UNWRITTEN else f"{task.passed} of {task.cases}"
+        parts.append(f"| {task.number} | {task.title} | {task.points:g} / {task.possible} | {state} |")
     for task in marks.tasks:
-        if not task.right or task.note:
+        if (not task.right or task.note) and task.note != UNWRITTEN:
             parts += [
                 "",
                 f"## {task.number} {task.name}",

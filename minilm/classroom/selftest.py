@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from minilm.classroom.book import Book, make_book
 from minilm.classroom.lab import Variant, load_lab, part, stub, variants
-from minilm.classroom.marking import mark
+from minilm.classroom.marking import UNWRITTEN, mark
 from minilm.classroom.runner import Runner
 
 SLOWEST = 60.0  # seconds per student on one core
@@ -70,7 +70,7 @@ def prove(name: str, runner: Runner, told: Callable[[str], None] = lambda _: Non
 def _ends(book: Book, runner: Runner, solution: str) -> Iterator[str]:
     """The empty file must get nothing and the reference everything."""
     empty = mark(book, stub(book.lab), "empty", runner)
-    if empty.points or any(task.note != "not written yet" for task in empty.tasks):
+    if empty.points or any(task.note != UNWRITTEN for task in empty.tasks):
         yield f"{book.lab.name}: the empty file gets {empty.points:g} points or is not recognised as empty"
     full = mark(book, solution, "reference", runner)
     if full.points != book.lab.points or not all(task.right for task in full.tasks):

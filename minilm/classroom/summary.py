@@ -1,5 +1,6 @@
-"""The class at a glance: points of all students, how each task went, which mistakes were made. One page of HTML.
+"""The class at a glance: points of all students, how each task went, which mistakes were made.
 
+Two pages of HTML: one without names, to be shown in class, and one with every student's points, for the teacher.
 Numbers first (`points_numbers`, `task_numbers`, `mistake_numbers`), drawing second. Knows marks, and no submissions.
 """
 
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 from matplotlib.ticker import MaxNLocator
 
-from minilm.classroom.marking import Marks
+from minilm.classroom.marking import UNWRITTEN, Marks, TaskMark
 from minilm.plots.layout import Headline, Section, Table, shown, write_page
 from minilm.plots.style import COLOR, Picture, canvas, name_axes, style_axes
 
@@ -20,10 +21,24 @@ BINS = 10
 
 
 class TaskShare(NamedTuple):
-    """One task over the class: its name and the mean share of its points."""
+    """One task over the class: its name, the mean share of its points, and how many students have it right, made a
+    mistake that is known, made another one, or have not written it."""
 
     name: str
     share: float
+    right: int
+    known: int
+    other: int
+    unwritten: int
+
+
+# a count of TaskShare -> (its colour, its label and where that stands above the picture)
+STATES = {
+    "right": ("model", "right", -0.12),
+    "known": ("default", "known mistake", 0.07),
+    "other": ("failed", "another mistake", 0.41),
+    "unwritten": ("grid", "not written", 0.79),
+}
 
 
 class Frequent(NamedTuple):
@@ -46,7 +61,19 @@ def points_numbers(pile: Sequence[Marks]) -> list[int]:
 def task_numbers(pile: Sequence[Marks]) -> list[TaskShare]:
     """The mean share of the points in every task, in the lab's order."""
     columns = zip(*(marks.tasks for marks in pile), strict=True)
-    return [TaskShare(c[0].name, sum(t.points for t in c) / (len(c) * c[0].possible)) for c in columns]
+    return [_task_share(column) for column in columns]
+
+
+def _task_share(column: Sequence[TaskMark]) -> TaskShare:
+    share = sum(task.points for task in column) / (len(column) * column[0].possible)
+    counts = Counter(map(_state, column))
+    return TaskShare(column[0].name, share, *(counts[state] for state in STATES))
+
+
+def _state(task: TaskMark) -> str:
+    if task.right:
+        return "right"
+    return "unwritten" if task.note == UNWRITTEN else "known" if task.mistake else "other"
 
 
 def mistake_numbers(pile: Sequence[Marks]) -> list[Frequent]:
@@ -55,8 +82,8 @@ def mistake_numbers(pile: Sequence[Marks]) -> list[Frequent]:
     return [Frequent(*key, count) for key, count in found.most_common()]
 
 
-def draw_points(counts: Sequence[int]) -> Picture:
-    figure, axes = canvas(5.6, 2.8, right=0.2)
+def draw_points(counts: Sequence[int], height: float = 2.8) -> Picture:
+    figure, axes = canvas(5.6, height, right=0.2)
     axes.bar([10 * k + 5 for k in range(len(counts))], counts, width=9, color=COLOR["model"])
     axes.set_xlim(0, 100)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -64,45 +91,64 @@ def draw_points(counts: Sequence[int]) -> Picture:
     return figure
 
 
-def draw_tasks(shares: Sequence[TaskShare]) -> Picture:
-    figure, axes = canvas(5.6, 0.9 + 0.36 * len(shares), left=1.6, right=0.5)
+def draw_tasks(shares: Sequence[TaskShare], height: float = 2.8) -> Picture:
+    figure, axes = canvas(5.6, height, left=1.6, right=0.2, top=0.4)
     style_axes(axes, grid="x")
-    axes.barh(range(len(shares)), [100 * s.share for s in shares], height=0.6, color=COLOR["model"])
-    for row, share in enumerate(shares):
-        axes.text(100 * share.share + 1, row, f"{100 * share.share:.0f}", va="center", color=COLOR["model"])
+    left = [0] * len(shares)
+    for state, (color, label, place) in STATES.items():
+        counts = [getattr(share, state) for share in shares]
+        axes.barh(range(len(shares)), counts, left=left, height=0.6, color=COLOR[color])
+        left = [done + count for done, count in zip(left, counts, strict=True)]
+        shade = COLOR["muted" if color == "grid" else color]
+        axes.text(place, 1.03, label, transform=axes.transAxes, color=shade, fontsize=9)
     axes.set_yticks(range(len(shares)), [share.name for share in shares])
     axes.set_ylim(len(shares) - 0.5, -0.5)
-    axes.set_xlim(0, 100)
-    name_axes(axes, "per cent of the points, mean", "")
+    axes.set_xlim(0, max(left))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    name_axes(axes, "students", "")
     return figure
 
 
-def write_summary(pile: Sequence[Marks], title: str, path: Path) -> Path:
-    """Writes the page."""
+def write_summary(pile: Sequence[Marks], title: str, folder: Path) -> None:
+    """Writes class.html and students.html."""
+    made = "Made by minilm.classroom from the marks in scores.csv."
+    heads = _headlines(pile)
+    write_page(folder / "class.html", title, [_class_section(pile)], headlines=heads, made=made)
+    rows = [(m.student, f"{m.points:g}", *(f"{t.points:g}" for t in m.tasks)) for m in pile]
+    points = Table("Points", ("student", "points", *(t.name for t in pile[0].tasks)), rows)
+    about = "For the teacher: this page names the students."
+    section = Section("Students", intro=about, tables=[points])
+    write_page(folder / "students.html", f"{title}, by name", [section], headlines=heads, made=made)
+
+
+def _headlines(pile: Sequence[Marks]) -> list[Headline]:
     mean = sum(marks.points for marks in pile) / len(pile)
     full = sum(marks.points == marks.possible for marks in pile)
-    headlines = [
+    return [
         Headline(str(len(pile)), "students"),
         Headline(f"{mean:.1f}", "points on average", f"of {pile[0].possible}", "model"),
         Headline(str(full), "with full points"),
     ]
+
+
+def _class_section(pile: Sequence[Marks]) -> Section:
+    shares = task_numbers(pile)
+    height = max(2.8, 0.95 + 0.36 * len(shares))  # the same for both, which stand side by side
     pictures = [
         shown(
-            draw_points(points_numbers(pile)),
+            draw_points(points_numbers(pile), height),
             "Points",
             "Each bar counts the students in a tenth of the range.",
         ),
-        shown(draw_tasks(task_numbers(pile)), "Tasks", "A short bar is a task to talk about again."),
+        shown(
+            draw_tasks(shares, height),
+            "Tasks",
+            "Each bar is the class. Orange was told what is wrong; red is worth a look, since nothing known fits.",
+        ),
     ]
-    mistakes = [(f.task, f.mistake.replace("_", " "), str(f.students), f.hint) for f in mistake_numbers(pile)]
+    mistakes = [
+        (f.task, f.mistake.replace("_", " "), str(f.students), f.hint.replace("`", ""))
+        for f in mistake_numbers(pile)
+    ]
     told = Table("Mistakes recognised", ("task", "mistake", "students", "what they were told"), mistakes)
-    rows = [(m.student, f"{m.points:g}", *(f"{t.points:g}" for t in m.tasks)) for m in pile]
-    points = Table("Points", ("student", "points", *(t.name for t in pile[0].tasks)), rows)
-    sections = [Section("Class", pictures=pictures, tables=[told]), Section("Students", tables=[points])]
-    return write_page(
-        path,
-        title,
-        sections,
-        headlines=headlines,
-        made="Made by minilm.classroom from the marks in scores.csv.",
-    )
+    return Section("Class", pictures=pictures, tables=[told])

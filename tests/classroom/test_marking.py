@@ -179,15 +179,17 @@ def test_reports_say_what_is_needed(book, marked, tmp_path):
     rows = (tmp_path / "out" / "scores.csv").read_text().splitlines()
     assert len(rows) == 6 and rows[1].startswith("'=bert,18") and "causal_mask: strict" in rows[1]
     page = (tmp_path / "out" / "class.html").read_text()
-    assert "<svg" in page and "Off by one" in page and "=bert" in page
+    assert "<svg" in page and "Off by one" in page and "=bert" not in page and "anna" not in page
+    assert "=bert" in (tmp_path / "out" / "students.html").read_text()
     with pytest.raises(StorageError):
         write_pile(book, marked, tmp_path / "out")
 
 
 def test_class_numbers(marked):
     assert points_numbers(marked) == [3, 0, 0, 0, 0, 0, 0, 0, 0, 2]
-    shares = {share.name: share.share for share in task_numbers(marked)}
-    assert shares["scores"] == pytest.approx(2 / 5) and shares["causal_mask"] == pytest.approx(1 / 5)
+    shares = {share.name: share for share in task_numbers(marked)}
+    assert [shares[name].share for name in ("scores", "causal_mask")] == pytest.approx([2 / 5, 1 / 5])
+    assert [shares["causal_mask"][2:], shares["scores"][2:]] == [(1, 1, 2, 1), (2, 0, 2, 1)]  # of five
     (frequent,) = mistake_numbers(marked)
     assert (frequent.task, frequent.mistake, frequent.students) == ("causal_mask", "strict", 1)
 
@@ -213,6 +215,14 @@ def test_words_of_a_student_cannot_become_markup(book):
         type("M", (), {"student": "s", "points": 0, "possible": 1, "tasks": [faults]})(), "t"
     )
     assert "<script>" not in text and "\n# 100" not in text
+
+
+def test_the_same_fault_in_all_cases_is_told_once(book, runner):
+    marks = mark(book, "def scores(q, k): return None", "s", runner)
+    text = reports.report(marks, "t")
+    assert text.count("there is no function softmax") == 1 and "missing:" not in text
+    empty = reports.report(mark(book, stub(book.lab), "s", runner), "t")
+    assert empty.count("not written yet") == 7 and "##" not in empty
 
 
 def test_unknown_names_are_one_sentence():
