@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from minilm.classroom.runner import Runner
 
 FORMATS = ("pytest", "nbgrader", "otter", "gradescope")
+BOARD = "board"
 ACTIONS = {
     "build": "write a lab's packages for students and teacher (default: --format pytest)",
     "check": "mark your own file with the public cases",
@@ -34,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
         name: actions.add_parser(name, help=text, description=text, formatter_class=shape, allow_abbrev=False)
         for name, text in ACTIONS.items()
     }
-    made["build"].add_argument("lab", help="a lab, such as lab2")
+    made["build"].add_argument("lab", help=f"a lab, such as lab2, or {BOARD}, the leaderboard")
     made["build"].add_argument(
         "--format", choices=FORMATS, default="pytest", help="what the teacher's part is for"
     )
@@ -89,10 +90,22 @@ def _build(arguments: argparse.Namespace) -> int:
     from minilm.classroom.runner import Runner
 
     out = arguments.out or Path(f"classroom-{arguments.lab}")
+    if arguments.lab == BOARD:
+        return _build_board(out)
     with Runner() as runner:
         book = make_book(arguments.lab, runner)
     for path in build(book, arguments.format, out):
         print(path)
+    return 0
+
+
+def _build_board(out: Path) -> int:
+    """The leaderboard has nothing to fill in and nothing to hide: one page."""
+    from minilm import files
+    from minilm.classroom.board import handout
+
+    files.write_text(files.new_folder(out) / "handout.md", handout())
+    print(out / "handout.md")
     return 0
 
 

@@ -29,6 +29,7 @@ NEEDED = {"config.json": 1 << 20, "tokenizer.json": 1 << 20, "model.safetensors"
 OPTIONAL = {"prior.safetensors": 128 << 20}
 LIMITS = Limits(seconds=60.0, megabytes=2048, scratch_megabytes=512)
 CHARACTERS, PIECES = 65_536, 16  # of a text of fables; pieces give the loss its spread
+UNKNOWN = math.log(0x110000)  # nats on top for a character that a model does not know: any of Unicode's
 SURE = 2.0  # standard errors between two runs, or below the entropy of the text
 
 
@@ -55,6 +56,24 @@ class Entry:
     @property
     def loss(self) -> float:
         return statistics.fmean(self.losses) if self.losses else math.inf
+
+
+def handout(minutes: int = 10) -> str:
+    """The exercise, for students."""
+    return (
+        (Path(__file__).parent / "board.md.txt")
+        .read_text(encoding="utf-8")
+        .format(
+            minutes=minutes,
+            pieces=PIECES,
+            characters=CHARACTERS,
+            unknown=UNKNOWN,
+            sure=SURE,
+            megabytes=NEEDED["model.safetensors"] >> 20,
+            longest=CHARACTERS // PIECES,
+            seconds=LIMITS.seconds,
+        )
+    )
 
 
 def unseen(name: str) -> Unseen:
@@ -143,7 +162,7 @@ def judge(student: str, folder: Path, text: Unseen, runner: Runner) -> Entry:
         contents = read_run(folder)
     except ConfigError as error:
         return Entry(student, note=str(error))
-    return entry_of(student, runner.run(judging(text.pieces), contents), text)
+    return entry_of(student, runner.run(judging(text.pieces, UNKNOWN), contents), text)
 
 
 def entry_of(student: str, outcome: Outcome, text: Unseen) -> Entry:

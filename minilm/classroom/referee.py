@@ -21,14 +21,12 @@ from minilm.text.characters import CharTokenizer
 from minilm.training.evaluation import exact_loss
 from minilm.training.run import CONFIG, FORMAT, VERSION, load_run, read_config
 
-UNKNOWN = math.log(0x110000)  # nats on top for a character that the model does not know: any of Unicode's
 
-
-def judge_run(folder: Path, pieces: list[str]) -> dict[str, Any]:
+def judge_run(folder: Path, pieces: list[str], unknown: float) -> dict[str, Any]:
     """{"losses", "parameters", "block_size"}: nats per character of each piece, its first character not scored.
 
-    Windows of block_size (`exact`), each piece by itself. Raises an error of ours, with a sentence, for a folder that
-    is no run of ours.
+    Windows of block_size (`exact`), each piece by itself; an unknown character costs `unknown` nats on top. Raises an
+    error of ours, with a sentence, for a folder that is no run of ours.
     """
     longest = max(map(len, pieces))
     _plausible(ModelConfig.from_dict(read_config(folder)["model"]), folder, longest)
@@ -36,7 +34,7 @@ def judge_run(folder: Path, pieces: list[str]) -> dict[str, Any]:
     tokenizer, model = run.tokenizer, run.model
     if not isinstance(tokenizer, CharTokenizer) or tokenizer.vocab_size != model.config.vocab_size:
         raise RunError("the tokenizer must be one of characters, and know exactly as many as the model")
-    losses = [_loss(model, tokenizer, piece) for piece in pieces]
+    losses = [_loss(model, tokenizer, piece, unknown) for piece in pieces]
     if not all(map(math.isfinite, losses)):
         raise RunError("its loss is not a number; the weights hold infinities or worse")
     parameters = sum(p.numel() for p in model.parameters())
@@ -55,10 +53,10 @@ def _plausible(config: ModelConfig, folder: Path, longest: int) -> None:
         raise RunError(f"a context must be at most {longest:,} characters here, got {config.block_size:,}")
 
 
-def _loss(model: torch.nn.Module, tokenizer: CharTokenizer, piece: str) -> float:
+def _loss(model: torch.nn.Module, tokenizer: CharTokenizer, piece: str, unknown: float) -> float:
     ids = tokenizer.encode_array(piece, errors="replace")
     known = np.isin(np.array(list(piece)), np.array(list(tokenizer.characters)))
-    return exact_loss(model, ids) + UNKNOWN * float(1 - known[1:].mean())
+    return exact_loss(model, ids) + unknown * float(1 - known[1:].mean())
 
 
 def small_run(folder: Path, characters: str = "abcd") -> None:
@@ -78,4 +76,4 @@ def rehearse() -> None:
     """Judges a small run, so that all that judging imports is there before the disk is closed."""
     with tempfile.TemporaryDirectory(prefix="minilm-") as name:
         small_run(Path(name))
-        judge_run(Path(name), ["abcd" * 5, "dcbae" * 4])
+        judge_run(Path(name), ["abcd" * 5, "dcbae" * 4], 1.0)

@@ -66,9 +66,10 @@ def submission(
     return {"source": source, "name": name, "cases": calls, "helpers": helpers, "replaced": list(replaced)}
 
 
-def judging(pieces: Sequence[str]) -> Any:
-    """A job for a worker with a referee: the loss of the run in the scratch folder on each piece of a text."""
-    return {"pieces": list(pieces), "cases": [None]}
+def judging(pieces: Sequence[str], unknown: float) -> Any:
+    """A job for a worker with a referee: the loss of the run in the scratch folder on each piece of a text; a character
+    that it does not know costs `unknown` nats on top."""
+    return {"pieces": list(pieces), "unknown": unknown, "cases": [None]}
 
 
 class Runner:

@@ -71,7 +71,7 @@ def _judge(job: dict[str, Any], out: BinaryIO) -> None:
     from minilm.classroom.referee import judge_run
 
     try:
-        out.write(_line({"answers": [judge_run(Path(job["scratch"]), job["pieces"])]}))
+        out.write(_line({"answers": [judge_run(Path(job["scratch"]), job["pieces"], job["unknown"])]}))
     except BaseException as error:
         fault, scratch = _fault(error), job["scratch"]
         message = fault["message"].replace(scratch + os.sep, "").replace(scratch, "the run")

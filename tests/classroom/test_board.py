@@ -11,9 +11,9 @@ import torch
 
 from minilm import classroom, cli
 from minilm.classroom import board
-from minilm.classroom.board import Entry, Unseen, collect_runs, judge, ranked, rows, unseen
+from minilm.classroom.board import UNKNOWN, Entry, Unseen, collect_runs, judge, ranked, rows, unseen
 from minilm.classroom.hostile_runs import TEXT, prove_hostile_runs
-from minilm.classroom.referee import UNKNOWN, small_run
+from minilm.classroom.referee import small_run
 from minilm.classroom.runner import Runner
 from minilm.errors import ConfigError
 from minilm.model import GPT
@@ -149,3 +149,11 @@ def test_the_board_as_a_teacher_meets_it(tmp_path, capsys):
         and second.startswith("1,bert,")
     )
     assert math.isclose(float(first.split(",")[2]), float(second.split(",")[2]))
+
+
+def test_the_exercise_is_told(tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.run_verb(classroom.main, ["build", "board", "--out", str(tmp_path / "x")])
+    text = (tmp_path / "x" / "handout.md").read_text()
+    assert not exit_.value.code and "handout.md" in capsys.readouterr().out
+    assert "13.92 nats" in text and "65,536 characters" in text and "{" not in text
