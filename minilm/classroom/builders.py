@@ -53,7 +53,7 @@ nbgrader export
 
 Run them in this folder. `release/{{lab}}/` then holds what students get (or give them the `student` folder, whose gaps
 name the tasks); put their notebooks into `submitted/NAME/{{lab}}/{{lab}}.ipynb` before the second line. `hidden.json`
-has all cases and stays here: neither release nor feedback shows it.
+has all cases and stays here: a release does not show it, feedback tells the titles of its cases and how answers differ.
 {CAUTION}"""
 HOW_OTTER = f"""# otter
 

@@ -158,21 +158,28 @@ def read_report(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_hyperopt(table: dict[str, Any], suggest: Any, seed: int, trials: int) -> list[float | None]:
-    """Given: the losses that one of Hyperopt's algorithms finds; its points become the nearest rows of the table."""
+    """Given: the losses that one of Hyperopt's algorithms finds. It draws places in the grid, all equally often at
+    first, and may draw a row again, which random search here never does."""
     import numpy as np
     from hyperopt import Trials, fmin, hp
 
-    def nearest(point: list[float]) -> float:
+    grid = [sorted(set(column)) for column in zip(*table["points"], strict=True)]
+
+    def training_at(places: list[float]) -> float:
+        point = [column[int(place)] for column, place in zip(grid, places, strict=True)]
         apart = [sum((a - b) ** 2 for a, b in zip(point, row, strict=True)) for row in table["points"]]
         return table["losses"][apart.index(min(apart))]
 
-    unit_space = [hp.uniform(name, 0, 1) for name in table["names"]]
+    ends = [
+        len(column) - 0.501 for column in grid
+    ]  # quniform rounds, so that the first and last are not rarer
+    places = [hp.quniform(name, -0.5, end, 1) for name, end in zip(table["names"], ends, strict=True)]
     memory, options = Trials(), {"max_evals": trials, "show_progressbar": False, "verbose": False}
-    fmin(nearest, unit_space, algo=suggest, trials=memory, rstate=np.random.default_rng(seed), **options)
+    fmin(training_at, places, algo=suggest, trials=memory, rstate=np.random.default_rng(seed), **options)
     return memory.losses()
 
 
-def race(orders: int = 10, trials: int = 40) -> None:
+def race(orders: int = 20, trials: int = 40) -> None:
     """Given: your search against random search and Hyperopt's own, several times, on the trainings in recorded.json."""
     from hyperopt import anneal, tpe
 
@@ -195,11 +202,12 @@ def race(orders: int = 10, trials: int = 40) -> None:
     print(
         f"{len(rows)} trainings, the best {min(table['losses']):.3f}; mean best loss of {orders} searches after"
     )
-    print(f"{'trials':16}" + "".join(f"{n:8}" for n in (10, 20, trials)))
+    print(f"{'trials':16}" + "".join(f"{n:8}" for n in (10, 20, trials)) + "   noise of the last")
     for name, run in runners.items():
         curves: list[Any] = [best_so_far(run(seed)) for seed in range(orders)]
         means = [statistics.fmean(curve[n - 1] for curve in curves) for n in (10, 20, trials)]
-        print(f"{name:16}" + "".join(f"{mean:8.3f}" for mean in means))
+        noise = 2 * statistics.stdev(curve[-1] for curve in curves) / math.sqrt(orders)
+        print(f"{name:16}" + "".join(f"{mean:8.3f}" for mean in means) + f"   {noise:.3f}")
 
 
 if __name__ == "__main__":
