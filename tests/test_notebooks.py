@@ -31,6 +31,7 @@ SMALLER: dict[str, dict[str, str]] = {
         "lengths = [128, 256, 512, 1024, 2048]": "lengths = [32, 64, 128]",
         "T = 2048\n": "T = 256\n",
     },
+    "03_decoder.ipynb": {"steps=160": "steps=14", "DEEP = 32": "DEEP = 4"},
     "04_training.ipynb": {
         "for step in range(250)": "for step in range(12)",
         "steps=60": "steps=12",
