@@ -37,6 +37,18 @@ SMALLER: dict[str, dict[str, str]] = {
         "steps=60": "steps=12",
         "race(preset, 12)": "race(preset, 1)",
     },
+    "07_generation.ipynb": {
+        "steps=280": "steps=3",
+        "steps=200": "steps=3",
+        "pieces=16, characters=240": "pieces=16, characters=120",
+        "temperatures = [0.1, 0.3, 0.5, 0.7, 0.85, 1.0, 1.2, 1.5]": "temperatures = [0.3]",
+        "nuclei = [0.3, 0.6, 0.8, 0.9]": "nuclei = [0.9]",
+        "places = [1, 32, 64, 128, 192, 256, 384, 511]": "places = [1, 64]",
+        "finditer(held_out)][:80]": "finditer(held_out)][:3]",
+        "code.tokens[:1_200_000], bounds=(1_080_000, 1_140_000)": "code.tokens[:60_000], bounds=(30_000, 45_000)",
+        "n=300": "n=3",
+        'edited("def borrowed(self, kettle, promise):")': 'edited("def borrowed(self): pass", lines=0)',
+    },
     "08_looking_inside.ipynb": {
         "range(401)": "range(21)",
         "steps=250, evaluations=2, eval_chars=8192": "steps=2, evaluations=1, eval_chars=1024",
