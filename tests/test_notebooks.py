@@ -42,6 +42,15 @@ SMALLER: dict[str, dict[str, str]] = {
         "steps=60": "steps=12",
         "race(preset, 12)": "race(preset, 1)",
     },
+    "05_hyperopt_by_hand.ipynb": {
+        '"num_layers", [2, 4, 6]': '"num_layers", [1, 2]',
+        '"hidden_size", [64, 128, 256]': '"hidden_size", [16, 32]',
+        "algo=tpe.suggest, max_evals=8": "algo=tpe.suggest, max_evals=2",
+        "steps=20": "steps=1",
+        "np.geomspace(0.001, 1.0, 10)": "np.geomspace(0.001, 1.0, 3)",
+        "SEEDS, EVALS = 16, 30": "SEEDS, EVALS = 1, 22",
+        "for seed in range(8)": "for seed in range(1)",
+    },
     "07_generation.ipynb": {
         "steps=280": "steps=3",
         "steps=200": "steps=3",
