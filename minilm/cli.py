@@ -77,11 +77,14 @@ class _Parser(argparse.ArgumentParser):
         return message
 
 
-def parser(verb: str, example: str) -> argparse.ArgumentParser:
-    """The parser of a verb: its one-line purpose, defaults in every help text, and one example."""
+def parser(verb: str, example: str, about: str | None = None) -> argparse.ArgumentParser:
+    """The parser of a verb: its one-line purpose, defaults in every help text, and one example.
+
+    A verb's second word, as in `tune race`, says itself what it is `about`.
+    """
     return _Parser(
         prog=f"python -m minilm.{verb}",
-        description=VERBS[verb],
+        description=about or VERBS[verb],
         epilog=f"example: {example}",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         allow_abbrev=False,

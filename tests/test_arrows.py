@@ -38,6 +38,7 @@ FLOORS = [
     ],
     ["classroom.selftest", "classroom.hostile", "classroom.hostile_runs"],
     ["cli"],
+    ["race"],
     ["train", "tune", "evaluate", "sample", "lens", "report", "data", "classroom"],
     ["__main__"],
 ]

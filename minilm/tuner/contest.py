@@ -1,27 +1,28 @@
 """Who takes part in a race on recorded trainings: search algorithms as their users run them, and our own.
 
 All search the same numbers, begin with the same point, the default recipe, and know nothing of the table. Hyperopt and
-Optuna are taken with their own defaults. A training that diverged is told to them as the loss of a blind guess, the best
-that a careful user can do for them: as NaN or as a failure it would lead both astray. Optuna sees every mark and may
-stop a training at any. Ours pauses at rungs and goes on from checkpoints.
+Optuna are taken with their own defaults. A training that diverged is told to them as the loss of a blind guess, the
+best that a careful user can do for them: as NaN or as a failure it would lead both astray. Optuna sees every mark and
+may stop a training at any. Ours pauses at rungs and goes on from checkpoints.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
-from hyperopt import JOB_STATE_DONE, JOB_STATE_RUNNING, STATUS_OK, Trials
+from hyperopt import JOB_STATE_DONE, JOB_STATE_RUNNING, STATUS_OK
 from hyperopt import anneal as anneal_search
 from hyperopt import rand as random_search
 from hyperopt import tpe as tpe_search
 from hyperopt.base import Domain, spec_from_misc
 from hyperopt.fmin import generate_trials_to_calculate
 
+from minilm.tuner import genetic
 from minilm.tuner.forecast import predicted
 from minilm.tuner.propose import Proposer, SearchSpace
 from minilm.tuner.recorded import Table
@@ -80,7 +81,10 @@ class Optuna:
         self.study = optuna.create_study(sampler=sampler, pruner=getattr(optuna.pruners, pruner)(**limits))
         self.study.enqueue_trial(table.default)
         self.pruned = optuna.trial.TrialState.PRUNED
-        self.space = {d.name: _distribution(optuna, d.kind, d.low, d.high) for d in table.dimensions()}
+        self.space: dict[str, Any] = {
+            d.name: optuna.distributions.FloatDistribution(d.low, d.high, log=True)
+            for d in table.dimensions()
+        }
         self.marks, self.trials, self.going_on = table.marks, {}, []  # type: ignore[var-annotated]
 
     def ask(self) -> Leg:
@@ -102,10 +106,12 @@ class Optuna:
             self.going_on.append(Leg(leg.tid, leg.point, leg.end, (mark + 1) / self.marks))
 
 
-def _distribution(optuna: Any, kind: str, low: float, high: float) -> Any:
-    if kind == "int":
-        return optuna.distributions.IntDistribution(int(low), int(high))
-    return optuna.distributions.FloatDistribution(low, high, log=True)
+Feed = Callable[[Sequence[Standing], Ladder], dict[int, float]]
+
+
+def last_losses(standings: Sequence[Standing], ladder: Ladder) -> dict[int, float]:
+    """Each trial's loss at its last rung as it is: the plainest feed, to compare with `predicted`."""
+    return {trial.tid: trial.losses[-1] for trial in standings if trial.losses and not trial.failed}
 
 
 @dataclass
@@ -117,6 +123,7 @@ class Ours:
     algo: str = "tpe"
     scheduler: str = "asha"
     ladder: Ladder = field(default_factory=Ladder)
+    feed: Feed = predicted
     legs: dict[int, Leg] = field(default_factory=dict)  # each trial's last one
     standings: dict[int, Standing] = field(default_factory=dict)
 
@@ -132,7 +139,7 @@ class Ours:
         return self._run(tid, self.legs[tid].point, reached)
 
     def _new(self) -> Leg:
-        for tid, loss in predicted(list(self.standings.values()), self.ladder).items():
+        for tid, loss in self.feed(list(self.standings.values()), self.ladder).items():
             self.proposer.tell(tid, loss)
         tid, point = self.proposer.ask()
         return self._run(tid, point, ())
@@ -152,11 +159,22 @@ class Ours:
             self.standings[leg.tid] = Standing(leg.tid, (*reached, loss))
 
 
+# name -> (table, seed) -> searcher: who takes part unless others are named, then variants of ours
 CONTESTANTS: dict[str, Callable[[Table, int], Searcher]] = {
     "random": partial(Hyperopt, suggest=random_search.suggest),
     "Hyperopt TPE": Hyperopt,
     "Hyperopt anneal": partial(Hyperopt, suggest=anneal_search.suggest),
+    "Hyperopt genetic": partial(Hyperopt, suggest=genetic.suggest),
     "Optuna": Optuna,
     "Optuna Hyperband": partial(Optuna, pruner="HyperbandPruner", min_resource=1, max_resource=27),
     "ours": Ours,
+}
+DEFAULT = tuple(CONTESTANTS)
+CONTESTANTS |= {
+    "ours, random": partial(Ours, algo="random"),
+    "ours, genetic": partial(Ours, algo="genetic"),
+    "ours, last loss": partial(Ours, feed=last_losses),
+    "ours, no rungs": partial(Ours, scheduler="none"),
+    "ours, median": partial(Ours, scheduler="median"),
+    "ours, from 1/27": partial(Ours, ladder=Ladder((1 / 27, 1 / 9, 1 / 3, 1.0))),
 }

@@ -13,11 +13,12 @@ import difflib
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from hyperopt import JOB_STATE_DONE, JOB_STATE_RUNNING, STATUS_FAIL, STATUS_OK, Trials, space_eval
-from hyperopt.base import Domain
+from hyperopt.base import Domain, trials_from_docs
 from hyperopt.pyll import as_apply
 
 from minilm.errors import ConfigError, did_you_mean
@@ -52,6 +53,11 @@ class SearchSpace:
         """Our own space; `coupled` as in `to_hyperopt`."""
         first = draw_of(default, dimensions, coupled)
         return cls(to_hyperopt(dimensions, coupled), default, first, refusal)
+
+    @cached_property
+    def domain(self) -> Domain:
+        """The space compiled for Hyperopt's algorithms, which takes them longer than a proposal."""
+        return Domain(_never_called, self.expression)
 
     @property
     def text(self) -> str:
@@ -121,8 +127,7 @@ def propose(
 def _drawn(
     space: SearchSpace, suggest: Callable[..., Any], tid: int, seed: int, history: Mapping[int, Told]
 ) -> Draw:
-    domain = Domain(_never_called, space.expression)
-    (doc,) = suggest([tid], domain, hyperopt_trials(space, history), seed)
+    (doc,) = suggest([tid], space.domain, hyperopt_trials(space, history), seed)
     return {label: values[0].item() for label, values in doc["misc"]["vals"].items() if len(values)}
 
 
@@ -137,22 +142,25 @@ def _never_called(point: Point) -> None:
 
 def hyperopt_trials(space: SearchSpace, history: Mapping[int, Told]) -> Trials:
     """The history as a real `hyperopt.Trials`, in the order of the trials' ids."""
-    trials = Trials()
-    domain = Domain(_never_called, space.expression)
-    docs = [_document(trials, list(domain.params), tid, history[tid]) for tid in sorted(history)]
-    if docs:
-        trials.insert_trial_docs(docs)
-    trials.refresh()
-    return trials
+    # not validated: our documents are whole, and Hyperopt's check copies each of them
+    docs = [_document(space.domain.params, tid, history[tid]) for tid in sorted(history)]
+    return trials_from_docs(docs, validate=False)
 
 
-def _document(trials: Trials, labels: list[str], tid: int, told: Told) -> dict[str, Any]:
+def _document(labels: Collection[str], tid: int, told: Told) -> dict[str, Any]:
     held = {label: [told.draw[label]] if label in told.draw else [] for label in labels}
     idxs = {label: [tid] if values else [] for label, values in held.items()}
-    misc = {"tid": tid, "cmd": None, "workdir": None, "idxs": idxs, "vals": held}
-    (doc,) = trials.new_trial_docs([tid], [None], [_result(told)], [misc])
-    doc["state"] = JOB_STATE_RUNNING if told.running else JOB_STATE_DONE
-    return doc
+    return {
+        "tid": tid,
+        "state": JOB_STATE_RUNNING if told.running else JOB_STATE_DONE,
+        "result": _result(told),
+        "misc": {"tid": tid, "cmd": None, "workdir": None, "idxs": idxs, "vals": held},
+        **_UNUSED,
+    }
+
+
+# what else a document of Hyperopt has, and nobody reads here
+_UNUSED = dict.fromkeys(("spec", "exp_key", "owner", "version", "book_time", "refresh_time"))
 
 
 def _result(told: Told) -> dict[str, Any]:

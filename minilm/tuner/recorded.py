@@ -78,16 +78,11 @@ class Table:
         return float(loss) if self.ends[index, seed] >= share and math.isfinite(loss) else None
 
     def dimensions(self) -> tuple[Dimension, ...]:
-        """The grid as a space of numbers, in which each recorded value is nearest to an equal part.
-
-        The outer values get their part by bounds half a cell beyond them.
-        """
+        """The grid as a space of numbers, log-uniform; half a cell beyond the outer values, which get their part."""
         return tuple(_dimension(name, values) for name, values in self.grid.items())
 
 
 def _dimension(name: str, values: tuple[float, ...]) -> Dimension:
-    if all(high - low == 1 for low, high in zip(values, values[1:], strict=False)):
-        return Dimension(name, "int", values[0], values[-1])
     low = values[0] / math.sqrt(values[1] / values[0])
     return Dimension(name, "log", low, values[-1] * math.sqrt(values[-1] / values[-2]))
 
@@ -104,15 +99,16 @@ def load_table(path: str | Path | None = None) -> Table:
 
 def _table(arrays: dict[str, np.ndarray]) -> Table:
     grid = {n.removeprefix(GRID): tuple(v.tolist()) for n, v in arrays.items() if n.startswith(GRID)}
-    names = ("curves", "finals", "ends", "steps")
-    return Table(grid, *(arrays[name] for name in names), made=json.loads(str(arrays["made"])))
+    curves, finals, ends, steps = (arrays[name] for name in ("curves", "finals", "ends", "steps"))
+    return Table(grid, curves, finals, ends, steps, made=json.loads(str(arrays["made"])))
 
 
 def save_table(table: Table, path: str | Path) -> None:
     """Writes the table as float32 in an .npz without pickle; equal tables make equal files."""
     buffer = BytesIO()
-    grid = {GRID + name: np.array(values) for name, values in table.grid.items()}
-    losses = {name: getattr(table, name).astype(np.float32) for name in ("curves", "finals", "ends")}
-    made = np.array(json.dumps(dict(table.made), sort_keys=True))
-    np.savez_compressed(buffer, **grid, **losses, steps=table.steps.astype(np.int32), made=made)
+    arrays = {GRID + name: np.array(values) for name, values in table.grid.items()}
+    arrays |= {name: getattr(table, name).astype(np.float32) for name in ("curves", "finals", "ends")}
+    arrays |= {"steps": table.steps.astype(np.int32)}
+    arrays |= {"made": np.array(json.dumps(dict(table.made), sort_keys=True))}
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
     files.write_bytes(path, buffer.getvalue())
