@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import math
 import multiprocessing
 import os
 import sys
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from minilm import cli
 from minilm.errors import ConfigError, did_you_mean
@@ -29,6 +30,7 @@ ABOUT = "race search algorithms on recorded trainings: nothing is trained, a min
 OURS = "ours"
 NEEDS = {"Optuna": "optuna"}  # the first word of a contestant's name -> a package that may be missing
 PICTURE, NUMBERS = "race.png", "race.json"
+WIDTHS = (22, 26, 26, 21, 21, 20)  # of the table's columns
 MOST_SEEDS, MOST_BUDGET, MOST_WORKERS = 1000, 500.0, 64
 
 
@@ -42,7 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", help="names with commas between them (default: all that are installed)")
     parser.add_argument("--out", help="folder for the picture and the numbers (default: nowhere)")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="that compute the races")
-    parser.add_argument("--table", help="another file of recorded trainings (default: the package's)")
+    parser.add_argument(
+        "--table", metavar="FILE", help="another file of recorded trainings (default: the package's)"
+    )
     return parser
 
 
@@ -149,22 +153,22 @@ def _text(rows: Sequence[Score], base: str, arguments: argparse.Namespace) -> st
         f"{arguments.budget:g} full trainings, workers {arguments.workers}, seeds {arguments.first_seed} to {last}; "
         "mean regret in nats per character [95 %]"
     )
-    head = f"{'':<22}{'at a third':<26}{'at the end':<26}{f'{base} / it, end':<22}{base} there at"
+    head = _row("", "at a third", "at the end", f"{base} / it", "at the end", f"{base} there at")
     lines = [title, "", head]
-    for row in sorted(rows, key=lambda row: row.end.value):
-        when = "never" if row.reached is None else f"{row.reached:.2f} of its budget"
-        q = row.ratio_end
-        ratio = f"{q.value:.2f} [{q.low:.2f}, {q.high:.2f}]"
-        own = row.name == base
-        lines.append(
-            f"{row.name:<22}{row.third!s:<26}{row.end!s:<26}{'' if own else ratio:<22}{'' if own else when}"
-        )
+    for row in sorted(rows, key=lambda row: (math.isnan(row.end.value), row.end.value)):
+        cells = [row.third.text(), row.end.text()]
+        if row.name != base:
+            when = "never" if row.reached is None else f"{row.reached:.2f} of its budget"
+            cells += [row.ratio_third.text(2), row.ratio_end.text(2), when]
+        lines.append(_row(row.name, *cells))
     return "\n".join(lines)
 
 
-def _keep(folder: Path, regrets: dict[str, np.ndarray], base: str, arguments: argparse.Namespace) -> None:
-    import dataclasses
+def _row(*cells: str) -> str:
+    return "".join(f"{cell:<{width}}" for cell, width in zip(cells, WIDTHS, strict=False)).rstrip()
 
+
+def _keep(folder: Path, regrets: dict[str, np.ndarray], base: str, arguments: argparse.Namespace) -> None:
     from minilm import files
     from minilm.plots.race import draw_race, race_numbers
     from minilm.tuner.scores import moments, scores
@@ -172,10 +176,15 @@ def _keep(folder: Path, regrets: dict[str, np.ndarray], base: str, arguments: ar
     files.make_folder(folder)
     at = (moments(arguments.budget / arguments.workers) * arguments.workers).tolist()
     settings = {name: getattr(arguments, name) for name in ("seeds", "first_seed", "budget", "workers")}
-    rows = [dataclasses.asdict(row) for row in scores(regrets, base)]
-    files.write_json(folder / NUMBERS, {**settings, "scores": rows})
+    files.write_json(folder / NUMBERS, {**settings, "scores": [_facts(row) for row in scores(regrets, base)]})
     draw_race(race_numbers(regrets, at), base, folder / PICTURE)
     print(f"\npicture   {folder / PICTURE}\nnumbers   {folder / NUMBERS}")
+
+
+def _facts(row: Score) -> dict[str, Any]:
+    intervals = ("third", "end", "ratio_third", "ratio_end")
+    numbers = {name: getattr(row, name).numbers() for name in intervals}
+    return {"name": row.name, **numbers, "reached": row.reached}
 
 
 if __name__ == "__main__":

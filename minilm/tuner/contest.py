@@ -37,11 +37,14 @@ Suggest = Callable[..., list[dict[str, Any]]]
 class Hyperopt:
     """What `fmin(algo=suggest, points_to_evaluate=[default], rstate=default_rng(seed))` tries, in its order.
 
-    With several workers it is asked while trials run, as with any of its parallel back ends.
+    With several workers it is asked while trials run, as with any of its parallel back ends. `diverged` is the loss it
+    is told of a training that diverged.
     """
 
-    def __init__(self, table: Table, seed: int, suggest: Suggest = tpe_search.suggest) -> None:
-        self.suggest, self.generator = suggest, np.random.default_rng(seed)
+    def __init__(
+        self, table: Table, seed: int, suggest: Suggest = tpe_search.suggest, diverged: float = BLIND
+    ) -> None:
+        self.suggest, self.generator, self.diverged = suggest, np.random.default_rng(seed), diverged
         self.domain = Domain(lambda point: None, to_hyperopt(table.dimensions()))
         self.trials = generate_trials_to_calculate([table.default])
         self.waiting = list(self.trials._dynamic_trials)
@@ -62,7 +65,7 @@ class Hyperopt:
 
     def tell(self, leg: Leg, loss: float | None) -> None:
         doc = self._doc(leg.tid)
-        doc["result"] = {"status": STATUS_OK, "loss": BLIND if loss is None else loss}
+        doc["result"] = {"status": STATUS_OK, "loss": self.diverged if loss is None else loss}
         doc["state"] = JOB_STATE_DONE
         self.trials.refresh()
 
@@ -78,7 +81,10 @@ class Optuna:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         sampler = optuna.samplers.TPESampler(seed=seed)
-        self.study = optuna.create_study(sampler=sampler, pruner=getattr(optuna.pruners, pruner)(**limits))
+        # Hyperband picks a trial's bracket by the study's name, which would otherwise be random
+        self.study = optuna.create_study(
+            sampler=sampler, pruner=getattr(optuna.pruners, pruner)(**limits), study_name=f"race {seed}"
+        )
         self.study.enqueue_trial(table.default)
         self.pruned = optuna.trial.TrialState.PRUNED
         self.space: dict[str, Any] = {

@@ -23,10 +23,12 @@ from hyperopt.pyll import as_apply
 
 from minilm.errors import ConfigError, did_you_mean
 from minilm.tuner.algorithms import ALGORITHMS
+from minilm.tuner.failures import doomed
 from minilm.tuner.space import Dimension, Draw, Point, draw_of, to_hyperopt
 
 PATIENCE = 10  # refused points before chance takes over: an algorithm may insist
 ATTEMPTS = 60  # at a point that is not refused
+REDRAWS = 3  # of a point that lies among failures
 
 
 @dataclass(frozen=True)
@@ -116,19 +118,28 @@ def propose(
         return dict(space.first or {}), []
     refused: list[Refused] = []
     while True:
-        suggest = ALGORITHMS[algo if len(refused) < PATIENCE else "random"]
-        draw = _drawn(space, suggest, tid, seed_of(seed, tid, len(refused)), _with(history, tid, refused))
+        who = algo if len(refused) < PATIENCE else "random"
+        draw = _drawn(space, who, (seed, tid, len(refused)), _with(history, tid, refused))
         why = None if space.refusal is None else space.refusal(space.point(draw))
         if why is None or len(refused) == ATTEMPTS:
             return draw, refused
         refused.append(Refused(draw, why))
 
 
-def _drawn(
-    space: SearchSpace, suggest: Callable[..., Any], tid: int, seed: int, history: Mapping[int, Told]
-) -> Draw:
-    (doc,) = suggest([tid], space.domain, hyperopt_trials(space, history), seed)
-    return {label: values[0].item() for label, values in doc["misc"]["vals"].items() if len(values)}
+def _drawn(space: SearchSpace, algo: str, seeds: tuple[int, int, int], history: Mapping[int, Told]) -> Draw:
+    """One draw. Where it lies among failures chance draws again, since the algorithm would mostly insist; REDRAWS times
+    at most, since it may be wrong to call a point doomed."""
+    seed, tid, attempt = seeds
+    trials = hyperopt_trials(space, history)
+    good = [told.draw for told in history.values() if told.loss is not None]
+    failed = [told.draw for told in history.values() if told.loss is None and not told.running]
+    for redraw in range(REDRAWS + 1):
+        suggest = ALGORITHMS["random" if redraw else algo]
+        (doc,) = suggest([tid], space.domain, trials, seed_of(seed, tid, attempt + redraw * (ATTEMPTS + 1)))
+        draw = {label: values[0].item() for label, values in doc["misc"]["vals"].items() if len(values)}
+        if not doomed(draw, good, failed):
+            break
+    return draw
 
 
 def _with(history: Mapping[int, Told], tid: int, refused: Sequence[Refused]) -> dict[int, Told]:

@@ -16,6 +16,7 @@ from importlib.resources import files as resources
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -93,7 +94,7 @@ def load_table(path: str | Path | None = None) -> Table:
     try:
         with np.load(BytesIO(source.read_bytes()), allow_pickle=False) as held:
             return _table({name: held[name] for name in held.files})
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise RunError(f"cannot read {source}: no table of recorded trainings; reinstall minilm") from error
 
 

@@ -27,8 +27,16 @@ class Interval:
     low: float
     high: float
 
-    def __str__(self) -> str:
-        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
+    def text(self, digits: int = 4) -> str:
+        """For a table; a dash where there is no number."""
+        parts = (
+            f"{part:.{digits}f}" if math.isfinite(part) else "-" for part in (self.value, self.low, self.high)
+        )
+        return "{} [{}, {}]".format(*parts)
+
+    def numbers(self) -> list[float | None]:
+        """Value, low and high for JSON, which has no NaN."""
+        return [part if math.isfinite(part) else None for part in (self.value, self.low, self.high)]
 
 
 @dataclass(frozen=True)
