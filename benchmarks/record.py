@@ -202,7 +202,7 @@ def main() -> None:
     arguments = parser.parse_args()
     path = Path(arguments.records)
     if arguments.pack:
-        pack(lines(path), arguments.pack)
+        pack(list(lines(path)), arguments.pack)
     elif arguments.prices:
         print(json.dumps(prices(path.with_suffix(".prices.json")), indent=0))
     else:
