@@ -60,18 +60,37 @@ def finalists(trials: Sequence[Trial], search_seed: int) -> list[Finalist]:
     return [Finalist(t.tid, t.n_parameters or 0, {search_seed: t.loss or 0.0}) for t in kept]
 
 
-def trainings(few: Sequence[Finalist], search_seed: int) -> list[tuple[int, int]]:
-    """(trial, seed) to train, the most telling first: the best and the default recipe, then the others, seed by seed.
+def rounds(few: Sequence[Finalist], search_seed: int) -> list[list[tuple[int, int]]]:
+    """(trial, seed) to train, in rounds that are worth something only as a whole: the best and the default recipe with
+    a fresh seed each, then the others, seed by seed.
 
     Nothing where the default recipe stands alone.
 
-    >>> trainings([Finalist(2, 1), Finalist(3, 1), Finalist(0, 1)], 0)
-    [(2, 1), (0, 1), (3, 1), (2, 2), (0, 2), (3, 2)]
+    >>> rounds([Finalist(2, 1), Finalist(3, 1), Finalist(0, 1)], 0)
+    [[(2, 1), (0, 1)], [(3, 1)], [(2, 2), (0, 2)], [(3, 2)]]
     """
     if [one.tid for one in few] in ([], [0]):
         return []
-    order = sorted(few, key=lambda one: (one.tid not in (0, few[0].tid), one.tid == 0))
-    return [(one.tid, search_seed + seed) for seed in range(1, SEEDS + 1) for one in order]
+    pair = [one.tid for one in few if one.tid in (0, few[0].tid)]
+    others = [one.tid for one in few if one.tid not in pair]
+    groups = [sorted(pair, key=lambda tid: tid == 0), others]
+    seeds = range(search_seed + 1, search_seed + SEEDS + 1)
+    return [[(tid, seed) for tid in group] for seed in seeds for group in groups if group]
+
+
+def batches(rounds: Sequence[list[tuple[int, int]]], workers: int) -> list[list[tuple[int, int]]]:
+    """Rounds that so many workers can run at once, joined.
+
+    >>> batches([[(2, 1), (0, 1)], [(3, 1)], [(2, 2), (0, 2)]], 3)
+    [[(2, 1), (0, 1), (3, 1)], [(2, 2), (0, 2)]]
+    """
+    joined: list[list[tuple[int, int]]] = []
+    for each in rounds:
+        if joined and len(joined[-1]) + len(each) <= workers:
+            joined[-1] = joined[-1] + each
+        else:
+            joined.append(each)
+    return joined
 
 
 def choose(few: Sequence[Finalist]) -> Outcome | None:

@@ -7,6 +7,7 @@ clock of a sitting.
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import ExitStack
@@ -19,7 +20,7 @@ from minilm.errors import AllTrialsFailedError
 from minilm.tuner import objective
 from minilm.tuner.decide import Rules, searchers, seconds_needed
 from minilm.tuner.engines import Engine, pool_for
-from minilm.tuner.finalists import Finalist, Outcome, choose, finalists, trainings
+from minilm.tuner.finalists import Finalist, Outcome, batches, choose, finalists, rounds
 from minilm.tuner.legs import HELD, LONG, long_part
 from minilm.tuner.propose import Proposer, is_loss
 from minilm.tuner.race import CHECKPOINT, Curve, LongDefault, Verdict, answered_curve, continued, gain, judge
@@ -176,32 +177,40 @@ def _chosen(sitting: Sitting) -> Trial:
 
 
 def confirmed(sitting: Sitting, pool: Engine, few: list[Finalist], end: float | None) -> list[Finalist]:
-    """The finalists with the losses of their further seeds; by the clock as many as end by `end`, and of a round in
-    which somebody would be left out, none."""
-    settings, found = (
-        sitting.settings,
-        {(one.tid, seed): loss for one in few for seed, loss in one.losses.items()},
-    )
-    points = {trial.tid: trial.point for trial in sitting.journal.trials}
-    length = settings.budget.seconds
-    needed = 0.0 if length is None else seconds_needed(length, ())
-    waiting, running = trainings(few, settings.seed), dict[Future, tuple[int, int]]()
-    while True:
-        late = end is not None and sitting.clock() + needed > end
-        while waiting and pool.free and not late:
-            tid, seed = waiting.pop(0)
-            task = seed_task(settings, sitting.folder, points[tid], tid, seed)
-            running[pool.submit(objective.run_leg, task)] = tid, seed
-        if not running and (late or not waiting):
+    """The finalists with the losses of their further seeds; by the clock only of rounds that end by `end`."""
+    settings, points = sitting.settings, {trial.tid: trial.point for trial in sitting.journal.trials}
+    found = {one.tid: dict(one.losses) for one in few}
+    needed = 0.0 if settings.budget.seconds is None else seconds_needed(settings.budget.seconds, ())
+    for batch in batches(rounds(few, settings.seed), pool.count):
+        took = needed * math.ceil(len(batch) / pool.count)
+        if end is not None and sitting.clock() + took > end:
             break
+        tasks = {
+            (tid, seed): seed_task(settings, sitting.folder, points[tid], tid, seed) for tid, seed in batch
+        }
+        limit = None if end is None else sitting.clock() + 2 * took
+        for (tid, seed), loss in _losses(sitting, pool, tasks, limit).items():
+            found[tid][seed] = loss
+    return [dataclasses.replace(one, losses=found[one.tid]) for one in few]
+
+
+def _losses(
+    sitting: Sitting, pool: Engine, tasks: dict[tuple[int, int], objective.Task], limit: float | None
+) -> dict[tuple[int, int], float]:
+    """What the tasks' trainings come to, as far as they do before the clock reads `limit`."""
+    waiting, running = list(tasks), dict[Future, tuple[int, int]]()
+    found: dict[tuple[int, int], float] = {}
+    while waiting or running:
+        while waiting and pool.free:
+            who = waiting.pop(0)
+            running[pool.submit(objective.run_leg, tasks[who])] = who
+        if limit is not None and sitting.clock() > limit:
+            for future in running:
+                pool.kill(future)
+            waiting.clear()
         for future in wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done:
             who, answer = running.pop(future), None if future.exception() else future.result()
             if answer is not None and is_loss(answer["loss"]):
                 found[who] = answer["loss"]
-        for future in [future for future in running if end is not None and sitting.clock() > end + needed]:
-            pool.kill(future)
         sitting.tick()
-    return [
-        dataclasses.replace(one, losses={s: loss for (tid, s), loss in found.items() if tid == one.tid})
-        for one in few
-    ]
+    return found

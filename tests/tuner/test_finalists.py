@@ -14,8 +14,8 @@ from minilm.tuner.finalists import (
     Outcome,
     choose,
     finalists,
+    rounds,
     seed_noise,
-    trainings,
 )
 from minilm.tuner.records import Trial, TrialState
 
@@ -32,10 +32,11 @@ def test_the_best_few_and_the_default_recipe():
     assert finalists([trial(0, None, TrialState.FAILED)], 0) == []
 
 
-def test_the_most_telling_training_comes_first():
+def test_the_most_telling_trainings_come_first_and_together():
     few = [Finalist(2, 1), Finalist(1, 1), Finalist(0, 1)]
-    assert trainings(few, search_seed=7)[:3] == [(2, 8), (0, 8), (1, 8)]
-    assert trainings([Finalist(0, 1)], 0) == [] and trainings([], 0) == []
+    assert rounds(few, search_seed=7)[:2] == [[(2, 8), (0, 8)], [(1, 8)]]
+    assert rounds([Finalist(0, 1), Finalist(4, 1)], 0)[0] == [(0, 1)]
+    assert rounds([Finalist(0, 1)], 0) == [] and rounds([], 0) == []
 
 
 @pytest.mark.parametrize(
