@@ -74,7 +74,7 @@ def _search(sitting: Sitting, pool: Engine) -> None:
     end = None if sitting.plan is None else sitting.offset + sitting.plan.search_end
     # a study of whole trainings by count does not depend on which worker was faster
     in_order = not by_clock and settings.ladder.top == 0
-    Search(
+    search = Search(
         Proposer(sitting.space, settings.algo, settings.seed),
         pool,
         sitting.journal,
@@ -83,9 +83,10 @@ def _search(sitting: Sitting, pool: Engine) -> None:
         partial(leg_task, settings, sitting.folder),
         clock=sitting.clock,
         trial_seconds=settings.budget.seconds,
-        on_trial=partial(_ended, sitting),
         on_tick=sitting.tick,
-    ).run()
+    )
+    search.on_trial = partial(_ended, sitting, search)
+    search.run()
 
 
 def _long_default(sitting: Sitting, pool: Workers) -> LongDefault:
@@ -157,8 +158,9 @@ def _default_or(sitting: Sitting, default: LongDefault, chosen: Chosen) -> Chose
     return dataclasses.replace(chosen, trial=trial, folder=default.folder)
 
 
-def _ended(sitting: Sitting, trial: Trial) -> None:
-    prune(sitting.folder / MODELS, sitting.journal.trials, sitting.settings.ladder, MARGIN)
+def _ended(sitting: Sitting, search: Search, trial: Trial) -> None:
+    busy = {running.tid for running in search.running.values()}
+    prune(sitting.folder / MODELS, sitting.journal.trials, sitting.settings.ladder, MARGIN, busy)
     sitting.watch.trial(trial)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from minilm.config import TrainConfig
@@ -49,9 +49,14 @@ def seed_task(settings: Settings, folder: Path, point: Point, tid: int, seed: in
     return dataclasses.replace(task, parts=parts, seed=seed)
 
 
-def prune(models: Path, trials: Sequence[Trial], ladder: Ladder, margin: float) -> None:
+def prune(
+    models: Path, trials: Sequence[Trial], ladder: Ladder, margin: float, busy: Collection[int] = ()
+) -> None:
     """Throws away what no leg will start from and no final training: models of failed and beaten trials, of rungs left
-    behind, and of those paused so far down their rung that they will hardly be called."""
+    behind, and of those paused so far down their rung that they will hardly be called.
+
+    Nothing of the trials in `busy`: a worker reads and writes there.
+    """
     best = best_trial(list(trials), margin)
     keep = {} if best is None else {best.tid: {HELD, rung_folder(len(best.losses) - 1)}}
     for rung in range(ladder.top):
@@ -60,7 +65,7 @@ def prune(models: Path, trials: Sequence[Trial], ladder: Ladder, margin: float) 
         ranked = sorted(paused, key=lambda trial: trial.losses[rung])[: max(FEWEST_KEPT, reached // 2)]
         for trial in ranked:
             keep.setdefault(trial.tid, set()).add(rung_folder(rung))
-    for trial in trials:
+    for trial in (trial for trial in trials if trial.tid not in busy):
         for folder in (models / str(trial.tid)).glob("*"):
             if folder.name not in keep.get(trial.tid, ()):
                 shutil.rmtree(folder, ignore_errors=True)

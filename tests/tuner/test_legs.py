@@ -131,6 +131,9 @@ def test_only_models_that_may_be_wanted_again_are_kept(tmp_path):
     ended = [trial(0, 3.0, 2.9, 2.8, state=TrialState.OK), trial(30, 2.9, 2.8, 2.7, state=TrialState.OK)]
     (tmp_path / "30" / HELD).mkdir()
     failed = [trial(40, 2.0, state=TrialState.FAILED)]
+    (tmp_path / "19" / "rung1").mkdir()  # a worker is about to write there
+    prune(tmp_path, [*paused, *ended, *failed], LADDER, margin=0.005, busy={19})
+    assert {path.name for path in (tmp_path / "19").iterdir()} == {"rung0", "rung1"}
     prune(tmp_path, [*paused, *ended, *failed], LADDER, margin=0.005)
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*")}
     assert left == {f"{tid}/rung0" for tid in range(1, 12)} | {f"30/{HELD}", "30/rung2"}
