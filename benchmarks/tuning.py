@@ -37,10 +37,11 @@ SIDES: dict[str, Callable[..., Any]] = {}
 
 
 def ours(corpus: Any, minutes: float, seed: int, begun: float) -> dict[str, Any]:
+    from minilm.tuner.settings import Request
     from minilm.tuner.study import run_study
 
     with tempfile.TemporaryDirectory() as folder:
-        study = run_study(corpus, minutes, seed=seed, out=Path(folder) / "study", begun=begun)
+        study = run_study(corpus, Request(minutes, seed=seed), Path(folder) / "study", begun=begun)
         result = study.result
         facts = {"tid": result["best"]["tid"], "trials": result["trials"], "point": result["best"]["point"]}
         return {**scores(result), **facts, "verdict": (result.get("verdict") or {}).get("text")}

@@ -61,20 +61,12 @@ def tune(
     study.best.result["val_loss"], study.trials.best_trial, study.report()
     ```
     """
+    from minilm.tuner.settings import Request
     from minilm.tuner.study import run_study
 
     minutes = MINUTES if minutes is None and trials is None else minutes
     return run_study(
-        corpus,
-        minutes,
-        trials,
-        space,
-        algo,
-        workers,
-        seed,
-        out,
-        scheduler=scheduler,
-        deterministic=deterministic,
+        corpus, Request(minutes, trials, space, algo, workers, seed, scheduler, deterministic), out
     )
 
 
@@ -194,6 +186,7 @@ def _out(arguments: argparse.Namespace, corpus: Corpus) -> str:
 def _study(
     arguments: argparse.Namespace, given: dict[str, Any], corpus: Corpus, folder: Path, begun: float
 ) -> Study:
+    from minilm.tuner.settings import Request
     from minilm.tuner.study import resume_study, run_study
     from minilm.tuner.watch import StudyBar
 
@@ -204,7 +197,7 @@ def _study(
             study = resume_study(folder, **given, corpus=corpus, watch=bar, begun=begun)
         else:
             given |= {} if "trials" in given else {"minutes": given.get("minutes", MINUTES)}
-            study = run_study(corpus, **given, out=folder, watch=bar, begun=begun)
+            study = run_study(corpus, Request(**given), folder, watch=bar, begun=begun)
         if arguments.compare:
             _compare(study, corpus, bar, say)
     return study

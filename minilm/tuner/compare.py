@@ -17,6 +17,7 @@ from minilm.training.run import RESULT as RUN_RESULT
 from minilm.training.run import load_run
 from minilm.training.session import resume_training, run_training
 from minilm.tuner.records import RESULT, STUDY
+from minilm.tuner.settings import Request
 from minilm.tuner.space import to_configs
 from minilm.tuner.study import Study, resume_study, run_study
 from minilm.tuner.watch import Watch
@@ -65,8 +66,9 @@ def _random(study: Study, corpus: Corpus, out: Path, minutes: float, watch: Watc
         return _numbers(resume_study(out, watch=watch).result)
     space = None if study.space.first is not None else study.space.expression  # the user's own
     settings = study.settings
-    given = ("random", settings.engine or settings.workers, settings.seed, out)
-    return _numbers(run_study(corpus, minutes, None, space, *given, scheduler="none", watch=watch).result)
+    workers = settings.engine or settings.workers
+    request = Request(minutes, None, space, "random", workers, settings.seed, scheduler="none")
+    return _numbers(run_study(corpus, request, out, watch=watch).result)
 
 
 def _numbers(result: dict[str, Any]) -> dict[str, Any]:

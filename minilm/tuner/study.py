@@ -61,16 +61,9 @@ class Study:
 
 def run_study(
     corpus: Corpus,
-    minutes: float | None = None,
-    trials: int | None = None,
-    space: Any = None,
-    algo: str = "tpe",
-    workers: int | str | None = None,
-    seed: int = 0,
+    request: Request,
     out: str | Path | None = None,
     *,
-    scheduler: str | None = None,
-    deterministic: bool = False,
     watch: Watch | None = None,
     begun: float | None = None,
 ) -> Study:
@@ -81,8 +74,7 @@ def run_study(
     `resume_study(out)` goes on.
     """
     begun = time.monotonic() if begun is None else begun
-    request = Request(minutes, trials, space, algo, workers, seed, scheduler, deterministic).checked()
-    settings, searched, spread = open_study(corpus, request, begun)
+    settings, searched, spread = open_study(corpus, request.checked(), begun)
     folder = files.new_folder(tempfile.mkdtemp(prefix="minilm-study-") if out is None else out)
     with files.held(folder):
         create_study(folder, settings.to_dict())
