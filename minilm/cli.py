@@ -23,6 +23,7 @@ VERBS = {
     "train": "one training run",
     "evaluate": "exact loss of a run on validation and test, with the counting baseline beside it",
     "sample": "let a trained model write",
+    "chat": "take turns with a model that was trained on dialogue",
     "lens": "look inside a trained model while it reads a text: surprise, attention, logit lens, ablation",
     "report": "rebuild the page and pictures of a run or a study",
     "data": "list, show and prepare corpora",

@@ -1,0 +1,154 @@
+"""`python -m minilm.chat`: takes turns with the model of a run, in a terminal or through a pipe."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from minilm import cli
+from minilm.errors import ConfigError, CorpusError
+
+if TYPE_CHECKING:
+    from minilm.conversation import Conversation
+    from minilm.text.turns import Dialogue
+    from minilm.training.run import Run
+
+SURVEYED = 2_000_000  # characters of the text in which the speakers are looked for
+WIDEST = 16  # characters that a token of the model's context may stand for
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.parser("chat", "python -m minilm.chat runs/my-run --as Fox --to Owl")
+    off = argparse.SUPPRESS
+    parser.add_argument("run", help="folder of a run or of a study")
+    parser.add_argument("--as", dest="me", default=off, help="your name (default: found in the run's text)")
+    parser.add_argument("--to", dest="it", default=off, help="the model's name (default: who answers you)")
+    parser.add_argument("--chars", type=int, default=300, help="longest turn of the model")
+    parser.add_argument("--temperature", type=float, default=0.6, help="0 always takes the likeliest")
+    parser.add_argument("--top-k", type=int, default=off, help="choose among this many only")
+    parser.add_argument("--top-p", type=float, default=off, help="choose among the likeliest that reach this")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed and lines give the same answers")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    _check(arguments)
+    from minilm.training.run import load_run
+
+    run = load_run(arguments.run)
+    conversation = _begin(run, arguments)
+    if not sys.stdin:  # closed by whoever started us
+        return 0
+    if isinstance(sys.stdin, io.TextIOWrapper):  # a byte that is no text must not end the conversation
+        sys.stdin.reconfigure(errors="replace")
+    if sys.stdin.isatty():
+        _talk(run, conversation)
+    else:
+        _reply(run, conversation)
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if arguments.chars < 1:
+        raise ConfigError(f"--chars must be at least 1, got {arguments.chars}")
+    if not 0 <= arguments.seed < 2**63:
+        raise ConfigError(f"--seed must be from 0 to 2**63 - 1, got {arguments.seed}")
+
+
+def _begin(run: Run, arguments: argparse.Namespace) -> Conversation:
+    """Every mistake is told here, before the first line is read."""
+    import torch
+
+    from minilm.choice import check_options
+    from minilm.conversation import Conversation
+    from minilm.sampling import KEEP, stream_text
+
+    how = (arguments.temperature, getattr(arguments, "top_k", None), getattr(arguments, "top_p", None))
+    check_options(arguments.chars, *how, KEEP)
+    dialogue, names = _speakers(run, getattr(arguments, "me", None), getattr(arguments, "it", None))
+    generator = torch.Generator().manual_seed(arguments.seed)
+
+    def speak(prompt: str) -> Iterator[str]:
+        ids = run.tokenizer.encode(prompt, errors="replace")
+        known = run.tokenizer.decode(ids)
+        return stream_text(run.model, run.tokenizer, known, arguments.chars, *how, generator=generator)
+
+    return Conversation(speak, dialogue.layout, names, WIDEST * run.model.config.block_size)
+
+
+def _speakers(run: Run, me: str | None, it: str | None) -> tuple[Dialogue, tuple[str, str]]:
+    """How the run's text writes turns, and the names of the person and the model."""
+    from minilm.conversation import check_name
+
+    for flag, name in (("--as", me), ("--to", it)):
+        if name is not None:
+            check_name(run.tokenizer, flag, name)
+    dialogue = _dialogue(run)
+    names = dialogue.speakers(me, it)
+    if names[0] == names[1]:
+        raise ConfigError(f"--as and --to must be two names, got {names[0]!r} twice; change one of them")
+    return dialogue, names
+
+
+def _dialogue(run: Run) -> Dialogue:
+    from minilm.text.corpora import load_described
+    from minilm.text.turns import Dialogue, find_dialogue
+
+    try:
+        corpus = load_described(run.config["corpus"])
+    except CorpusError as error:
+        _note(f"the run's text, which would show how turns are written, cannot be read: {error}")
+        return Dialogue()
+    dialogue = find_dialogue(corpus.tokenizer.decode(corpus.train[:SURVEYED]))
+    if not dialogue:
+        _note("the run's text holds no turns of a dialogue, so that its model will only write on from yours")
+    return dialogue
+
+
+def _talk(run: Run, conversation: Conversation) -> None:
+    """In a terminal: names in front, the answer as it is written."""
+    with contextlib.suppress(ImportError):  # Windows edits lines without it
+        import readline  # noqa: F401  # arrow keys and earlier lines, in every `input` from here on
+    me, it = conversation.names
+    print(f"You are {me}, the model is {it}. An empty line lets it go on; Ctrl-D or Ctrl-C ends.")
+    try:
+        for line in _lines(run, f"{me}: "):
+            print(f"{it}: ", end="", flush=True)
+            for piece in conversation.answer(line):
+                print(piece, end="", flush=True)
+            print()
+    finally:
+        print()  # what follows begins on a line of its own
+
+
+def _reply(run: Run, conversation: Conversation) -> None:
+    """Through a pipe: one line in, one line out."""
+    for line in _lines(run, ""):
+        print(" ".join("".join(conversation.answer(line)).split()), flush=True)
+
+
+def _lines(run: Run, prompt: str) -> Iterator[str]:
+    """What the person says until the end of input."""
+    from minilm.conversation import unknown_characters
+
+    while True:
+        try:
+            line = input(prompt).strip()
+        except EOFError:
+            return
+        if unknown := unknown_characters(run.tokenizer, line):
+            _note(f"the model has never seen {' '.join(map(repr, unknown))} and reads something else instead")
+        yield line
+
+
+def _note(sentence: str) -> None:
+    print(f"minilm: {sentence}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    cli.run_verb(main)

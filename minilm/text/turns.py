@@ -1,0 +1,87 @@
+"""How a text writes dialogue: who speaks, how a turn begins, where it ends.
+
+Knows nothing of models, nor of who takes part in a conversation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from itertools import pairwise
+
+NAME = r"[^\W_][\w'’.&() -]{0,29}"
+EXCHANGES = 3  # fewer may be chance: a heading with a colon, an address
+CHARACTERS = 5000  # for each exchange at most; a manual's rare "Note:" is no dialogue
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A turn is a name, a colon, the gap, the words, the end.
+
+    >>> Layout(" ", "\\n").turn("Fox", "Good evening.")
+    'Fox: Good evening.\\n'
+    """
+
+    gap: str
+    end: str
+
+    def turn(self, name: str, words: str) -> str:
+        return f"{name}:{self.gap}{words}{self.end}"
+
+    def stops(self, names: tuple[str, str]) -> tuple[str, ...]:
+        """What ends a turn: its end, or the name of the next speaker on a new line."""
+        return (self.end, *(f"\n{name}:" for name in names))
+
+
+LAYOUTS = (Layout(" ", "\n"), Layout(" ", "\n\n"), Layout("\n", "\n\n"))  # fables, transcripts, plays
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """The layout of a text's dialogue, and every exchange in it: (who speaks, who answers)."""
+
+    layout: Layout = LAYOUTS[0]
+    exchanges: tuple[tuple[str, str], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.exchanges)
+
+    def speakers(self, me: str | None = None, it: str | None = None) -> tuple[str, str]:
+        """Of those who are given, or else of all, the two of whom one most often answers the other.
+
+        >>> talk = Dialogue(exchanges=(("Fox", "Owl"), ("Owl", "Fox"), ("Fox", "Owl"), ("Hen", "Fox")))
+        >>> talk.speakers(), talk.speakers(me="Hen"), talk.speakers(it="Cat")
+        (('Fox', 'Owl'), ('Hen', 'Fox'), ('Fox', 'Cat'))
+        """
+        fitting = (pair for pair in self.exchanges if me in (None, pair[0]) and it in (None, pair[1]))
+        if most := Counter(fitting).most_common(1):
+            return most[0][0]
+        if me is None and it is None:
+            return "You", "It"
+        first, second = self.speakers()  # somebody is given who never appears so
+        me = me or (first if first != it else second)
+        return me, it or (second if second != me else first)
+
+
+def find_dialogue(text: str) -> Dialogue:
+    """The dialogue of a text, in the layout that has most of it; without exchanges where it has hardly any.
+
+    >>> find_dialogue("Fox: A plum?\\nOwl: No.\\n" * 3).speakers()
+    ('Fox', 'Owl')
+    >>> bool(find_dialogue("Note: no dialogue here.\\nNot one: word."))
+    False
+    """
+    found = max((Dialogue(layout, _exchanges(text, layout)) for layout in LAYOUTS), key=_size)
+    return found if _size(found) >= max(EXCHANGES, len(text) / CHARACTERS) else Dialogue()
+
+
+def _size(dialogue: Dialogue) -> int:
+    return len(dialogue.exchanges)
+
+
+def _exchanges(text: str, layout: Layout) -> tuple[tuple[str, str], ...]:
+    """Turns that follow each other directly; cut at the ends first, since one pattern for all would backtrack."""
+    head = re.compile(rf"({NAME}):{layout.gap}(?=\S)")
+    heads = (head.match(part.lstrip("\n")) for part in text.split(layout.end))
+    return tuple((a[1], b[1]) for a, b in pairwise(heads) if a and b and a[1] != b[1])
