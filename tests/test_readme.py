@@ -46,7 +46,15 @@ def desk(tmp_path_factory):
 
 def run(command: list[str], folder: Path) -> subprocess.CompletedProcess:
     environment = {**os.environ, "MINILM_TRIAL_STEPS": "3", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 def test_every_substitution_still_matches():
