@@ -32,7 +32,7 @@ notebooks: .venv/installed
 	touch $@
 
 .venv/installed-test: .venv/installed
-	$(PIP) -e ".[test,hf]"
+	$(PIP) -e ".[test,hf,dask]"
 	touch $@
 
 clean:
