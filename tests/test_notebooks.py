@@ -51,6 +51,12 @@ SMALLER: dict[str, dict[str, str]] = {
         "SEEDS, EVALS = 16, 30": "SEEDS, EVALS = 1, 22",
         "for seed in range(8)": "for seed in range(1)",
     },
+    "06_the_tuner.ipynb": {
+        "for _ in range(400)": "for _ in range(4)",
+        "SEEDS, BUDGET = 12, 27": "SEEDS, BUDGET = 2, 9",
+        '"num_layers", [1, 2]': '"num_layers", [1]',
+        '"hidden_size", [32, 64, 96]': '"hidden_size", [16, 32]',
+    },
     "07_generation.ipynb": {
         "steps=280": "steps=3",
         "steps=200": "steps=3",
