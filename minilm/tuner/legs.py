@@ -58,17 +58,22 @@ def rung_folder(rung: int) -> str:
 
 
 def ladder_for(scheduler: str, budget: Budget) -> Ladder:
-    """The rungs of a search: none of its legs is shorter than SHORTEST_LEG.
+    """The rungs of a search: none of its legs is shorter than SHORTEST_LEG, or than a step.
 
     >>> [len(ladder_for("asha", Budget(seconds=seconds)).shares) for seconds in (4, 9, 20)]
     [1, 2, 3]
+    >>> [len(ladder_for("asha", Budget(steps=steps)).shares) for steps in (1, 3, 9)]
+    [1, 2, 3]
     """
-    if scheduler == "none":
-        return Ladder((1.0,))
-    for shares in LADDERS:
-        if budget.seconds is None or shares[0] * budget.seconds >= SHORTEST_LEG:
-            return Ladder(shares)
-    return Ladder((1.0,))
+    ladders = () if scheduler == "none" else LADDERS
+    return Ladder(next((shares for shares in ladders if _is_worth_it(shares, budget)), (1.0,)))
+
+
+def _is_worth_it(shares: tuple[float, ...], budget: Budget) -> bool:
+    if budget.seconds is not None:
+        return shares[0] * budget.seconds >= SHORTEST_LEG
+    steps = [round(share * (budget.steps or 0)) for share in (0.0, *shares)]
+    return all(low < high for low, high in zip(steps, steps[1:], strict=False))
 
 
 def leg_parts(
