@@ -53,7 +53,7 @@ SMALLER: dict[str, dict[str, str]] = {
     },
     "06_the_tuner.ipynb": {
         "for _ in range(400)": "for _ in range(4)",
-        "SEEDS, BUDGET = 12, 27": "SEEDS, BUDGET = 2, 9",
+        "SEEDS, BUDGET = 8, 27": "SEEDS, BUDGET = 2, 9",
         '"MINILM_TRIAL_STEPS"] = "27"': '"MINILM_TRIAL_STEPS"] = "9"',
         '"num_layers", [1, 2]': '"num_layers", [1]',
         '"hidden_size", [32, 64, 96]': '"hidden_size", [16, 32]',

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from minilm import files
+from minilm.config import TrainConfig
 from minilm.errors import DivergenceError
 from minilm.text.corpora import Corpus
 from minilm.training.evaluation import exact_loss
@@ -23,7 +24,7 @@ from minilm.training.session import run_training
 from minilm.training.trainer import CHECKPOINT, WEIGHTS
 from minilm.tuner.legs import HELD, rung_folder
 from minilm.tuner.records import BEST, MODELS, Trial
-from minilm.tuner.settings import FEWEST_CHARS, Settings
+from minilm.tuner.settings import FEWEST_CHARS, FORWARD_SHARE, Settings
 from minilm.tuner.space import to_configs
 
 FINAL_STEPS = 4  # times a trial's steps, for the final model of a study without a clock
@@ -32,6 +33,7 @@ WARM = {
     "batch_warmup": 0.0,
     "context_warmup": 0.0,
 }  # what a training that goes on has behind it
+FEWEST_EVALUATIONS = 4
 CLOSE = 0.02  # nats per character; nearer to its trial's loss than this, the two models are compared exactly
 
 
@@ -74,7 +76,9 @@ class Finish:
         model, train = to_configs(chosen.point, self.corpus.tokenizer.vocab_size, self.settings.limits)
         goes_on = self.deadline is not None and start.is_file()
         if self.deadline is None:
-            config = train.replace(steps=FINAL_STEPS * (self.settings.budget.steps or 1))
+            steps = FINAL_STEPS * (self.settings.budget.steps or 1)
+            tokens = steps * train.batch_size * model.block_size
+            config = train.replace(steps=steps, evaluations=evaluations_for(tokens, len(self.corpus.val)))
         else:
             config = train.replace(minutes=max(self.deadline - time.monotonic(), 0.1) / 60)
         return run_training(
@@ -107,6 +111,17 @@ class Finish:
         }
         files.write_json(best / RESULT, run.result)
         return run
+
+
+def evaluations_for(tokens: int, chars: int) -> int:
+    """How often a training on so many tokens scores a split of so many characters: for half of its own work at most,
+    but a few times.
+
+    >>> evaluations_for(100_000, 50_000), evaluations_for(10_000_000, 50_000)
+    (4, 20)
+    """
+    worth = 0.5 * tokens / (FORWARD_SHARE * chars)
+    return min(TrainConfig.evaluations, max(FEWEST_EVALUATIONS, round(worth)))
 
 
 def _loss(run: Run, corpus: Corpus, split: str, chars: int | None = None) -> float:
