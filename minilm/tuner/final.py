@@ -33,7 +33,7 @@ WARM = {
     "batch_warmup": 0.0,
     "context_warmup": 0.0,
 }  # what a training that goes on has behind it
-FEWEST_EVALUATIONS = 4
+FEWEST_EVALUATIONS = 10
 CLOSE = 0.02  # nats per character; nearer to its trial's loss than this, the two models are compared exactly
 
 
@@ -118,7 +118,7 @@ def evaluations_for(tokens: int, chars: int) -> int:
     but a few times.
 
     >>> evaluations_for(100_000, 50_000), evaluations_for(10_000_000, 50_000)
-    (4, 20)
+    (10, 20)
     """
     worth = 0.5 * tokens / (FORWARD_SHARE * chars)
     return min(TrainConfig.evaluations, max(FEWEST_EVALUATIONS, round(worth)))
