@@ -90,10 +90,7 @@ def _limits(
     if step_seconds is None:
         return limits
     configs = to_configs(default_point(limits), corpus.tokenizer.vocab_size, limits)
-    rate = rate_of(*configs, step_seconds)
-    return limits_for(
-        len(corpus.train), wide=device != "cpu", memory=memory, rate=rate, seconds=budget.seconds
-    )
+    return replace(limits, rate=rate_of(*configs, step_seconds))
 
 
 def search_space(space: Any, limits: Limits, device: str, vocab_size: int) -> SearchSpace:

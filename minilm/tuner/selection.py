@@ -160,7 +160,7 @@ def _default_or(sitting: Sitting, default: LongDefault, chosen: Chosen) -> Chose
 
 def _ended(sitting: Sitting, search: Search, trial: Trial) -> None:
     busy = {running.tid for running in search.running.values()}
-    prune(sitting.folder / MODELS, sitting.journal.trials, sitting.settings.ladder, MARGIN, busy)
+    prune(sitting.folder / MODELS, sitting.journal.trials, sitting.settings.ladder, busy)
     sitting.watch.trial(trial)
 
 

@@ -95,6 +95,8 @@ def verdict(result: Mapping[str, Any]) -> str:
         after = f"{losses} after {race['seconds']:.0f} s each, heading for {heading}"
         winner = f"trial {race['challenger']}" if race["won"] else "the default recipe"
         return f"{winner}; trial {race['challenger']} had {after}"
+    if race:
+        return f"the default recipe; trial {race['challenger']} was to race it, and its longer training came to nothing"
     if result["best"]["tid"] == 0:
         return "the default recipe; no trial was clearly better"
     if default is None:

@@ -8,12 +8,12 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from minilm.config import TrainConfig
+from minilm.tuner.finalists import finalists
 from minilm.tuner.legs import HELD, leg_parts, rung_folder
 from minilm.tuner.objective import Task
 from minilm.tuner.race import CHECKPOINT
 from minilm.tuner.records import MODELS, Trial, TrialState
 from minilm.tuner.rungs import Ladder
-from minilm.tuner.search import best_trial
 from minilm.tuner.settings import Settings
 from minilm.tuner.space import Point, to_configs
 
@@ -49,16 +49,14 @@ def seed_task(settings: Settings, folder: Path, point: Point, tid: int, seed: in
     return dataclasses.replace(task, parts=parts, seed=seed)
 
 
-def prune(
-    models: Path, trials: Sequence[Trial], ladder: Ladder, margin: float, busy: Collection[int] = ()
-) -> None:
-    """Throws away what no leg will start from and no final training: models of failed and beaten trials, of rungs left
-    behind, and of those paused so far down their rung that they will hardly be called.
+def prune(models: Path, trials: Sequence[Trial], ladder: Ladder, busy: Collection[int] = ()) -> None:
+    """Throws away what no leg will start from and no final training: models of failed trials, of all that is fully
+    trained but the finalists, one of whom will be chosen, of rungs left behind, and of those paused so far down their
+    rung that they will hardly be called.
 
     Nothing of the trials in `busy`: a worker reads and writes there.
     """
-    best = best_trial(list(trials), margin)
-    keep = {} if best is None else {best.tid: {HELD, rung_folder(len(best.losses) - 1)}}
+    keep = {one.tid: {HELD, rung_folder(ladder.top)} for one in finalists(trials, search_seed=0)}
     for rung in range(ladder.top):
         paused = [t for t in trials if t.state is TrialState.PAUSED and len(t.losses) == rung + 1]
         reached = sum(len(t.losses) > rung for t in trials)
