@@ -78,10 +78,16 @@ def _chosen(study: StudyRecords) -> Sentence | None:
             f"it stood at {losses[0]:.3f} and the default at {losses[1]:.3f}. Their curves were heading for "
             f"{losses[3]:.3f} and {losses[4]:.3f} at the end of the time, so the final model {end}.",
         )
-    if part(study.result, "verdict"):
-        return None
+    chosen, verdict = part(study.result, "best").get("tid"), part(study.result, "verdict")
+    if verdict:
+        ahead = verdict.get("tid")
+        if not ahead or chosen != DEFAULT_TID:
+            return None
+        end = "so the final model follows the default recipe"
+        return Sentence(
+            "plain", f"Trial {ahead} could not race the default recipe over a longer time, {end}."
+        )
     best = best_trial(study.trials)
-    chosen = part(study.result, "best").get("tid")
     if best is None or chosen is None or chosen == best["tid"]:
         return None
     which = "the default recipe" if chosen == DEFAULT_TID else f"trial {chosen}"

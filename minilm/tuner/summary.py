@@ -95,8 +95,9 @@ def verdict(result: Mapping[str, Any]) -> str:
         after = f"{losses} after {race['seconds']:.0f} s each, heading for {heading}"
         winner = f"trial {race['challenger']}" if race["won"] else "the default recipe"
         return f"{winner}; trial {race['challenger']} had {after}"
-    if race:
-        return f"the default recipe; trial {race['challenger']} was to race it, and its longer training came to nothing"
+    finalist = (result.get("verdict") or {}).get("tid")
+    if finalist and result["best"]["tid"] == 0:
+        return f"the default recipe; trial {finalist} was ahead, but could not race it over a longer time"
     if result["best"]["tid"] == 0:
         return "the default recipe; no trial was clearly better"
     if default is None:
@@ -122,7 +123,7 @@ def outcome_of(outcome: Outcome) -> dict[str, Any]:
     numbers = (
         {"difference": outcome.difference, "se": outcome.se} if known else {"difference": None, "se": None}
     )
-    return {"better": outcome.better, **numbers, "text": text}
+    return {"tid": outcome.tid, "better": outcome.better, **numbers, "text": text}
 
 
 def closing(result: Mapping[str, Any], folder: Path) -> str:

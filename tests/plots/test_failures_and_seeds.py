@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from minilm.plots.failures import failure_numbers, region_numbers
+from minilm.plots.reading import StudyRecords
 from minilm.plots.seeds import compared, draw_finalists, finalist_numbers, judged
+from minilm.plots.study_findings import sentences
 from tests.plots.made_up import FINALISTS, RESULT, trials
 
 
@@ -97,3 +99,12 @@ def test_the_comparison_is_on_the_split_that_all_have():
     partly = {**RESULT, "compare": {"default": {"loss": 1.1}}}
     assert compared(partly) == [("tuned", 1.012, "model"), ("default recipe", 1.1, "default")]
     assert compared(RESULT) == []
+
+
+@pytest.mark.parametrize(
+    ("ahead", "chosen", "said"), [(4, 0, "Trial 4 could not race"), (4, 4, None), (0, 0, None)]
+)
+def test_a_finalist_that_could_not_race_is_not_passed_over_in_silence(ahead, chosen, said):
+    result = {"best": {"tid": chosen}, "verdict": {"tid": ahead, "better": True, "text": "Trial 4 is better"}}
+    texts = [sentence.text for sentence in sentences(StudyRecords({}, [], result, None), None)]
+    assert any(text.startswith(said or "Trial 4 could") for text in texts) is (said is not None)

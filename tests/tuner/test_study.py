@@ -72,4 +72,5 @@ def test_the_verdict_is_honest():
     assert "no trial was clearly better" in verdict(result(0, 1.5, 1.5))
     assert "0.100 nats" in verdict(result(7, 1.4, 1.5))
     assert "failed" in verdict(result(7, 1.4, None))
+    assert "trial 7 was ahead" in verdict({**result(0, 1.4, 1.5), "verdict": {"tid": 7}})
     assert [row["val"] for row in result_rows(result(7, 1.4, None))] == [1.0, 1.4]
