@@ -67,6 +67,7 @@ class TrialCurves(NamedTuple):
     default: int | None
     stops: Sequence[Stop] = ()
     rungs: Sequence[RungCount] = ()
+    other: str = "default"  # what the line is called that stands out beside the best
 
 
 def trial_curve_numbers(trials: Sequence[Trial]) -> TrialCurves:
@@ -160,7 +161,8 @@ def _special_lines(axes: Axes, numbers: TrialCurves) -> list[Label]:
             continue
         curve, color = numbers.curves[tid], COLOR[ROLE_COLOR[role]]
         axes.plot(*zip(*curve, strict=True), color=color, linewidth=2.2, marker="o", markersize=3.5, zorder=4)
-        labels.append(Label(curve[-1][1], f"{role} {curve[-1][1]:.3f}", color))
+        name = numbers.other if role == "default" else role
+        labels.append(Label(curve[-1][1], f"{name} {curve[-1][1]:.3f}", color))
     return labels
 
 

@@ -10,7 +10,7 @@ from minilm.plots.more_time import MoreTime, more_time_numbers, steady
 from minilm.plots.parts import loss_headlines
 from minilm.plots.reading import StudyRecords, number, part, standing
 from minilm.plots.seeds import judged
-from minilm.plots.trials import DEFAULT_TID, Point, Trial, best_trial, default_trial, reason_of, succeeded
+from minilm.plots.trials import Point, Trial, best_trial, default_trial, reason_of, succeeded
 from minilm.plots.verdict import (
     Sentence,
     Standing,
@@ -19,6 +19,7 @@ from minilm.plots.verdict import (
     against_floor,
     is_number,
 )
+from minilm.tuner.space import DEFAULT_TID, recipe_name
 
 
 def result_of(study: StudyRecords) -> dict[str, Any]:
@@ -67,30 +68,31 @@ def _against_default(study: StudyRecords) -> Sentence:
 
 def _chosen(study: StudyRecords) -> Sentence | None:
     """Said where the final model does not follow the trial with the lowest loss, or where there was a race."""
-    race = part(study.result, "race")
-    names = ("challenger_loss", "default_loss", "seconds", "challenger_forecast", "default_forecast")
+    race, incumbent = part(study.result, "race"), study.result.get("incumbent", DEFAULT_TID)
+    names = ("challenger_loss", "incumbent_loss", "seconds", "challenger_forecast", "incumbent_forecast")
     losses = [number(race, name) for name in names]
     if all(value is not None for value in losses):
-        end = "goes on from it" if race.get("won") else "goes on from the default recipe"
+        mine, theirs = (recipe_name(tid, incumbent) for tid in (race["challenger"], incumbent))
+        end = f"goes on from {mine if race.get('won') else theirs}"
         return Sentence(
             "plain",
-            f"Trial {race['challenger']} then trained on against the default recipe: after {losses[2]:.0f} s each "
-            f"it stood at {losses[0]:.3f} and the default at {losses[1]:.3f}. Their curves were heading for "
+            f"Then {mine} trained on against {theirs}: after {losses[2]:.0f} s each it stood at {losses[0]:.3f}, "
+            f"the other at {losses[1]:.3f}. Their curves were heading for "
             f"{losses[3]:.3f} and {losses[4]:.3f} at the end of the time, so the final model {end}.",
         )
     chosen, verdict = part(study.result, "best").get("tid"), part(study.result, "verdict")
     if verdict:
         ahead = verdict.get("tid")
-        if not ahead or chosen != DEFAULT_TID:
+        if ahead is None or ahead == chosen or chosen != incumbent:
             return None
-        end = "so the final model follows the default recipe"
-        return Sentence(
-            "plain", f"Trial {ahead} could not race the default recipe over a longer time, {end}."
-        )
+        leader, follows = recipe_name(ahead, incumbent), recipe_name(incumbent, incumbent)
+        could_not = "could not race over a longer time, and short trainings prefer what learns quickly"
+        end = f"so the final model follows {follows}"
+        return Sentence("plain", f"{leader[0].upper()}{leader[1:]} {could_not}, {end}.")
     best = best_trial(study.trials)
     if best is None or chosen is None or chosen == best["tid"]:
         return None
-    which = "the default recipe" if chosen == DEFAULT_TID else f"trial {chosen}"
+    which = recipe_name(chosen, incumbent)
     return Sentence("plain", f"That lead is too small to trust, so the final model follows {which}.")
 
 

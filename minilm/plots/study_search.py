@@ -30,7 +30,8 @@ from minilm.plots.scales import scales
 from minilm.plots.search import draw_search, search_numbers
 from minilm.plots.slices import draw_slice, draw_slices, slice_numbers
 from minilm.plots.timeline import draw_timeline, timeline_numbers
-from minilm.plots.trials import DEFAULT_TID, Trial, hovers_of, short_name, succeeded
+from minilm.plots.trials import Trial, hovers_of, short_name, succeeded
+from minilm.tuner.race import INCUMBENT
 
 SLICES_INTRO = (
     "One panel per setting, every trial a dot at its loss: a valley shows where that setting should be, a "
@@ -109,16 +110,17 @@ def _workers(trials: Sequence[Trial], longer: Sequence[Trial], folder: Path) -> 
 
 
 def _race(longer: Sequence[Trial], folder: Path) -> list[Shown]:
-    """The default recipe's long training and the challenger's, where there was one."""
+    """The incumbent's long training and the challenger's, where there was one."""
     race = trial_curve_numbers(longer)
-    challenger = next((tid for tid in race.curves if tid != DEFAULT_TID), None)
-    if challenger is None or DEFAULT_TID not in race.curves:
+    incumbent = next((trial["tid"] for trial in longer if trial["worker"] == INCUMBENT), None)
+    challenger = next((tid for tid in race.curves if tid != incumbent), None)
+    if challenger is None or incumbent not in race.curves:
         return []
     how = (
-        "The best trial trains on beside the default recipe. Small models lead early and large ones late, so look "
-        "at the slopes: the challenger wins only if its curve is heading clearly lower."
+        "The best trial trains on beside the recipe that has trained all along. Small models lead early and large "
+        "ones late, so look at the slopes: the challenger wins only if its curve is heading clearly lower."
     )
-    drawn = draw_trial_curves(TrialCurves(race.curves, challenger, DEFAULT_TID))
+    drawn = draw_trial_curves(TrialCurves(race.curves, challenger, incumbent, other="incumbent"))
     return [shown(drawn, "The race", how, folder / "race.png")]
 
 

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from minilm.plots.verdict import is_number
+from minilm.tuner.space import DEFAULT_TID
 
 Trial = Mapping[str, Any]
 Point = tuple[float, float]
-DEFAULT_TID = 0  # the default recipe is always the first trial
 
 SUCCESS = ("ok", "paused")  # the states of a trial that did not fail; a paused one waits at a rung
 

@@ -18,7 +18,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
 
 from minilm import files
 from minilm.config import ModelConfig, TrainConfig
@@ -39,8 +38,8 @@ Choice = tuple[int, str]  # threads and precision
 Times = dict[Choice, float]  # seconds of a pass
 
 
-def raced(hardware: Hardware, model: nn.Module, config: TrainConfig, batch: tuple[int, int]) -> Hardware:
-    """The hardware with the threads and the precision that train `model` fastest on batches of that shape (B, T).
+def raced(hardware: Hardware, shape: ModelConfig, config: TrainConfig, batch: tuple[int, int]) -> Hardware:
+    """The hardware with the threads and the precision that train such a model fastest on batches of that shape (B, T).
 
     As it was where there is nothing to choose: steps are counted, a GPU computes, the user has chosen, or passes are
     so slow that the race would cost more than SHARE of the time.
@@ -48,7 +47,6 @@ def raced(hardware: Hardware, model: nn.Module, config: TrainConfig, batch: tupl
     choices = open_choices(hardware, config)
     if len(choices) < 2 or config.minutes is None:
         return hardware
-    shape: ModelConfig = getattr(model, "config")  # noqa: B009 (nn.Module hides the attribute from mypy)
     key = machine_key(shape, batch)
     times = recalled(key, choices)
     source = "remembered" if times else "measured"

@@ -85,7 +85,7 @@ def run_training(
     check_memory(computed, config, hardware.device)
     decoder = model if isinstance(model, GPT) else build(computed, config.seed)
     network = with_prior(decoder, config, corpus)
-    hardware = raced(hardware, network, config, (config.batch_size, shape.block_size))
+    hardware = raced(hardware, network.config, config, (config.batch_size, shape.block_size))
     if on_hardware is not None:
         on_hardware(hardware)
     run = Run(None, network, corpus.tokenizer, describe_run(shape, config, corpus, hardware))

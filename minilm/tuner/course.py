@@ -45,6 +45,7 @@ def run_sitting(sitting: Sitting) -> tuple[Run, dict[str, Any]]:
         baseline = _answer(counter, counted, sitting.moment(PAGE_SHARE))
         result = result_of(chosen.trial, sitting.journal.trials, run.config, run.result, baseline, sample)
         result["race"] = None if chosen.race is None else dataclasses.asdict(chosen.race)
+        result["incumbent"] = sitting.settings.incumbent
         result["legs"] = list(chosen.legs)
         result |= chosen_facts(chosen)
         files.write_json(sitting.folder / RESULT, result)

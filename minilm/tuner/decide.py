@@ -19,7 +19,8 @@ from minilm.tuner.rungs import SCHEDULERS, Ladder, Standing
 
 SEARCH_SHARE = 0.15  # of the minutes, for trials; the final model gets the most of the rest
 CONFIRM_SHARE = 0.06  # for the best trials and the default recipe with fresh seeds
-RACE_SHARE = 0.08  # for the best trial against the default recipe
+RACE_SHARE = 0.08  # for the best trial against the incumbent
+SHORTEST_RACE = 8.0  # seconds; what a shorter one shows is only how curves begin
 FINAL_SHARE = 0.25  # for the final training at least, however slow the start was
 WARM_UP = 4.0  # seconds until workers are ready
 TRIALS_WANTED = 4.5  # full trainings in a search; most trials stop at a ninth of one
@@ -184,18 +185,19 @@ def plan(minutes: float, workers: int, started: float = 0.0) -> Plan:
     if not minutes > 0:
         raise ConfigError(f"minutes must be above 0, got {minutes}; 3 is the default")
     total = 60.0 * minutes
-    reserve = min(0.25 * total, 6.0 + 0.02 * total)
+    reserve = min(0.25 * total, 4.4 + 0.01 * total)
     latest = total - reserve - FINAL_SHARE * total
     search_end = min(started + WARM_UP + SEARCH_SHARE * total, latest)
-    confirm_end = min(search_end + CONFIRM_SHARE * total, latest)
-    race_end = min(confirm_end + RACE_SHARE * total, latest)
+    races = RACE_SHARE * total >= SHORTEST_RACE  # without a race nobody asks how the best trials compare
+    confirm_end = min(search_end + CONFIRM_SHARE * total, latest) if races else search_end
+    race_end = min(confirm_end + RACE_SHARE * total, latest) if races else search_end
     most = min(LONGEST, LONGEST_SHARE * SEARCH_SHARE * total)
     trial = max(min(SEARCH_SHARE * total * searchers(workers) / TRIALS_WANTED, most), SHORTEST)
     return Plan(total, round(trial, 1), search_end, confirm_end, race_end, total - reserve, reserve)
 
 
 def searchers(workers: int) -> int:
-    """How many of the workers run trials in a study by the clock: one, if it can be spared, trains the default.
+    """How many of the workers run trials in a study by the clock: one, if it can be spared, trains the incumbent.
 
     >>> searchers(1), searchers(2), searchers(16)
     (1, 1, 15)

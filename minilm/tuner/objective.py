@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +22,7 @@ from minilm.errors import ConfigError, DivergenceError, MinilmError
 from minilm.text.corpora import Corpus, load_corpus, load_described
 from minilm.training.hardware import Hardware, choose_hardware, free_bytes, physical_cores
 from minilm.training.pace import step_seconds
+from minilm.training.probe import raced
 from minilm.training.run import Run
 from minilm.training.session import run_training
 from minilm.training.trainer import CHECKPOINT
@@ -134,6 +135,22 @@ def pace(vocab_size: int, block_size: int, cores: int) -> dict[str, float]:
     for threads in sorted({1, cores}):
         config = train.replace(threads=threads)
         found[str(threads)] = step_seconds(shape, config, choose_hardware(config, shape.attention))
+    return found
+
+
+def timed_steps(
+    points: Sequence[Mapping[str, Any]], vocab_size: int, limits: Limits, minutes: float
+) -> list[tuple[ModelConfig, TrainConfig, float]]:
+    """What the points mean, and the seconds of one step of each: on all cores, in the precision that a training of so
+    many minutes would choose."""
+    found = []
+    for point in points:
+        model, train = to_configs(point, vocab_size, limits)
+        batch = (train.batch_size, model.block_size)
+        hardware = raced(
+            choose_hardware(train, model.attention), model, train.replace(minutes=minutes), batch
+        )
+        found.append((model, train, step_seconds(model, train, hardware)))
     return found
 
 

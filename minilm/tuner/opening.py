@@ -18,9 +18,11 @@ from minilm.tuner.feasible import Limits, rate_of
 from minilm.tuner.legs import ladder_for
 from minilm.tuner.propose import SearchSpace
 from minilm.tuner.settings import Budget, Request, Settings, trial_steps
+from minilm.tuner.sizing import TIMED, fitted, prices
 from minilm.tuner.space import (
     COUPLED_BY_SECONDS,
     COUPLED_BY_STEPS,
+    Point,
     default_point,
     dimensions,
     limits_for,
@@ -28,7 +30,9 @@ from minilm.tuner.space import (
     to_configs,
 )
 
+BLIND = "random"  # a search that is told nothing beforehand, as people know it
 MEMORY_SHARE = 0.8  # of what is free, for all trainings together
+TRAINED_SHARE = 0.85  # of the time before the reserve, what the final model's training comes to on all cores
 
 
 def open_study(corpus: Corpus, request: Request, begun: float) -> tuple[Settings, SearchSpace, Plan | None]:
@@ -46,7 +50,11 @@ def open_study(corpus: Corpus, request: Request, begun: float) -> tuple[Settings
     free = objective.memory(found.device) if request.engine is None else None  # a cluster's memory is its own
     memory = None if free is None else int(MEMORY_SHARE * free / workers)
     limits = _limits(corpus, budget, found.device, memory, pace.get(str(threads)))
-    searched = search_space(request.space, limits, found.device, vocab_size)
+    fits = None
+    if spread is not None and found.device == "cpu" and request.space is None and request.algo != BLIND:
+        seconds = TRAINED_SHARE * (spread.total - spread.reserve - (time.monotonic() - begun))
+        fits = fitted_point(corpus, limits, request.minutes or 0.0, seconds)
+    searched = search_space(request.space, limits, found.device, vocab_size, fits)
     # by count whole trainings are the rule, since only those do not depend on which worker was faster
     usual = "none" if request.minutes is None and not request.deterministic else "asha"
     scheduler = request.scheduler or usual
@@ -66,6 +74,7 @@ def open_study(corpus: Corpus, request: Request, begun: float) -> tuple[Settings
         threads=threads,
         pace=pace,
         engine=request.engine,
+        fitted=fits,
     )
     return settings, searched, spread
 
@@ -82,6 +91,17 @@ def _workers(request: Request, cores: int, device: str, pace: dict[str, float]) 
     return worker_count(cores, device, request.trials), 1
 
 
+def fitted_point(corpus: Corpus, limits: Limits, minutes: float, seconds: float) -> Point | None:
+    """The recipe for so many seconds of training on this machine, None where that is the default recipe.
+
+    Two steps are timed for it.
+    """
+    vocab_size = corpus.tokenizer.vocab_size
+    priced = prices(objective.timed_steps(TIMED, vocab_size, limits, minutes))
+    point = fitted(priced, max(seconds, 1.0), vocab_size, len(corpus.train), limits)
+    return None if point == default_point(limits) else point
+
+
 def _limits(
     corpus: Corpus, budget: Budget, device: str, memory: int | None, step_seconds: float | None
 ) -> Limits:
@@ -93,8 +113,11 @@ def _limits(
     return replace(limits, rate=rate_of(*configs, step_seconds))
 
 
-def search_space(space: Any, limits: Limits, device: str, vocab_size: int) -> SearchSpace:
-    """The default space within the limits, or the user's own Hyperopt expression; neither asks for what cannot be."""
+def search_space(
+    space: Any, limits: Limits, device: str, vocab_size: int, fits: Point | None = None
+) -> SearchSpace:
+    """The default space within the limits, `fits` the recipe fitted to the minutes; or the user's own Hyperopt
+    expression. Neither asks for what cannot be."""
     default = default_point(limits)
     if space is not None:  # how dear a step may be is the user's to say
         limits = replace(limits, step_work=math.inf)
@@ -106,4 +129,4 @@ def search_space(space: Any, limits: Limits, device: str, vocab_size: int) -> Se
         return SearchSpace(space, default, refusal=refuse)
     # seconds are limited where there is a clock, and a larger step is then one of fewer
     coupled = COUPLED_BY_STEPS if limits.seconds is None else COUPLED_BY_SECONDS
-    return SearchSpace.of(dimensions(limits, wide=device != "cpu"), default, refuse, coupled)
+    return SearchSpace.of(dimensions(limits, wide=device != "cpu"), default, refuse, coupled, fits)

@@ -24,7 +24,7 @@ from hyperopt.pyll import as_apply
 from minilm.errors import ConfigError, did_you_mean
 from minilm.tuner.algorithms import ALGORITHMS
 from minilm.tuner.failures import doomed
-from minilm.tuner.space import Dimension, Draw, Point, draw_of, to_hyperopt
+from minilm.tuner.space import FITTED_TID, Dimension, Draw, Point, draw_of, to_hyperopt
 
 PATIENCE = 10  # refused points before chance takes over: an algorithm may insist
 ATTEMPTS = 60  # at a point that is not refused
@@ -36,12 +36,14 @@ class SearchSpace:
     """A Hyperopt expression and the default recipe, which is the first trial of every study.
 
     `first` is the recipe's draw where it is a member of the space. A space of the user's own may not hold
-    it: the recipe then still runs first, to be compared with, but Hyperopt is not told.
+    it: the recipe then still runs first, to be compared with, but Hyperopt is not told. `second` is the draw of the
+    recipe fitted to the minutes, where there is one.
     """
 
     expression: Any
     default: Point
     first: Draw | None = None
+    second: Draw | None = None
     refusal: Callable[[Point], str | None] | None = None  # why a point should not be tried, or None
 
     @classmethod
@@ -51,10 +53,12 @@ class SearchSpace:
         default: Point,
         refusal: Callable[[Point], str | None] | None = None,
         coupled: Mapping[str, float] | None = None,
+        fitted: Point | None = None,
     ) -> SearchSpace:
-        """Our own space; `coupled` as in `to_hyperopt`."""
+        """Our own space; `coupled` as in `to_hyperopt`, `fitted` as in Settings."""
         first = draw_of(default, dimensions, coupled)
-        return cls(to_hyperopt(dimensions, coupled), default, first, refusal)
+        second = None if fitted is None else draw_of(fitted, dimensions, coupled)
+        return cls(to_hyperopt(dimensions, coupled), default, first, second, refusal)
 
     @cached_property
     def domain(self) -> Domain:
@@ -116,6 +120,8 @@ def propose(
         raise ConfigError(f"unknown search algorithm {algo!r}, {did_you_mean(algo, ALGORITHMS)}")
     if tid == 0:
         return dict(space.first or {}), []
+    if tid == FITTED_TID and space.second is not None:
+        return dict(space.second), []
     refused: list[Refused] = []
     while True:
         who = algo if len(refused) < PATIENCE else "random"

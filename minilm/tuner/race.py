@@ -1,9 +1,9 @@
-"""The default recipe against the search's best trial: who will be trained to the end.
+"""The incumbent against the search's best trial: who will be trained to the end.
 
-The default recipe trains in a worker of its own from the first second on, so that the search costs it little. The
-best trial goes on from its checkpoint until the race is over. Small models lead early and large ones late, so what
-counts is not who is ahead, but where both curves are heading. The deciding is arithmetic on curves. This file knows
-folders of runs and workers; it builds no model.
+The incumbent, the recipe fitted to the minutes, trains in a worker of its own from the first second on, so that the
+search costs it little. The best trial goes on from its checkpoint until the race is over. Small models lead early and
+large ones late, so what counts is not who is ahead, but where both curves are heading. The deciding is arithmetic on
+curves. This file knows folders of runs and workers; it builds no model.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from minilm.errors import RunError
 from minilm.tuner.records import Trial
 from minilm.tuner.workers import Pool
 
+INCUMBENT = "incumbent"  # its folder, and its worker's name
 METRICS, CHECKPOINT = "metrics.jsonl", "checkpoint.safetensors"
 LEAD = 0.02  # nats per character: a forecast that is better by less may owe it to noise
 TAIL = 3.0  # a forecast follows the points later than the last one's seconds divided by this
@@ -32,17 +33,18 @@ Curve = Sequence[Sequence[float]]  # (seconds of training, validation loss), in 
 class Verdict:
     """How a race ended: losses after `seconds` of training each, and where they are heading; None if unknown."""
 
-    challenger: int  # the trial's number
+    challenger: int  # the trials' numbers
+    incumbent: int
     seconds: float
     challenger_loss: float | None
-    default_loss: float | None
+    incumbent_loss: float | None
     challenger_forecast: float | None
-    default_forecast: float | None
+    incumbent_forecast: float | None
     won: bool  # by the challenger
 
 
-class LongDefault:
-    """The default recipe's own long training, in a worker that may be stopped at any moment.
+class LongTraining:
+    """The incumbent's long training, in a worker that may be stopped at any moment.
 
     It answers through its folder alone: the records and the checkpoint that the trainer keeps there.
     """
@@ -109,24 +111,30 @@ def forecast(curve: Curve, more: float) -> float | None:
 
 
 def judge(
-    challenger: int, curve: Curve, default: Curve, more: float, gains: tuple[float, float] = (0.0, 0.0)
+    tids: tuple[int, int],
+    curve: Curve,
+    incumbent: Curve,
+    more: float,
+    gains: tuple[float, float] = (0.0, 0.0),
 ) -> Verdict:
-    """Who is expected to stand lower after `more` seconds of further training; the default wins what is unclear.
+    """Who is expected to stand lower after `more` seconds of further training; the incumbent wins what is unclear.
+    `tids` are the challenger's and the incumbent's.
 
-    The default's curve is the longer one, which counts for it, as its model is trained on from where it ends. `gains`:
-    how much the two fell in the search when their learning rate did; a high rate hides more of what it has learnt.
+    The incumbent's curve is the longer one, which counts for it, as its model is trained on from where it ends.
+    `gains`: how much the two fell in the search when their learning rate did; a high rate hides more of what it has
+    learnt.
 
-    >>> judge(7, [(10, 2.2), (20, 2.0)], [(10, 2.4), (20, 2.3), (40, 2.2)], 40).won
+    >>> judge((7, 0), [(10, 2.2), (20, 2.0)], [(10, 2.4), (20, 2.3), (40, 2.2)], 40).won
     True
     """
     seconds = curve[-1][0] if curve else 0.0
     mine, theirs = (
         None if heading is None else heading - gain
-        for heading, gain in zip((forecast(curve, more), forecast(default, more)), gains, strict=True)
+        for heading, gain in zip((forecast(curve, more), forecast(incumbent, more)), gains, strict=True)
     )
     won = mine is not None and (theirs is None or mine < theirs - LEAD)
-    losses = (curve[-1][1] if curve else None, loss_at(default, seconds))
-    return Verdict(challenger, seconds, *losses, mine, theirs, won)
+    losses = (curve[-1][1] if curve else None, loss_at(incumbent, seconds))
+    return Verdict(*tids, seconds, *losses, mine, theirs, won)
 
 
 def answered_curve(pool: Pool, future: Future, end: float, tick: Callable[[], None]) -> Curve:

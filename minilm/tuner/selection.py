@@ -1,4 +1,4 @@
-"""Who is trained to the end: the search, its best confirmed with fresh seeds, and the race against the default recipe.
+"""Who is trained to the end: the search, its best confirmed with fresh seeds, and the race against the incumbent.
 
 Each is a decision made elsewhere (`decide`, `finalists`, `race`); here they follow one another on workers, within the
 clock of a sitting.
@@ -18,19 +18,30 @@ from typing import Any
 
 from minilm.errors import AllTrialsFailedError
 from minilm.tuner import objective
-from minilm.tuner.decide import Rules, searchers, seconds_needed
+from minilm.tuner.decide import SHORTEST_RACE, Rules, searchers, seconds_needed
 from minilm.tuner.engines import Engine, pool_for
 from minilm.tuner.finalists import Finalist, Outcome, batches, choose, finalists, rounds
 from minilm.tuner.legs import HELD, LONG, long_part
 from minilm.tuner.propose import Proposer, is_loss
-from minilm.tuner.race import CHECKPOINT, Curve, LongDefault, Verdict, answered_curve, continued, gain, judge
+from minilm.tuner.race import (
+    CHECKPOINT,
+    INCUMBENT,
+    Curve,
+    LongTraining,
+    Verdict,
+    answered_curve,
+    continued,
+    gain,
+    judge,
+)
 from minilm.tuner.records import MODELS, Trial, TrialState
 from minilm.tuner.search import LATE, Search, best_trial
 from minilm.tuner.sitting import Sitting
+from minilm.tuner.space import DEFAULT_TID
 from minilm.tuner.tasks import base_task, leg_task, prune, seed_task
 from minilm.tuner.workers import Workers
 
-DEFAULT, RACE = "default", "race"  # folders of models that train longer than a trial
+RACE = "race"  # the folder of a model that trains longer than a trial
 MARGIN = 0.005  # nats per character; a trial that beats the default recipe by less may owe it to luck
 ENOUGH = 8  # trials; fewer chosen by count are not confirmed, or that would take longer than the search
 
@@ -48,9 +59,9 @@ class Chosen:
 
 
 def select(sitting: Sitting) -> Chosen:
-    """The search, and beside it the default recipe's long training, where a worker can be spared for it."""
+    """The search, and beside it the incumbent's long training, where a worker can be spared for it."""
     settings = sitting.settings
-    # a cluster leaves this machine free for the default recipe
+    # a cluster leaves this machine free for the incumbent
     spared = settings.races and settings.engine is None
     count = searchers(settings.workers) if spared else settings.workers
     with ExitStack() as stack:
@@ -60,12 +71,12 @@ def select(sitting: Sitting) -> Chosen:
         sitting.watch.start(settings.text(), settings.trials, sitting.journal.trials)
         if not settings.races:
             _search(sitting, pool)
-            return _confirmed(sitting, pool)
+            return _unraced(sitting, _confirmed(sitting, pool))
         began = sitting.clock()
-        default = _long_default(sitting, stack.enter_context(Workers(1)))
+        incumbent = _long_training(sitting, stack.enter_context(Workers(1)))
         _search(sitting, pool)
-        chosen = _raced(sitting, pool, default, _confirmed(sitting, pool))
-        whole = _record(sitting, 0, "default", began, default.curve())
+        chosen = _raced(sitting, pool, incumbent, _confirmed(sitting, pool))
+        whole = _record(sitting, settings.incumbent, INCUMBENT, began, incumbent.curve())
         return dataclasses.replace(chosen, legs=(whole, *chosen.legs))
 
 
@@ -89,12 +100,12 @@ def _search(sitting: Sitting, pool: Engine) -> None:
     search.run()
 
 
-def _long_default(sitting: Sitting, pool: Workers) -> LongDefault:
+def _long_training(sitting: Sitting, pool: Workers) -> LongTraining:
     seconds = max(sitting.race_end() - time.monotonic(), 1.0)
-    folder = sitting.folder / MODELS / DEFAULT
-    task = base_task(sitting.settings, sitting.space.default, folder)
+    folder = sitting.folder / MODELS / INCUMBENT
+    task = base_task(sitting.settings, sitting.incumbent.point, folder)
     task = dataclasses.replace(task, parts=(long_part(sitting.settings.budget, seconds),))
-    return LongDefault(pool, folder / LONG, objective.run_leg, task)
+    return LongTraining(pool, folder / LONG, objective.run_leg, task)
 
 
 def _confirmed(sitting: Sitting, pool: Engine) -> Chosen:
@@ -112,25 +123,32 @@ def _confirmed(sitting: Sitting, pool: Engine) -> Chosen:
     return Chosen(trial, finalists=tuple(few), outcome=outcome)
 
 
-def _raced(sitting: Sitting, pool: Engine, default: LongDefault, chosen: Chosen) -> Chosen:
-    """The chosen trial against the default recipe; without a challenger, or time for a race, the default."""
+def _raced(sitting: Sitting, pool: Engine, incumbent: LongTraining, chosen: Chosen) -> Chosen:
+    """The chosen trial against the incumbent; without a challenger, or time for a race, the incumbent."""
     best, budget = chosen.trial, sitting.settings.budget
     left = sitting.race_end() - time.monotonic()
-    if best.tid == 0 or best.state is not TrialState.OK or left < 0.5 * (budget.seconds or 0.0):
-        default.stop()
-        return _default_or(sitting, default, chosen)
+    known = best.tid == sitting.settings.incumbent
+    if (
+        known
+        or best.state is not TrialState.OK
+        or left < max(0.9 * SHORTEST_RACE, 0.5 * (budget.seconds or 0.0))
+    ):
+        incumbent.stop()
+        return _incumbent_or(sitting, incumbent, chosen)
     sitting.watch.race(best)
     began = sitting.clock()
     leg = _race_leg(sitting, pool, best, left)
-    default.stop()
+    incumbent.stop()
     curve = continued(best, leg) if leg else []
     more = max((sitting.moment(1.0) or 0.0) - time.monotonic(), 0.0)
-    verdict = judge(best.tid, curve, default.curve(), more, (gain(best), gain(sitting.recipe)))
+    gains = gain(best), gain(sitting.incumbent)
+    gains = gains if all(gains) else (0.0, 0.0)  # known of one alone it would favour that one
+    verdict = judge((best.tid, sitting.settings.incumbent), curve, incumbent.curve(), more, gains)
     record = _record(sitting, best.tid, best.worker, began, curve)
     if verdict.won:
         folder = sitting.folder / MODELS / RACE / LONG
         return dataclasses.replace(chosen, folder=folder, race=verdict, legs=(record,))
-    return dataclasses.replace(_default_or(sitting, default, chosen), race=verdict, legs=(record,))
+    return dataclasses.replace(_incumbent_or(sitting, incumbent, chosen), race=verdict, legs=(record,))
 
 
 def _record(sitting: Sitting, tid: int, worker: Any, began: float, curve: Curve) -> dict[str, Any]:
@@ -150,12 +168,21 @@ def _race_leg(sitting: Sitting, pool: Engine, trial: Trial, seconds: float) -> C
     return answered_curve(pool, pool.submit(objective.run_leg, task), end, sitting.tick)
 
 
-def _default_or(sitting: Sitting, default: LongDefault, chosen: Chosen) -> Chosen:
-    """The default recipe as far as it is trained; the best trial where its long training came to nothing."""
-    if default.checkpoint is None:
+def _incumbent_or(sitting: Sitting, incumbent: LongTraining, chosen: Chosen) -> Chosen:
+    """The incumbent as far as it is trained; the best trial where its long training came to nothing."""
+    if incumbent.checkpoint is None:
         return chosen
-    trial = sitting.recipe or Trial(0, sitting.space.default, {})
-    return dataclasses.replace(chosen, trial=trial, folder=default.folder)
+    return dataclasses.replace(chosen, trial=sitting.incumbent, folder=incumbent.folder)
+
+
+def _unraced(sitting: Sitting, chosen: Chosen) -> Chosen:
+    """Without a race, what a trial of seconds prefers is trusted only where it is no smaller than the fitted recipe:
+    small models lead early, and the law behind the recipe knows who leads late."""
+    fitted, trial = sitting.incumbent, chosen.trial
+    if sitting.settings.fitted is None or trial.tid == fitted.tid or fitted.state is TrialState.FAILED:
+        return chosen
+    no_smaller = (trial.n_parameters or 0) >= (fitted.n_parameters or math.inf)
+    return chosen if no_smaller and trial.tid != DEFAULT_TID else dataclasses.replace(chosen, trial=fitted)
 
 
 def _ended(sitting: Sitting, search: Search, trial: Trial) -> None:

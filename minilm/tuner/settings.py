@@ -13,7 +13,7 @@ from minilm.config import default_recipe
 from minilm.errors import ConfigError, did_you_mean
 from minilm.tuner.algorithms import ALGORITHMS
 from minilm.tuner.rungs import SCHEDULERS, Ladder
-from minilm.tuner.space import Limits
+from minilm.tuner.space import DEFAULT_TID, FITTED_TID, Limits
 
 TRIAL_STEPS = 200
 EVALUATIONS = 8  # of a full training
@@ -68,6 +68,12 @@ class Settings:
     threads: int = 1  # of a worker
     pace: dict[str, float] = field(default_factory=dict)  # threads -> seconds of the default recipe's step
     engine: str | None = None  # dask://host:port where no local processes train
+    fitted: dict[str, Any] | None = None  # the recipe for these minutes, where it is another than the default
+
+    @property
+    def incumbent(self) -> int:
+        """The trial whose recipe trains all along."""
+        return DEFAULT_TID if self.fitted is None else FITTED_TID
 
     @property
     def ladder(self) -> Ladder:
@@ -84,7 +90,7 @@ class Settings:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Settings:
-        kept = {name: values[name] for name in cls.__dataclass_fields__}
+        kept = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
         parts = {"limits": Limits(**values["limits"]), "budget": Budget(**values["budget"])}
         return cls(**{**kept, **parts, "rungs": tuple(values["rungs"])})
 
@@ -105,12 +111,18 @@ class Settings:
         cores = max(map(int, self.pace))
         return f"measured: {cores / one:.0f} steps a second side by side, {1 / every:.0f} with all threads on one"
 
+    def _fitted_text(self) -> str:
+        assert self.fitted is not None
+        layers, width, batch = (self.fitted[name] for name in ("num_layers", "hidden_size", "batch_size"))
+        return f"what fits these minutes ({layers} layers, {width} wide, batch {batch})"
+
     def text(self) -> str:
         """Workers, threads and why, in one line."""
         workers = f"{self.workers} worker{'s' * (self.workers > 1)} x {self.threads} thread{'s' * (self.threads > 1)}"
         why = self._why()
         if self.races:
-            why += "; one of them trains the default recipe all along"
+            which = "the default recipe" if self.fitted is None else self._fitted_text()
+            why += f"; one of them trains {which} all along"
         trial = f"{self.budget.text()} per trial{self._pauses()}"
         return f"{workers} on {self.engine or self.device}, {trial}, {self.algo} ({why})"
 

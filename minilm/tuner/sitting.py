@@ -47,6 +47,8 @@ class Sitting:
         self.watch.tick(None if end is None else end - time.monotonic())
 
     @property
-    def recipe(self) -> Trial | None:
-        """The default recipe's trial, as it was last recorded."""
-        return next((trial for trial in self.journal.trials if trial.tid == 0), None)
+    def incumbent(self) -> Trial:
+        """The recipe that trains all along, as its trial was last recorded; without one it has no loss."""
+        tid, point = self.settings.incumbent, self.settings.fitted or self.space.default
+        recorded = (trial for trial in self.journal.trials if trial.tid == tid)
+        return next(recorded, None) or Trial(tid, point, {})

@@ -59,6 +59,8 @@ WIDE_SPACE: tuple[Dimension, ...] = tuple(
     for dimension in SPACE
 )
 
+# the first trials: the default recipe, and the one fitted to the minutes where there is one
+DEFAULT_TID, FITTED_TID = 0, 1
 DEFAULT_POINT: Point = {d.name: _RECIPE[ALIASES.get(d.name, d.name)] for d in SPACE}
 
 # How the best learning rate grows with each setting: as which power of it, measured over the grid of
@@ -115,6 +117,17 @@ def _within(dimension: Dimension, limits: Limits) -> Dimension:
 def default_point(limits: Limits) -> Point:
     """The default recipe, with a context that the text can fill."""
     return {**DEFAULT_POINT, "block_size": min(DEFAULT_POINT["block_size"], limits.block_size)}
+
+
+def recipe_name(tid: int, incumbent: int) -> str:
+    """What a trial is called in a sentence.
+
+    >>> recipe_name(0, 1), recipe_name(1, 1), recipe_name(1, 0)
+    ('the default recipe', 'the recipe fitted to the minutes', 'trial 1')
+    """
+    if tid == DEFAULT_TID:
+        return "the default recipe"
+    return "the recipe fitted to the minutes" if tid == incumbent else f"trial {tid}"
 
 
 def to_hyperopt(

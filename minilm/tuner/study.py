@@ -143,7 +143,7 @@ def _same_corpus(folder: Path, settings: Settings, corpus: Corpus | None) -> Cor
 
 
 def _same_space(folder: Path, settings: Settings, space: Any, vocab_size: int) -> SearchSpace:
-    searched = search_space(space, settings.limits, settings.device, vocab_size)
+    searched = search_space(space, settings.limits, settings.device, vocab_size, settings.fitted)
     if searched.text != settings.space:
         changed = difference(searched.text, settings.space)
         raise RunError(f"the study {folder} searches another space ({changed}); start a new study")

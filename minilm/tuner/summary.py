@@ -14,6 +14,7 @@ from typing import Any
 from minilm.plots.parts import PAGE
 from minilm.tuner.finalists import Outcome
 from minilm.tuner.records import BEST, Trial, TrialState
+from minilm.tuner.space import DEFAULT_TID, recipe_name
 
 SHORT = {
     "num_layers": "layers",
@@ -88,21 +89,23 @@ def result_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 def verdict(result: Mapping[str, Any]) -> str:
     """What the search has found, said plainly."""
     best, default = result["best_trial_loss"], result["default_trial_loss"]
-    race = result.get("race") or {}
-    if race.get("challenger_loss") is not None and race["default_loss"] is not None:
-        heading = f"{race['challenger_forecast']:.3f} against {race['default_forecast']:.3f}"
-        losses = f"{race['challenger_loss']:.3f} against the default recipe's {race['default_loss']:.3f}"
-        after = f"{losses} after {race['seconds']:.0f} s each, heading for {heading}"
-        winner = f"trial {race['challenger']}" if race["won"] else "the default recipe"
-        return f"{winner}; trial {race['challenger']} had {after}"
-    finalist = (result.get("verdict") or {}).get("tid")
-    if finalist and result["best"]["tid"] == 0:
-        return f"the default recipe; trial {finalist} was ahead, but could not race it over a longer time"
-    if result["best"]["tid"] == 0:
-        return "the default recipe; no trial was clearly better"
-    if default is None:
-        return f"trial {result['best']['tid']}; the default recipe's own trial failed"
-    return f"trial {result['best']['tid']}, {default - best:.3f} nats per character below the default recipe"
+    incumbent = result.get("incumbent", DEFAULT_TID)
+    chosen, race = result["best"]["tid"], result.get("race") or {}
+    name = recipe_name(chosen, incumbent)
+    if race.get("challenger_loss") is not None and race["incumbent_loss"] is not None:
+        heading = f"{race['challenger_forecast']:.3f} against {race['incumbent_forecast']:.3f}"
+        losses = f"{race['challenger_loss']:.3f} against {race['incumbent_loss']:.3f}"
+        sides = f"{recipe_name(race['challenger'], incumbent)} against {recipe_name(incumbent, incumbent)}"
+        return f"{name}; {sides}: {losses} after {race['seconds']:.0f} s each, heading for {heading}"
+    ahead = (result.get("verdict") or {}).get("tid")
+    if ahead is not None and ahead != chosen == incumbent:
+        leader = recipe_name(ahead, incumbent)
+        return f"{name}; {leader} was ahead in short trainings, which say little about minutes"
+    if chosen == DEFAULT_TID:
+        return f"{name}; no trial was clearly better"
+    if default is None or best is None:
+        return f"{name}; the default recipe's own trial failed" if default is None else name
+    return f"{name}, {default - best:.3f} nats per character below the default recipe in short trainings"
 
 
 def outcome_of(outcome: Outcome) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class Watch:
         """Comes twice a second during the search; None where no clock limits it."""
 
     def race(self, challenger: Trial) -> None:
-        """This trial trains on, against the default recipe at equal seconds."""
+        """This trial trains on, against the incumbent at equal seconds."""
 
     def final(self, chosen: Trial) -> None:
         """The search is over; this configuration is trained at length now."""
@@ -71,7 +71,7 @@ class StudyBar(Watch):
             self._bar.refresh()
 
     def race(self, challenger: Trial) -> None:
-        self._show(0, f"trial {challenger.tid} races the default recipe")
+        self._show(0, f"trial {challenger.tid} races what has trained all along")
 
     def final(self, chosen: Trial) -> None:
         self._open("{desc} {percentage:3.0f}% |{bar}| {elapsed}, {remaining} left", 100)

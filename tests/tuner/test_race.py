@@ -8,7 +8,7 @@ import time
 import pytest
 
 from minilm import files
-from minilm.tuner.race import LEAD, LongDefault, answered_curve, continued, forecast, judge, loss_at
+from minilm.tuner.race import LEAD, LongTraining, answered_curve, continued, forecast, judge, loss_at
 from minilm.tuner.records import Trial
 from minilm.tuner.workers import Workers
 from tests.tuner import stubs
@@ -40,15 +40,15 @@ def test_a_forecast_follows_a_line_over_the_logarithm_of_time():
 def test_who_is_ahead_does_not_win_unless_heading_lower(start, slope, won):
     """The challenger leads by a lot after 20 seconds in the first two cases, and heads lower in the second only."""
     default = line(2.5, 0.25, (5, 10, 20, 40))
-    verdict = judge(4, line(start, slope, (5, 10, 20)), default, more=400)
+    verdict = judge((4, 0), line(start, slope, (5, 10, 20)), default, more=400)
     assert verdict.won is won and verdict.seconds == 20
-    assert verdict.default_loss == pytest.approx(default[2][1])
-    assert (verdict.challenger_forecast < verdict.default_forecast - LEAD) is won
+    assert verdict.incumbent_loss == pytest.approx(default[2][1])
+    assert (verdict.challenger_forecast < verdict.incumbent_forecast - LEAD) is won
 
 
 def test_who_has_no_loss_cannot_win():
-    assert not judge(4, [], DEFAULT, 10).won
-    assert judge(4, [(15.0, 2.9)], [], 10).won
+    assert not judge((4, 0), [], DEFAULT, 10).won
+    assert judge((4, 0), [(15.0, 2.9)], [], 10).won
 
 
 def test_a_leg_goes_on_where_the_trial_ended():
@@ -70,10 +70,10 @@ def test_the_long_default_is_read_from_its_folder_after_its_worker_was_killed(tm
         files.append_record(tmp_path / "metrics.jsonl", {"seconds": seconds, "val_loss": loss})
         files.append_record(tmp_path / "metrics.jsonl", {"seconds": seconds + 1, "train_loss": 1.0})
     with Workers(1) as pool:
-        default = LongDefault(pool, tmp_path, time.sleep, 60)
+        default = LongTraining(pool, tmp_path, time.sleep, 60)
         assert default.checkpoint is None
         default.stop()
         with (tmp_path / "metrics.jsonl").open("ab") as file:
             file.write(b'{"seconds": 25')  # killed in mid-line
         assert default.curve() == DEFAULT
-    assert LongDefault(Workers(1), tmp_path / "none", time.sleep, 0).curve() == []
+    assert LongTraining(Workers(1), tmp_path / "none", time.sleep, 0).curve() == []

@@ -1,0 +1,123 @@
+"""The recipe fitted to the minutes: how large a model and a batch so many seconds of this machine pay for.
+
+Trials of seconds cannot tell: they prefer what learns quickly, and minutes prefer what learns much. So this is known
+beforehand, from a law. A loss falls with the parameters N and with the tokens D that are seen, as A / N^a + B / D^b
+(Hoffmann et al., 2022, "Training Compute-Optimal Large Language Models", arXiv:2203.15556, equation 2); so many seconds
+pay for a large N or a large D. What a step costs on this machine follows from two that were timed. Arithmetic only: it
+trains nothing, and knows no clock.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from minilm.config import ModelConfig, TrainConfig
+from minilm.cost import kept_numbers, matrices, step_flops
+from minilm.tuner.space import DEFAULT_POINT, Limits, Point, refusal, to_configs
+
+SHAPES = ((2, 64), (2, 96), (2, 128), (3, 128), (3, 160), (3, 192), (4, 192), (4, 256))  # layers, width
+BATCHES = (8, 16, 32)
+LEAST_STEPS = 300  # fewer updates are too few, whatever each of them sees
+# Fitted to trainings of one to ten minutes, benchmarks/RESULTS.md. Only differences of the law are used, so it has no
+# constant of the text; per 100,000 parameters and per million tokens.
+A, POWER_OF_PARAMETERS, B, POWER_OF_TOKENS = 1.366, 0.025, 0.225, 0.7
+PARAMETERS_PER_CHARACTER = 1.5  # of the text, at most: a larger model learns it by heart
+TIMED: tuple[Point, Point] = (  # the two steps that are timed: one mostly calls, one mostly arithmetic
+    {"num_layers": 2, "hidden_size": 64, "batch_size": 8},
+    {"num_layers": 3, "hidden_size": 128, "batch_size": 32},
+)
+# Seconds for an operation, for a number kept, for a layer: how they compare with one another, on one machine. What
+# another one costs is these times two factors, one for arithmetic and one for calls.
+PER_FLOP, PER_NUMBER, PER_LAYER = 2.9e-12, 1.34e-9, 4.9e-3
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What a step costs: `arithmetic` and `calls` are how many times as much as on the machine of the constants."""
+
+    arithmetic: float
+    calls: float
+
+    def step(self, model: ModelConfig, train: TrainConfig) -> float:
+        """Seconds of one training step."""
+        arithmetic, calls = _parts(model, train)
+        return self.arithmetic * arithmetic + self.calls * calls
+
+
+def prices(timed: Sequence[tuple[ModelConfig, TrainConfig, float]]) -> Prices:
+    """From the seconds of two steps, a small one and a large one; one factor for both where a disturbed clock leaves no
+    solution.
+
+    >>> small, large = (to_configs({"batch_size": batch}, 65) for batch in (8, 32))
+    >>> priced = Prices(2.0, 3.0)
+    >>> found = prices([(*small, priced.step(*small)), (*large, priced.step(*large))])
+    >>> round(found.arithmetic, 6), round(found.calls, 6)
+    (2.0, 3.0)
+    """
+    (a, b), (c, d) = (_parts(model, train) for model, train, _ in timed)
+    s, t = (seconds for _, _, seconds in timed)
+    determinant = a * d - b * c
+    if determinant:
+        found = Prices((s * d - b * t) / determinant, (a * t - s * c) / determinant)
+        if found.arithmetic > 0 and found.calls > 0:
+            return found
+    return Prices(t / (c + d), t / (c + d))
+
+
+def _parts(model: ModelConfig, train: TrainConfig) -> tuple[float, float]:
+    """Seconds of a step on the machine of the constants: arithmetic and memory, calls."""
+    numbers = kept_numbers(model, train.batch_size, "blocked")
+    return PER_FLOP * step_flops(model, train) + PER_NUMBER * numbers, PER_LAYER * (model.n_layer + 1)
+
+
+def fitted(priced: Prices, seconds: float, vocab_size: int, characters: int, limits: Limits) -> Point:
+    """The default recipe with the layers, the width and the batch of which the law expects most after so many seconds
+    of training on a text of so many characters.
+
+    >>> from minilm.tuner.space import limits_for
+    >>> text, here = 1_000_000, Prices(1.0, 1.0)
+    >>> chosen = [fitted(here, 60 * minutes, 65, text, limits_for(text)) for minutes in (1, 3, 10)]
+    >>> [(point["num_layers"], point["hidden_size"], point["batch_size"]) for point in chosen]
+    [(2, 96, 32), (2, 128, 32), (3, 192, 32)]
+    """
+    block_size = min(DEFAULT_POINT["block_size"], limits.block_size)
+    best: tuple[float, Point] | None = None
+    for (layers, width), batch in itertools.product(SHAPES, BATCHES):
+        change = {"num_layers": layers, "hidden_size": width, "batch_size": batch}
+        point = {**DEFAULT_POINT, **change, "block_size": block_size}
+        model, train = to_configs(point, vocab_size, limits)
+        steps = int(seconds / priced.step(model, train))
+        size = parameters(model)
+        too_large = size > PARAMETERS_PER_CHARACTER * characters and (layers, width) != SHAPES[0]
+        if (
+            (steps < LEAST_STEPS and batch > BATCHES[0])
+            or too_large
+            or _does_not_fit(point, vocab_size, limits)
+        ):
+            continue
+        loss = expected(size, max(steps, 1) * batch * block_size)
+        if best is None or loss < best[0]:
+            best = (loss, point)
+    return {**DEFAULT_POINT, "block_size": block_size} if best is None else best[1]
+
+
+def expected(size: int, tokens: int) -> float:
+    """The part of the loss that size and tokens decide, in nats per character.
+
+    >>> expected(200_000, 2_000_000) < expected(200_000, 1_000_000) < expected(100_000, 1_000_000)
+    True
+    """
+    return A * (size / 1e5) ** -POWER_OF_PARAMETERS + B * (tokens / 1e6) ** -POWER_OF_TOKENS
+
+
+def parameters(model: ModelConfig) -> int:
+    """The parameters of the layers' matrices; tables of embeddings are looked up, not computed with."""
+    return model.n_layer * sum(rows * columns for rows, columns in matrices(model))
+
+
+def _does_not_fit(point: Point, vocab_size: int, limits: Limits) -> bool:
+    """Whether there is no memory for it; how much it sees of the text is another question here than in a trial."""
+    unhurried = Limits(limits.block_size, float("inf"), limits.memory)
+    return refusal(point, vocab_size, unhurried) is not None

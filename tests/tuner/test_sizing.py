@@ -1,0 +1,146 @@
+"""The recipe fitted to the minutes: prices from two timed steps, the law's choice, its place in a study."""
+
+from __future__ import annotations
+
+import dataclasses
+from types import SimpleNamespace
+
+import pytest
+
+from minilm.cost import needed_bytes
+from minilm.text.corpora import load_corpus
+from minilm.tuner import opening
+from minilm.tuner.propose import FITTED_TID, propose
+from minilm.tuner.records import Trial, TrialState
+from minilm.tuner.selection import Chosen, _unraced
+from minilm.tuner.settings import Request
+from minilm.tuner.sizing import (
+    BATCHES,
+    LEAST_STEPS,
+    SHAPES,
+    TIMED,
+    Prices,
+    expected,
+    fitted,
+    parameters,
+    prices,
+)
+from minilm.tuner.space import DEFAULT_POINT, SPACE, limits_for, to_configs
+
+HERE, TEXT = Prices(1.0, 1.0), 1_000_000
+LIMITS = limits_for(TEXT)
+
+
+def configs(point):
+    return to_configs(point, 65, LIMITS)
+
+
+def timed(seconds):
+    return [(*configs(point), one) for point, one in zip(TIMED, seconds, strict=True)]
+
+
+@pytest.mark.parametrize(("arithmetic", "calls"), [(1.0, 1.0), (0.3, 2.0), (5.0, 0.1)])
+def test_prices_are_recovered_and_predict_other_steps(arithmetic, calls):
+    true = Prices(arithmetic, calls)
+    found = prices(timed([true.step(*configs(point)) for point in TIMED]))
+    other = configs({"num_layers": 4, "hidden_size": 192, "batch_size": 16})
+    assert found.step(*other) == pytest.approx(true.step(*other))
+
+
+@pytest.mark.parametrize("seconds", [(0.5, 0.01), (0.001, 0.9), (0.1, 0.1)])
+def test_a_disturbed_clock_never_gives_a_negative_price(seconds):
+    found = prices(timed(seconds))
+    assert found.arithmetic > 0 and found.calls > 0
+
+
+def test_the_choice_is_the_best_of_all_by_brute_force():
+    point = fitted(HERE, 200.0, 65, TEXT, LIMITS)
+    model, train = configs(point)
+    steps = int(200 / HERE.step(model, train))
+    mine = expected(parameters(model), steps * train.batch_size * model.block_size)
+    assert steps >= LEAST_STEPS
+    for batch in BATCHES:
+        for layers, width in ((2, 64), (2, 128), (3, 128), (3, 192), (4, 256)):
+            other, training = configs({"num_layers": layers, "hidden_size": width, "batch_size": batch})
+            count = int(200 / HERE.step(other, training))
+            if count >= LEAST_STEPS and parameters(other) <= 1.5 * TEXT:
+                assert mine <= expected(parameters(other), count * batch * other.block_size) + 1e-12
+
+
+def test_more_seconds_never_want_a_smaller_model():
+    sizes = [parameters(configs(fitted(HERE, s, 65, TEXT, LIMITS))[0]) for s in (5, 20, 60, 200, 600, 3000)]
+    assert sizes == sorted(sizes) and sizes[0] < sizes[-1]
+
+
+def test_a_slow_machine_gets_what_a_quick_one_gets_in_less_time():
+    assert fitted(Prices(10, 10), 600, 65, TEXT, LIMITS) == fitted(HERE, 60, 65, TEXT, LIMITS)
+
+
+def test_a_small_text_gets_a_small_model_whatever_the_time():
+    model, _ = configs(fitted(HERE, 1e5, 65, 60_000, limits_for(60_000)))
+    assert (model.n_layer, model.n_embd) == SHAPES[0]
+    assert fitted(HERE, 1e5, 65, 300, limits_for(300))["block_size"] == limits_for(300).block_size
+
+
+def test_what_does_not_fit_in_memory_is_not_chosen():
+    free = fitted(HERE, 600, 65, TEXT, LIMITS)
+    need = needed_bytes(*configs(free))
+    tight = fitted(HERE, 600, 65, TEXT, dataclasses.replace(LIMITS, memory=need // 2))
+    assert needed_bytes(*configs(tight)) <= need // 2 and tight != free
+
+
+def test_where_nothing_fits_the_default_recipe_is_left():
+    assert fitted(HERE, 600, 65, TEXT, dataclasses.replace(LIMITS, memory=1)) == DEFAULT_POINT
+
+
+def test_the_choice_is_a_member_of_the_space():
+    for seconds in (3, 30, 300, 3000):
+        point = fitted(HERE, seconds, 65, TEXT, LIMITS)
+        assert all(dimension.low <= point[dimension.name] <= dimension.high for dimension in SPACE)
+
+
+@pytest.fixture
+def corpus():
+    return load_corpus("fables")
+
+
+def opened(corpus, monkeypatch, point, **request):
+    monkeypatch.setattr(opening, "fitted_point", lambda *_: point)
+    return opening.open_study(corpus, Request(**request).checked(), 0.0)[:2]
+
+
+def test_a_study_by_the_clock_holds_it_as_its_second_trial(corpus, monkeypatch):
+    point = {**DEFAULT_POINT, "hidden_size": 96, "batch_size": 32}
+    settings, space = opened(corpus, monkeypatch, point, minutes=3.0)
+    assert (settings.fitted, settings.incumbent) == (point, FITTED_TID)
+    draw, refused = propose(space, "tpe", 0, FITTED_TID, {})
+    assert not refused and space.point(draw) == pytest.approx(point)
+    again = type(settings).from_dict(settings.to_dict())
+    assert again == settings
+    assert (
+        opening.search_space(None, settings.limits, settings.device, 65, settings.fitted).text == space.text
+    )
+    assert "what fits these minutes (3 layers, 96 wide, batch 32)" in settings.text()
+
+
+@pytest.mark.parametrize("request_", [{"trials": 3}, {"minutes": 3.0, "algo": "random"}])
+def test_others_have_none(corpus, monkeypatch, request_):
+    settings, space = opened(corpus, monkeypatch, {**DEFAULT_POINT, "batch_size": 32}, **request_)
+    assert (settings.fitted, settings.incumbent, space.second) == (None, 0, None)
+
+
+def test_studies_recorded_before_there_was_one_still_open(corpus, monkeypatch):
+    settings, _ = opened(corpus, monkeypatch, None, minutes=3.0)
+    old = {name: value for name, value in settings.to_dict().items() if name != "fitted"}
+    assert type(settings).from_dict(old) == settings
+
+
+@pytest.mark.parametrize(
+    ("tid", "size", "follows"), [(0, 900, 1), (1, 500, 1), (2, 400, 1), (2, 500, 2), (2, 900, 2)]
+)
+def test_without_a_race_a_smaller_model_does_not_overrule_it(tid, size, follows):
+    """On one core nothing trains beside the search, and short trainings favour small models."""
+    fitted_trial = Trial(FITTED_TID, {}, {}, state=TrialState.OK, loss=2.0, n_parameters=500)
+    sitting = SimpleNamespace(settings=SimpleNamespace(fitted={}), incumbent=fitted_trial)
+    trial = dataclasses.replace(fitted_trial, tid=tid, n_parameters=size)
+    assert _unraced(sitting, Chosen(trial)).trial.tid == follows
