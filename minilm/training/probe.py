@@ -28,10 +28,11 @@ from minilm.training.hardware import Hardware, cpu_name, has_bf16, physical_core
 from minilm.training.precision import Passes
 
 CACHE = "hardware.json"
-SECONDS = 0.1  # of racing, after one warming round
-ROUNDS = 3  # at most
+SECONDS = 0.3  # of racing, after one warming round; the least of several times is no neighbour's doing
+ROUNDS = 8  # at most
 SHARE = 0.02  # of the training's time, what the race may cost
 BF16_GAIN = 1.1  # bfloat16 rounds, so it must be at least this much faster
+ALONE_GAIN = 1.1  # and so must one thread: a race is of one layer, and all cores gain most from many
 KEPT = 64  # findings in the cache
 
 Choice = tuple[int, str]  # threads and precision
@@ -89,13 +90,18 @@ def race(shape: ModelConfig, batch: tuple[int, int], choices: list[Choice], limi
 
 
 def decided(hardware: Hardware, times: Times, source: str) -> Hardware:
-    """The quickest choice, set and explained; bfloat16 must win by BF16_GAIN.
+    """The quickest choice, set and explained; bfloat16 must win by BF16_GAIN, one thread by ALONE_GAIN.
 
     >>> here = Hardware("cpu", "fp32", 1, "blocked", "one core")
     >>> decided(here, {(1, "fp32"): 0.3, (1, "bf16"): 0.2}, "measured").line()
     'cpu, bf16, 1 thread, blocked attention (one core; measured: bf16 is 1.50 times as fast as fp32)'
     """
-    threads, precision = min(times, key=lambda c: times[c] * (BF16_GAIN if c[1] == "bf16" else 1.0))
+    handicap = {
+        (threads, precision): (BF16_GAIN if precision == "bf16" else 1.0)
+        * (ALONE_GAIN if threads < hardware.threads else 1.0)
+        for threads, precision in times
+    }
+    threads, precision = min(times, key=lambda choice: times[choice] * handicap[choice])
     torch.set_num_threads(threads)
     most, reasons = hardware.threads, []
     if {(most, precision), (1, precision)} <= set(times) and most > 1:

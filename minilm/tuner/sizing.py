@@ -10,6 +10,7 @@ trains nothing, and knows no clock.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ LEAST_STEPS = 300  # fewer updates are too few, whatever each of them sees
 # constant of the text; per 100,000 parameters and per million tokens.
 A, POWER_OF_PARAMETERS, B, POWER_OF_TOKENS = 1.366, 0.025, 0.225, 0.7
 PARAMETERS_PER_CHARACTER = 1.5  # of the text, at most: a larger model learns it by heart
+DROPOUT = ((20.0, 0.2), (5.0, 0.1))  # from so many passes over the text on, so much
 TIMED: tuple[Point, Point] = (  # the two steps that are timed: one mostly calls, one mostly arithmetic
     {"num_layers": 2, "hidden_size": 64, "batch_size": 8},
     {"num_layers": 3, "hidden_size": 128, "batch_size": 32},
@@ -74,7 +76,7 @@ def _parts(model: ModelConfig, train: TrainConfig) -> tuple[float, float]:
 
 def fitted(priced: Prices, seconds: float, vocab_size: int, characters: int, limits: Limits) -> Point:
     """The default recipe with the layers, the width and the batch of which the law expects most after so many seconds
-    of training on a text of so many characters.
+    of training on a text of so many characters; and with dropout where it will see the text often.
 
     >>> from minilm.tuner.space import limits_for
     >>> text, here = 1_000_000, Prices(1.0, 1.0)
@@ -83,7 +85,7 @@ def fitted(priced: Prices, seconds: float, vocab_size: int, characters: int, lim
     [(2, 96, 32), (2, 128, 32), (3, 192, 32)]
     """
     block_size = min(DEFAULT_POINT["block_size"], limits.block_size)
-    best: tuple[float, Point] | None = None
+    best: tuple[float, Point] = (math.inf, {**DEFAULT_POINT, "block_size": block_size})
     for (layers, width), batch in itertools.product(SHAPES, BATCHES):
         change = {"num_layers": layers, "hidden_size": width, "batch_size": batch}
         point = {**DEFAULT_POINT, **change, "block_size": block_size}
@@ -97,10 +99,19 @@ def fitted(priced: Prices, seconds: float, vocab_size: int, characters: int, lim
             or _does_not_fit(point, vocab_size, limits)
         ):
             continue
-        loss = expected(size, max(steps, 1) * batch * block_size)
-        if best is None or loss < best[0]:
-            best = (loss, point)
-    return {**DEFAULT_POINT, "block_size": block_size} if best is None else best[1]
+        tokens = max(steps, 1) * batch * block_size
+        if (loss := expected(size, tokens)) < best[0]:
+            best = (loss, {**point, "dropout": dropout(tokens / characters)})
+    return best[1]
+
+
+def dropout(passes: float) -> float:
+    """How much a training needs that sees its text so many times: short ones only lose by it.
+
+    >>> dropout(1.0), dropout(8.0), dropout(100.0)
+    (0.0, 0.1, 0.2)
+    """
+    return next((share for least, share in DROPOUT if passes >= least), 0.0)
 
 
 def expected(size: int, tokens: int) -> float:
