@@ -1,4 +1,5 @@
-"""What went wrong and where: failed trials grouped by reason, and the setting that they have in common, if any.
+"""What went wrong and where: failed trials grouped by reason, and the setting that they have in common, if any; and
+what was never tried, since it could be seen beforehand that it would not do.
 
 Numbers and words; nothing is drawn, and a study without failures gets nothing.
 """
@@ -48,12 +49,30 @@ def failure_numbers(trials: Sequence[Trial]) -> list[Failure]:
     kinds: dict[str, list[Trial]] = {}
     for trial in trials:
         if not succeeded(trial):
-            kinds.setdefault(re.sub(r"\d[\d.,e+-]*", "#", reason_of(trial)), []).append(trial)
+            kinds.setdefault(_kind(reason_of(trial)), []).append(trial)
     made = [
         Failure(reason_of(same[0]), [t["tid"] for t in same], sum(map(_spent, same)))
         for same in kinds.values()
     ]
     return sorted(made, key=lambda one: (-len(one.tids), one.tids))
+
+
+def refused_numbers(trials: Sequence[Trial]) -> list[tuple[str, int]]:
+    """Why points were not tried, (the first one's reason, how many), the most frequent kind first.
+
+    >>> refused_numbers([{"refused": ["got 12 MiB", "got 15 MiB"]}, {"refused": ["too few steps, got 9"]}, {}])
+    [('got 12 MiB', 2), ('too few steps, got 9', 1)]
+    """
+    kinds: dict[str, list[str]] = {}
+    for trial in trials:
+        for reason in trial.get("refused") or []:
+            kinds.setdefault(_kind(str(reason)), []).append(str(reason))
+    return sorted(((same[0], len(same)) for same in kinds.values()), key=lambda one: -one[1])
+
+
+def _kind(reason: str) -> str:
+    """The reason without its numbers."""
+    return re.sub(r"\d[\d.,e+-]*", "#", reason)
 
 
 def _spent(trial: Trial) -> float:

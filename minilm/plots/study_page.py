@@ -31,7 +31,7 @@ from minilm.plots.study_search import (
     settings_sections,
 )
 from minilm.plots.trial_table import table_section
-from minilm.plots.trials import Trial, best_trial, default_trial, succeeded
+from minilm.plots.trials import DEFAULT_TID, Trial, best_trial, default_trial, succeeded
 
 
 def study_page(folder: str | Path) -> Path:
@@ -54,7 +54,7 @@ def study_page(folder: str | Path) -> Path:
             *settings_sections(study.trials, folder),
             *proposals_section(study.trials, study.study, folder),
             *failures_section(study.trials),
-            table_section(study.trials),
+            table_section(study.trials, study.result.get("incumbent", DEFAULT_TID)),
             facts(study),
         ],
         kicker=_kicker(study),

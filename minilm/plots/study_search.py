@@ -19,7 +19,7 @@ from minilm.plots.densities import (
     late_rows,
     startup_trials,
 )
-from minilm.plots.failures import failure_numbers, region_numbers
+from minilm.plots.failures import failure_numbers, refused_numbers, region_numbers
 from minilm.plots.importance import FEWEST, Importance, draw_importance, importance_numbers
 from minilm.plots.layout import Png, Section, Shown, Table, panel, shown
 from minilm.plots.legs import last_rung
@@ -238,9 +238,9 @@ def _late_table(beliefs: Sequence[Belief]) -> Table:
 
 
 def failures_section(trials: Sequence[Trial]) -> list[Section]:
-    """Failures by reason, and what they have in common."""
-    found = failure_numbers(trials)
-    if not found:
+    """Failures by reason, and what they have in common; and what was not tried, with the reason."""
+    found, refused = failure_numbers(trials), refused_numbers(trials)
+    if not found and not refused:
         return []
     region = region_numbers(trials)
     rows = [
@@ -252,5 +252,17 @@ def failures_section(trials: Sequence[Trial]) -> list[Section]:
         ]
         for one in found
     ]
-    table = Table("", ["how many", "reason (of the first)", "trials", "training time lost"], rows)
-    return [Section("What failed", region.text() if region else "", tables=[table])]
+    tables = (
+        [Table("", ["how many", "reason (of the first)", "trials", "training time lost"], rows)]
+        if found
+        else []
+    )
+    if refused:
+        head, cells = (
+            ["how many", "reason (of the first)"],
+            [[str(count), reason] for reason, count in refused],
+        )
+        note = "These points were proposed and drawn again before they cost anything."
+        tables.append(Table("Never tried", head, cells, note=note))
+    title = "What failed" if found else "What was not tried"
+    return [Section(title, region.text() if region else "", tables=tables)]

@@ -51,6 +51,7 @@ class LongTraining:
 
     def __init__(self, pool: Pool, folder: Path, function: Callable[..., Any], task: Any) -> None:
         self.folder = folder  # of the training's own run
+        self.failed = False  # known once it is stopped: whether it had ended before, without a loss
         self._pool = pool
         self._future: Future = pool.submit(function, task)
 
@@ -58,6 +59,8 @@ class LongTraining:
         """Ends the training; its last checkpoint stays."""
         if not self._future.done():
             self._pool.kill(self._future)
+            return
+        self.failed = self._future.exception() is not None or self._future.result().get("loss") is None
 
     @property
     def checkpoint(self) -> Path | None:

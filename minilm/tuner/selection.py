@@ -169,8 +169,9 @@ def _race_leg(sitting: Sitting, pool: Engine, trial: Trial, seconds: float) -> C
 
 
 def _incumbent_or(sitting: Sitting, incumbent: LongTraining, chosen: Chosen) -> Chosen:
-    """The incumbent as far as it is trained; the best trial where its long training came to nothing."""
-    if incumbent.checkpoint is None:
+    """The incumbent as far as it is trained, from nothing where no checkpoint was reached; the best trial where it
+    failed."""
+    if incumbent.failed and incumbent.checkpoint is None:
         return chosen
     return dataclasses.replace(chosen, trial=sitting.incumbent, folder=incumbent.folder)
 

@@ -11,6 +11,7 @@ from minilm.plots.failures import failure_numbers, region_numbers
 from minilm.plots.reading import StudyRecords
 from minilm.plots.seeds import compared, draw_finalists, finalist_numbers, judged
 from minilm.plots.study_findings import sentences
+from minilm.plots.study_search import failures_section
 from tests.plots.made_up import FINALISTS, RESULT, trials
 
 
@@ -108,3 +109,17 @@ def test_a_finalist_that_could_not_race_is_not_passed_over_in_silence(ahead, cho
     result = {"best": {"tid": chosen}, "verdict": {"tid": ahead, "better": True, "text": "Trial 4 is better"}}
     texts = [sentence.text for sentence in sentences(StudyRecords({}, [], result, None), None)]
     assert any(text.startswith(said or "Trial 4 could") for text in texts) is (said is not None)
+
+
+def test_what_was_never_tried_is_told_with_its_reason():
+    well = {"tid": 0, "loss": 2.0, "state": "ok", "point": {"num_layers": 2}}
+    refused = ["a training must fit, got 900 MiB", "a training must fit, got 800 MiB", "n_head must divide"]
+    (section,) = failures_section([well, {**well, "tid": 1, "refused": refused}])
+    assert section.title == "What was not tried" and [table.title for table in section.tables] == [
+        "Never tried"
+    ]
+    assert section.tables[0].rows == [["2", "a training must fit, got 900 MiB"], ["1", "n_head must divide"]]
+    failed = {**well, "tid": 2, "loss": None, "state": "failed", "reason": "diverged at step 3"}
+    (section,) = failures_section([well, {**failed, "refused": refused[:1]}])
+    assert section.title == "What failed" and len(section.tables) == 2
+    assert failures_section([well]) == []

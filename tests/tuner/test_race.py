@@ -1,15 +1,18 @@
-"""Who is trained to the end: the arithmetic by table, and the long default in a real worker that is stopped."""
+"""Who is trained to the end: the arithmetic by table, and the long training in a real worker that is stopped."""
 
 from __future__ import annotations
 
 import math
 import time
+from concurrent.futures import wait
+from types import SimpleNamespace
 
 import pytest
 
 from minilm import files
 from minilm.tuner.race import LEAD, LongTraining, answered_curve, continued, forecast, judge, loss_at
 from minilm.tuner.records import Trial
+from minilm.tuner.selection import Chosen, _incumbent_or
 from minilm.tuner.workers import Workers
 from tests.tuner import stubs
 
@@ -65,7 +68,7 @@ def test_a_leg_that_fails_or_hangs_has_no_curve():
         assert ticks and time.monotonic() - began < 30
 
 
-def test_the_long_default_is_read_from_its_folder_after_its_worker_was_killed(tmp_path):
+def test_the_long_training_is_read_from_its_folder_after_its_worker_was_killed(tmp_path):
     for seconds, loss in DEFAULT:
         files.append_record(tmp_path / "metrics.jsonl", {"seconds": seconds, "val_loss": loss})
         files.append_record(tmp_path / "metrics.jsonl", {"seconds": seconds + 1, "train_loss": 1.0})
@@ -77,3 +80,26 @@ def test_the_long_default_is_read_from_its_folder_after_its_worker_was_killed(tm
             file.write(b'{"seconds": 25')  # killed in mid-line
         assert default.curve() == DEFAULT
     assert LongTraining(Workers(1), tmp_path / "none", time.sleep, 0).curve() == []
+
+
+def no_loss(_):
+    return {"loss": None, "reason": "diverged at step 3"}
+
+
+@pytest.mark.parametrize(("function", "failed"), [(stubs.crash, True), (no_loss, True), (time.sleep, False)])
+def test_whether_a_long_training_had_failed_is_known_once_it_is_stopped(tmp_path, function, failed):
+    with Workers(1) as pool:
+        long = LongTraining(pool, tmp_path, function, 60)
+        if failed:
+            wait([long._future], timeout=60)
+        long.stop()
+        assert long.failed is failed
+
+
+@pytest.mark.parametrize(
+    ("failed", "checkpoint", "follows"), [(False, None, 1), (True, None, 0), (True, "there", 1)]
+)
+def test_a_slow_start_does_not_cost_the_incumbent_its_place(failed, checkpoint, follows):
+    incumbent = SimpleNamespace(failed=failed, checkpoint=checkpoint, folder=None)
+    sitting, best = SimpleNamespace(incumbent=Trial(1, {}, {})), Chosen(Trial(0, {}, {}))
+    assert _incumbent_or(sitting, incumbent, best).trial.tid == follows
