@@ -25,7 +25,10 @@ LEAST_STEPS = 300  # fewer updates are too few, whatever each of them sees
 # no constant of the text, since only its differences are used.
 PER_E_FOLD, PER_MILLION, POWER = 0.032, 0.225, 0.7
 PARAMETERS_PER_CHARACTER = 1.5  # of the text, at most: a larger model learns it by heart
-DROPOUT = ((20.0, 0.2), (5.0, 0.1))  # from so many passes over the text on, so much
+DROPOUT = (
+    (60.0, 0.2),
+    (15.0, 0.1),
+)  # from so many passes over the text on, so much; it costs a third of the steps
 TIMED: tuple[Point, Point] = (  # the two steps that are timed: one mostly calls, one mostly arithmetic
     {"num_layers": 2, "hidden_size": 64, "batch_size": 8},
     {"num_layers": 3, "hidden_size": 128, "batch_size": 32},
@@ -108,7 +111,7 @@ def fitted(priced: Prices, seconds: float, vocab_size: int, characters: int, lim
 def dropout(passes: float) -> float:
     """How much a training needs that sees its text so many times: short ones only lose by it.
 
-    >>> dropout(1.0), dropout(8.0), dropout(100.0)
+    >>> dropout(9.0), dropout(30.0), dropout(100.0)
     (0.0, 0.1, 0.2)
     """
     return next((share for least, share in DROPOUT if passes >= least), 0.0)
