@@ -1,6 +1,7 @@
 """Who takes part in a race on recorded trainings: search algorithms as their users run them, and our own.
 
-All search the same numbers, begin with the same point, the default recipe, and know nothing of the table. Hyperopt and
+All search the same numbers, begin with the same point, the default recipe, and know nothing of the table. Ours tries
+second what its law fits to the seconds of a training, as in a study by the clock; "ours, no law" does not. Hyperopt and
 Optuna are taken with their own defaults. A training that diverged is told to them as the loss of a blind guess, the
 best that a careful user can do for them: as NaN or as a failure it would lead both astray. Optuna sees every mark and
 may stop a training at any. Ours pauses at rungs and goes on from checkpoints.
@@ -27,10 +28,14 @@ from minilm.tuner.forecast import predicted
 from minilm.tuner.propose import Proposer, SearchSpace
 from minilm.tuner.recorded import Table
 from minilm.tuner.rungs import SCHEDULERS, Ladder, Standing
-from minilm.tuner.space import to_hyperopt
+from minilm.tuner.sizing import fitted, prices
+from minilm.tuner.space import Point, limits_for, to_configs, to_hyperopt
 from minilm.tuner.virtual import Leg, Searcher
 
-BLIND = math.log(65)  # nats per character of a guess among Tiny Shakespeare's 65 characters
+TEXT, VOCABULARY = 1_003_854, 65  # Tiny Shakespeare's characters to train on, how many are different
+BLIND = math.log(VOCABULARY)  # nats per character of a guess
+SMALL = {"num_layers": 2, "hidden_size": 64, "batch_size": 8}  # whose steps are timed
+LARGE = {"num_layers": 3, "hidden_size": 128, "batch_size": 16}
 Suggest = Callable[..., list[dict[str, Any]]]
 
 
@@ -120,6 +125,20 @@ def last_losses(standings: Sequence[Standing], ladder: Ladder) -> dict[int, floa
     return {trial.tid: trial.losses[-1] for trial in standings if trial.losses and not trial.failed}
 
 
+def fitted_to(table: Table) -> Point | None:
+    """The recipe that a study would fit to the seconds of the table's trainings from two timed steps; None where a
+    training had no seconds. The law was fitted to longer trainings than any of the table's."""
+    seconds = table.made.get("seconds")
+    if seconds is None:
+        return None
+    limits, timed = limits_for(TEXT), []
+    for point in (SMALL, LARGE):
+        steps = int(table.steps[table.index({**table.default, **point})])
+        timed.append((*to_configs(point, VOCABULARY, limits), seconds / steps))
+    chosen = fitted(prices(timed), seconds, VOCABULARY, TEXT, limits)
+    return {name: chosen[name] for name in table.grid}
+
+
 @dataclass
 class Ours:
     """Our search: rungs and checkpoints, and a proposer that is fed with predicted final losses."""
@@ -130,11 +149,13 @@ class Ours:
     scheduler: str = "asha"
     ladder: Ladder = field(default_factory=Ladder)
     feed: Feed = predicted
+    law: bool = True  # whether the second trial is the recipe fitted to the table's seconds
     legs: dict[int, Leg] = field(default_factory=dict)  # each trial's last one
     standings: dict[int, Standing] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        space = SearchSpace.of(self.table.dimensions(), self.table.default)
+        fits = fitted_to(self.table) if self.law else None
+        space = SearchSpace.of(self.table.dimensions(), self.table.default, fitted=fits)
         self.proposer = Proposer(space, self.algo, self.seed)
 
     def ask(self) -> Leg:
@@ -177,7 +198,8 @@ CONTESTANTS: dict[str, Callable[[Table, int], Searcher]] = {
 }
 DEFAULT = tuple(CONTESTANTS)
 CONTESTANTS |= {
-    "ours, random": partial(Ours, algo="random"),
+    "ours, no law": partial(Ours, law=False),
+    "ours, random": partial(Ours, algo="random", law=False),
     "ours, genetic": partial(Ours, algo="genetic"),
     "ours, last loss": partial(Ours, feed=last_losses),
     "ours, no rungs": partial(Ours, scheduler="none"),

@@ -72,7 +72,7 @@ class Finish:
         return self.deadline is not None and self.deadline - time.monotonic() < (trial or 0.0) / 2
 
     def _train(self, chosen: Trial, start: Path) -> Run:
-        """With the whole machine, all evaluations and early stopping, on a schedule fitted to the time."""
+        """With the whole machine and all evaluations, on a schedule fitted to the time."""
         model, train = to_configs(chosen.point, self.corpus.tokenizer.vocab_size, self.settings.limits)
         goes_on = self.deadline is not None and start.is_file()
         if self.deadline is None:
@@ -80,7 +80,8 @@ class Finish:
             tokens = steps * train.batch_size * model.block_size
             config = train.replace(steps=steps, evaluations=evaluations_for(tokens, len(self.corpus.val)))
         else:
-            config = train.replace(minutes=max(self.deadline - time.monotonic(), 0.1) / 60)
+            # its rate stays high for long, and at a high rate nothing need improve before it falls: no early stop
+            config = train.replace(minutes=max(self.deadline - time.monotonic(), 0.1) / 60, patience=None)
         return run_training(
             self.corpus,
             model,

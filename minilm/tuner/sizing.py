@@ -18,7 +18,17 @@ from minilm.config import ModelConfig, TrainConfig
 from minilm.cost import kept_numbers, matrices, step_flops
 from minilm.tuner.space import DEFAULT_POINT, Limits, Point, refusal, to_configs
 
-SHAPES = ((2, 64), (2, 96), (2, 128), (3, 128), (3, 160), (3, 192), (4, 192), (4, 256))  # layers, width
+SHAPES = (
+    (1, 64),
+    (2, 64),
+    (2, 96),
+    (2, 128),
+    (3, 128),
+    (3, 160),
+    (3, 192),
+    (4, 192),
+    (4, 256),
+)  # layers, width
 BATCHES = (8, 16, 32)
 LEAST_STEPS = 300  # fewer updates are too few, whatever each of them sees
 # Nats per e-fold of parameters, and those that a million tokens leave to be learnt: benchmarks/sizing.py. The law has
