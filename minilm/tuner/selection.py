@@ -169,9 +169,12 @@ def _race_leg(sitting: Sitting, pool: Engine, trial: Trial, seconds: float) -> C
 
 
 def _incumbent_or(sitting: Sitting, incumbent: LongTraining, chosen: Chosen) -> Chosen:
-    """The incumbent as far as it is trained, from nothing where no checkpoint was reached; the best trial where it
-    failed."""
-    if incumbent.failed and incumbent.checkpoint is None:
+    """The incumbent as far as it is trained. Where it has no checkpoint, from nothing if there is time for more than a
+    trial; else the best trial, as where it failed."""
+    left = (sitting.moment(1.0) or math.inf) - time.monotonic()
+    if incumbent.checkpoint is None and (
+        incumbent.failed or left < 2 * (sitting.settings.budget.seconds or 0.0)
+    ):
         return chosen
     return dataclasses.replace(chosen, trial=sitting.incumbent, folder=incumbent.folder)
 

@@ -97,9 +97,13 @@ def test_whether_a_long_training_had_failed_is_known_once_it_is_stopped(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("failed", "checkpoint", "follows"), [(False, None, 1), (True, None, 0), (True, "there", 1)]
+    ("failed", "checkpoint", "left", "follows"),
+    [(False, None, 60, 1), (False, None, 5, 0), (True, None, 60, 0), (True, "there", 5, 1)],
 )
-def test_a_slow_start_does_not_cost_the_incumbent_its_place(failed, checkpoint, follows):
+def test_a_slow_start_does_not_cost_the_incumbent_its_place(failed, checkpoint, left, follows):
+    """But a trial that is trained beats one that has not begun, where little time is left."""
     incumbent = SimpleNamespace(failed=failed, checkpoint=checkpoint, folder=None)
-    sitting, best = SimpleNamespace(incumbent=Trial(1, {}, {})), Chosen(Trial(0, {}, {}))
-    assert _incumbent_or(sitting, incumbent, best).trial.tid == follows
+    settings = SimpleNamespace(budget=SimpleNamespace(seconds=3.5))
+    end = time.monotonic() + left
+    sitting = SimpleNamespace(incumbent=Trial(1, {}, {}), settings=settings, moment=lambda share: end)
+    assert _incumbent_or(sitting, incumbent, Chosen(Trial(0, {}, {}))).trial.tid == follows
