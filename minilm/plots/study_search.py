@@ -32,6 +32,7 @@ from minilm.plots.slices import draw_slice, draw_slices, slice_numbers
 from minilm.plots.timeline import draw_timeline, timeline_numbers
 from minilm.plots.trials import Trial, hovers_of, short_name, succeeded
 from minilm.tuner.race import INCUMBENT
+from minilm.tuner.space import DEFAULT_TID
 
 SLICES_INTRO = (
     "One panel per setting, every trial a dot at its loss: a valley shows where that setting should be, a "
@@ -120,7 +121,8 @@ def _race(longer: Sequence[Trial], folder: Path) -> list[Shown]:
         "The best trial trains on beside the recipe that has trained all along. Small models lead early and large "
         "ones late, so look at the slopes: the challenger wins only if its curve is heading clearly lower."
     )
-    drawn = draw_trial_curves(TrialCurves(race.curves, challenger, incumbent, other="incumbent"))
+    other = "default" if incumbent == DEFAULT_TID else "fitted"
+    drawn = draw_trial_curves(TrialCurves(race.curves, challenger, incumbent, other=other))
     return [shown(drawn, "The race", how, folder / "race.png")]
 
 

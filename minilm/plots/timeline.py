@@ -60,7 +60,7 @@ def _busy(bars: Sequence[Bar], rows: int) -> float:
 def draw_timeline(numbers: Timeline, path_png: str | Path | None = None) -> Picture:
     """One row per worker, one bar per training, as long as it took; the further a trial came, the stronger."""
     rows = max(1, len(numbers.workers))
-    figure, axes = canvas(5.6, 0.85 + 0.38 * rows, left=0.8, right=0.2)
+    figure, axes = canvas(5.6, 0.85 + 0.38 * rows, left=0.95, right=0.2)
     figure.hovers = numbers.hovers
     style_axes(axes, grid="x")
     _draw_bars(axes, numbers.bars)
