@@ -128,11 +128,7 @@ def _raced(sitting: Sitting, pool: Engine, incumbent: LongTraining, chosen: Chos
     best, budget = chosen.trial, sitting.settings.budget
     left = sitting.race_end() - time.monotonic()
     known = best.tid == sitting.settings.incumbent
-    if (
-        known
-        or best.state is not TrialState.OK
-        or left < max(0.9 * SHORTEST_RACE, 0.5 * (budget.seconds or 0.0))
-    ):
+    if known or best.state is not TrialState.OK or left < 0.5 * max(SHORTEST_RACE, budget.seconds or 0.0):
         incumbent.stop()
         return _incumbent_or(sitting, incumbent, chosen)
     sitting.watch.race(best)
@@ -171,12 +167,15 @@ def _race_leg(sitting: Sitting, pool: Engine, trial: Trial, seconds: float) -> C
 def _incumbent_or(sitting: Sitting, incumbent: LongTraining, chosen: Chosen) -> Chosen:
     """The incumbent as far as it is trained. Where it has no checkpoint, from nothing if there is time for more than a
     trial; else the best trial, as where it failed."""
-    left = (sitting.moment(1.0) or math.inf) - time.monotonic()
-    if incumbent.checkpoint is None and (
-        incumbent.failed or left < 2 * (sitting.settings.budget.seconds or 0.0)
-    ):
+    if incumbent.checkpoint is None and (incumbent.failed or _little_time(sitting)):
         return chosen
     return dataclasses.replace(chosen, trial=sitting.incumbent, folder=incumbent.folder)
+
+
+def _little_time(sitting: Sitting) -> bool:
+    """Whether a training from nothing would hardly be longer than a trial was."""
+    end = sitting.moment(1.0)
+    return end is not None and end - time.monotonic() < 2 * (sitting.settings.budget.seconds or 0.0)
 
 
 def _unraced(sitting: Sitting, chosen: Chosen) -> Chosen:
@@ -184,6 +183,8 @@ def _unraced(sitting: Sitting, chosen: Chosen) -> Chosen:
     small models lead early, and the law behind the recipe knows who leads late."""
     fitted, trial = sitting.incumbent, chosen.trial
     if sitting.settings.fitted is None or trial.tid == fitted.tid or fitted.state is TrialState.FAILED:
+        return chosen
+    if not fitted.losses and _little_time(sitting):
         return chosen
     no_smaller = (trial.n_parameters or 0) >= (fitted.n_parameters or math.inf)
     return chosen if no_smaller and trial.tid != DEFAULT_TID else dataclasses.replace(chosen, trial=fitted)

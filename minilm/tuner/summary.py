@@ -92,7 +92,7 @@ def verdict(result: Mapping[str, Any]) -> str:
     incumbent = result.get("incumbent", DEFAULT_TID)
     chosen, race = result["best"]["tid"], result.get("race") or {}
     name = recipe_name(chosen, incumbent)
-    if race.get("challenger_loss") is not None and race["incumbent_loss"] is not None:
+    if race.get("challenger_loss") is not None and race.get("incumbent_loss") is not None:
         heading = f"{race['challenger_forecast']:.3f} against {race['incumbent_forecast']:.3f}"
         losses = f"{race['challenger_loss']:.3f} against {race['incumbent_loss']:.3f}"
         sides = f"{recipe_name(race['challenger'], incumbent)} against {recipe_name(incumbent, incumbent)}"

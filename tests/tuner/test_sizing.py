@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -149,7 +150,20 @@ def test_studies_recorded_before_there_was_one_still_open(corpus, monkeypatch):
 )
 def test_without_a_race_a_smaller_model_does_not_overrule_it(tid, size, follows):
     """On one core nothing trains beside the search, and short trainings favour small models."""
-    fitted_trial = Trial(FITTED_TID, {}, {}, state=TrialState.OK, loss=2.0, n_parameters=500)
-    sitting = SimpleNamespace(settings=SimpleNamespace(fitted={}), incumbent=fitted_trial)
+    sitting, fitted_trial = unraced_sitting(left=60)
     trial = dataclasses.replace(fitted_trial, tid=tid, n_parameters=size)
     assert _unraced(sitting, Chosen(trial)).trial.tid == follows
+
+
+def unraced_sitting(left):
+    """A sitting with one worker, `left` seconds before the final training must end."""
+    trial = Trial(FITTED_TID, {}, {}, state=TrialState.OK, loss=2.0, n_parameters=500)
+    settings, end = SimpleNamespace(fitted={}, budget=SimpleNamespace(seconds=3.5)), time.monotonic() + left
+    return SimpleNamespace(settings=settings, incumbent=trial, moment=lambda share: end), trial
+
+
+@pytest.mark.parametrize(("left", "follows"), [(5, 0), (60, FITTED_TID)])
+def test_a_trained_trial_beats_a_recipe_that_has_not_begun_where_little_time_is_left(left, follows):
+    sitting, trial = unraced_sitting(left)
+    sitting.incumbent = Trial(FITTED_TID, {}, {})
+    assert _unraced(sitting, Chosen(dataclasses.replace(trial, tid=0))).trial.tid == follows

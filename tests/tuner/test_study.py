@@ -74,3 +74,10 @@ def test_the_verdict_is_honest():
     assert "failed" in verdict(result(7, 1.4, None))
     assert "trial 7 was ahead" in verdict({**result(0, 1.4, 1.5), "verdict": {"tid": 7}})
     assert [row["val"] for row in result_rows(result(7, 1.4, None))] == [1.0, 1.4]
+
+
+def test_a_result_of_an_earlier_version_is_still_told():
+    """Its race was against the default recipe, under other names."""
+    race = {"challenger": 4, "challenger_loss": 1.4, "default_loss": 1.5, "seconds": 30.0, "won": False}
+    old = {"best": {"tid": 0}, "best_trial_loss": 1.6, "default_trial_loss": 1.6, "race": race}
+    assert verdict(old) == "the default recipe; no trial was clearly better"
