@@ -58,7 +58,7 @@ def run_sitting(sitting: Sitting) -> tuple[Run, dict[str, Any]]:
 def _finished(sitting: Sitting, chosen: Chosen) -> Run:
     end, tell = sitting.moment(1.0), sitting.watch.record
     finish = Finish(sitting.corpus, sitting.settings, sitting.folder, end, tell)
-    return finish.run(chosen.trial, chosen.folder)
+    return finish.run(chosen.trial, chosen.folder, chosen.trained)
 
 
 def chosen_facts(chosen: Chosen) -> dict[str, Any]:

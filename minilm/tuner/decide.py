@@ -7,6 +7,7 @@ numbers.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -177,24 +178,28 @@ class Plan:
     reserve: float  # from there to the end: test split, sample, page
 
 
-def plan(minutes: float, workers: int, started: float = 0.0) -> Plan:
+def plan(minutes: float, workers: int, started: float = 0.0, enough: float | None = None) -> Plan:
     """The plan for a command of `minutes`, of which `started` seconds are gone when the first trial can
-    start.
+    start. What the final training cannot use, since the text has nothing left to tell after `enough` seconds of it, the
+    search gets.
 
-    >>> plan(10, workers=2, started=8).trial
-    20.0
+    >>> plan(10, workers=2, started=8).trial, plan(10, workers=2, started=8, enough=120).trial
+    (20.0, 82.6)
     """
     if not minutes > 0:
         raise ConfigError(f"minutes must be above 0, got {minutes}; 3 is the default")
     total = 60.0 * minutes
     reserve = min(0.25 * total, 4.4 + 0.01 * total)
-    latest = total - reserve - FINAL_SHARE * total
-    search_end = min(started + WARM_UP + SEARCH_SHARE * total, latest)
+    shares = SEARCH_SHARE + CONFIRM_SHARE + RACE_SHARE
+    spare = 0.0 if enough is None else max(0.0, (1 - shares) * total - reserve - started - WARM_UP - enough)
+    search = SEARCH_SHARE * total + spare
+    latest = total - reserve - min(FINAL_SHARE * total, math.inf if enough is None else enough)
+    search_end = min(started + WARM_UP + search, latest)
     races = RACE_SHARE * total >= SHORTEST_RACE  # without a race nobody asks how the best trials compare
     confirm_end = min(search_end + CONFIRM_SHARE * total, latest) if races else search_end
     race_end = min(confirm_end + RACE_SHARE * total, latest) if races else search_end
-    most = min(LONGEST, LONGEST_SHARE * SEARCH_SHARE * total)
-    trial = max(min(SEARCH_SHARE * total * searchers(workers) / TRIALS_WANTED, most), SHORTEST)
+    most = min(LONGEST, LONGEST_SHARE * search, math.inf if enough is None else enough)
+    trial = max(min(search * searchers(workers) / TRIALS_WANTED, most), SHORTEST)
     return Plan(total, round(trial, 1), search_end, confirm_end, race_end, total - reserve, reserve)
 
 
@@ -207,14 +212,17 @@ def searchers(workers: int) -> int:
     return max(1, workers - 1)
 
 
-def rest_of(minutes: float, workers: int, spent: float, started: float = 0.0) -> Plan:
+def rest_of(
+    minutes: float, workers: int, spent: float, started: float = 0.0, enough: float | None = None
+) -> Plan:
     """The plan of a later sitting of a study of `minutes`, `spent` seconds of which earlier ones have used.
 
     The final model keeps its share even where they have used everything.
     """
     total = 60.0 * minutes
-    left = plan(max(total - spent, (1 - SEARCH_SHARE) * total) / 60, workers, started)
-    search_end = min(left.search_end, max(SEARCH_SHARE * total - spent, 0.0))
+    search = plan(minutes, workers, 0.0, enough).search_end - WARM_UP
+    left = plan(max(total - spent, total - search) / 60, workers, started, enough)
+    search_end = min(left.search_end, max(search - spent, 0.0))
     confirm_end = min(left.confirm_end, search_end + CONFIRM_SHARE * total)
     race_end = min(left.race_end, confirm_end + RACE_SHARE * total)
     return replace(left, search_end=search_end, confirm_end=confirm_end, race_end=race_end)

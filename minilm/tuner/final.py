@@ -25,6 +25,7 @@ from minilm.training.trainer import CHECKPOINT, WEIGHTS
 from minilm.tuner.legs import HELD, rung_folder
 from minilm.tuner.records import BEST, MODELS, Trial
 from minilm.tuner.settings import FEWEST_CHARS, FORWARD_SHARE, Settings
+from minilm.tuner.sizing import enough
 from minilm.tuner.space import to_configs
 
 FINAL_STEPS = 4  # times a trial's steps, for the final model of a study without a clock
@@ -34,6 +35,7 @@ WARM = {
     "context_warmup": 0.0,
 }  # what a training that goes on has behind it
 FEWEST_EVALUATIONS = 10
+SURELY = 0.8  # of the time left, what a training by steps may take by what one worker could do
 CLOSE = 0.02  # nats per character; nearer to its trial's loss than this, the two models are compared exactly
 
 
@@ -47,12 +49,14 @@ class Finish:
     deadline: float | None
     on_record: Callable[[dict[str, Any]], None]
 
-    def run(self, chosen: Trial, kept: Path | None = None) -> Run:
+    def run(self, chosen: Trial, kept: Path | None = None, trained: float = 0.0) -> Run:
         """The final model in the study's folder `best`, scored on both splits.
 
         `kept` is the folder of the model that `chosen` has trained so far; by itself its trial's. By the clock it is
-        trained on from there, or from where its learning rate was still high, so that little of it is lost.
+        trained on from there, `trained` seconds of one worker, or from where its learning rate was still high, so that
+        little of it is lost.
         """
+        trained = trained if kept is not None else (chosen.held or 0.0)
         home = self.folder / MODELS / str(chosen.tid)
         held = home / HELD if kept is None else kept
         kept = home / rung_folder(self.settings.ladder.top) if kept is None else kept
@@ -60,7 +64,7 @@ class Finish:
         if has_model and self._too_short():
             return self._adopt(kept, chars=FEWEST_CHARS)
         try:
-            run = self._train(chosen, held / CHECKPOINT)
+            run = self._train(chosen, held / CHECKPOINT, trained)
         except DivergenceError:  # the longer schedule stays at the high learning rate for more steps
             if not has_model:
                 raise
@@ -71,17 +75,21 @@ class Finish:
         trial = self.settings.budget.seconds
         return self.deadline is not None and self.deadline - time.monotonic() < (trial or 0.0) / 2
 
-    def _train(self, chosen: Trial, start: Path) -> Run:
+    def _train(self, chosen: Trial, start: Path, trained: float) -> Run:
         """With the whole machine and all evaluations, on a schedule fitted to the time."""
         model, train = to_configs(chosen.point, self.corpus.tokenizer.vocab_size, self.settings.limits)
         goes_on = self.deadline is not None and start.is_file()
+        tokens_per_step = train.batch_size * model.block_size
         if self.deadline is None:
-            steps = FINAL_STEPS * (self.settings.budget.steps or 1)
-            tokens = steps * train.batch_size * model.block_size
-            config = train.replace(steps=steps, evaluations=evaluations_for(tokens, len(self.corpus.val)))
+            whole = FINAL_STEPS * (self.settings.budget.steps or 1)
+            evaluations = evaluations_for(whole * tokens_per_step, len(self.corpus.val))
+            config = train.replace(steps=whole, evaluations=evaluations)
         else:
             # its rate stays high for long, and at a high rate nothing need improve before it falls: no early stop
-            config = train.replace(minutes=max(self.deadline - time.monotonic(), 0.1) / 60, patience=None)
+            left = max(self.deadline - time.monotonic(), 0.1)
+            steps = self._steps_left(chosen, tokens_per_step, trained if goes_on else 0.0, left)
+            minutes = None if steps is not None else left / 60
+            config = train.replace(steps=steps, minutes=minutes, patience=None)
         return run_training(
             self.corpus,
             model,
@@ -91,6 +99,17 @@ class Finish:
             deadline=self.deadline,
             on_record=self.on_record,
         )
+
+    def _steps_left(self, chosen: Trial, tokens_per_step: int, trained: float, left: float) -> int | None:
+        """How many steps use the text up, None where there is hardly time for them. A longer training would hold its
+        rate high until it knows the text by heart, and only then let it fall."""
+        speed, dropout = chosen.tokens_per_second, float(chosen.point.get("dropout", 0.0))
+        if self.settings.enough is None or not speed:
+            return None
+        tokens = enough(len(self.corpus.train), dropout) - trained * speed
+        if tokens / speed > SURELY * left:
+            return None
+        return max(round(tokens / tokens_per_step), FEWEST_EVALUATIONS)
 
     def _trial_is_better(self, chosen: Trial, kept: Path, run: Run) -> bool:
         """On the same characters: a trial's own loss is of a part of the split."""

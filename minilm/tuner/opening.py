@@ -18,7 +18,7 @@ from minilm.tuner.feasible import Limits, rate_of
 from minilm.tuner.legs import ladder_for
 from minilm.tuner.propose import SearchSpace
 from minilm.tuner.settings import Budget, Request, Settings, trial_steps
-from minilm.tuner.sizing import TIMED, fitted, prices
+from minilm.tuner.sizing import TIMED, enough, fitted, prices
 from minilm.tuner.space import (
     COUPLED_BY_SECONDS,
     COUPLED_BY_STEPS,
@@ -43,17 +43,15 @@ def open_study(corpus: Corpus, request: Request, begun: float) -> tuple[Settings
     measured = request.minutes is not None and found.device == "cpu" and request.engine is None
     pace = objective.pace(vocab_size, block_size, cores) if measured else {}
     workers, threads = _workers(request, cores, found.device, pace)
-    spread = None
-    if request.minutes is not None:
-        spread = plan(request.minutes, workers, time.monotonic() - begun)
-    budget = Budget(steps=trial_steps()) if spread is None else Budget(seconds=spread.trial)
     free = objective.memory(found.device) if request.engine is None else None  # a cluster's memory is its own
     memory = None if free is None else int(MEMORY_SHARE * free / workers)
+    spread, fits, needed = None, None, None
+    if request.minutes is not None:
+        if found.device == "cpu" and request.space is None and request.algo != BLIND:
+            fits, needed = fitted_point(corpus, memory, request.minutes, begun)
+        spread = plan(request.minutes, workers, time.monotonic() - begun, needed)
+    budget = Budget(steps=trial_steps()) if spread is None else Budget(seconds=spread.trial)
     limits = _limits(corpus, budget, found.device, memory, pace.get(str(threads)))
-    fits = None
-    if spread is not None and found.device == "cpu" and request.space is None and request.algo != BLIND:
-        seconds = TRAINED_SHARE * (spread.total - spread.reserve - (time.monotonic() - begun))
-        fits = fitted_point(corpus, limits, request.minutes or 0.0, seconds)
     searched = search_space(request.space, limits, found.device, vocab_size, fits)
     # by count whole trainings are the rule, since only those do not depend on which worker was faster
     usual = "none" if request.minutes is None and not request.deterministic else "asha"
@@ -75,6 +73,7 @@ def open_study(corpus: Corpus, request: Request, begun: float) -> tuple[Settings
         pace=pace,
         engine=request.engine,
         fitted=fits,
+        enough=needed,
     )
     return settings, searched, spread
 
@@ -91,15 +90,24 @@ def _workers(request: Request, cores: int, device: str, pace: dict[str, float]) 
     return worker_count(cores, device, request.trials), 1
 
 
-def fitted_point(corpus: Corpus, limits: Limits, minutes: float, seconds: float) -> Point | None:
-    """The recipe for so many seconds of training on this machine, None where that is the default recipe.
+def fitted_point(
+    corpus: Corpus, memory: int | None, minutes: float, begun: float
+) -> tuple[Point | None, float]:
+    """The recipe for the minutes that began then, on this machine, None where that is the default recipe; and after
+    how many seconds of its training the text has nothing left to tell.
 
     Two steps are timed for it.
     """
-    vocab_size = corpus.tokenizer.vocab_size
+    vocab_size, characters = corpus.tokenizer.vocab_size, len(corpus.train)
+    limits = limits_for(characters, memory=memory)
     priced = prices(objective.timed_steps(TIMED, vocab_size, limits, minutes))
-    point = fitted(priced, max(seconds, 1.0), vocab_size, len(corpus.train), limits)
-    return None if point == default_point(limits) else point
+    whole = plan(minutes, 1)
+    seconds = TRAINED_SHARE * (whole.total - whole.reserve - (time.monotonic() - begun))
+    point = fitted(priced, max(seconds, 1.0), vocab_size, characters, limits)
+    model, train = to_configs(point, vocab_size, limits)
+    steps = enough(characters, model.dropout) / (train.batch_size * model.block_size)
+    needed = round(steps * priced.step(model, train), 1)
+    return None if point == default_point(limits) else point, needed
 
 
 def _limits(

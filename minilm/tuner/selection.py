@@ -43,6 +43,7 @@ from minilm.tuner.workers import Workers
 
 RACE = "race"  # the folder of a model that trains longer than a trial
 MARGIN = 0.005  # nats per character; a trial that beats the default recipe by less may owe it to luck
+RATE_HIGH = 0.5  # of what a text is good for, before the rate must begin to fall
 ENOUGH = 8  # trials; fewer chosen by count are not confirmed, or that would take longer than the search
 
 
@@ -53,6 +54,7 @@ class Chosen:
     trial: Trial
     folder: Path | None = None
     race: Verdict | None = None
+    trained: float = 0.0  # seconds of training that the folder's model has behind it
     legs: tuple[dict[str, Any], ...] = ()  # trainings longer than a trial, for the page: who, when, the curve
     finalists: tuple[Finalist, ...] = ()
     outcome: Outcome | None = None
@@ -101,7 +103,7 @@ def _search(sitting: Sitting, pool: Engine) -> None:
 
 
 def _long_training(sitting: Sitting, pool: Workers) -> LongTraining:
-    seconds = max(sitting.race_end() - time.monotonic(), 1.0)
+    seconds = max(min(sitting.race_end() - time.monotonic(), RATE_HIGH * sitting.enough), 1.0)
     folder = sitting.folder / MODELS / INCUMBENT
     task = base_task(sitting.settings, sitting.incumbent.point, folder)
     task = dataclasses.replace(task, parts=(long_part(sitting.settings.budget, seconds),))
@@ -136,14 +138,15 @@ def _raced(sitting: Sitting, pool: Engine, incumbent: LongTraining, chosen: Chos
     leg = _race_leg(sitting, pool, best, left)
     incumbent.stop()
     curve = continued(best, leg) if leg else []
-    more = max((sitting.moment(1.0) or 0.0) - time.monotonic(), 0.0)
+    more = min(max((sitting.moment(1.0) or 0.0) - time.monotonic(), 0.0), sitting.enough)
     gains = gain(best), gain(sitting.incumbent)
     gains = gains if all(gains) else (0.0, 0.0)  # known of one alone it would favour that one
     verdict = judge((best.tid, sitting.settings.incumbent), curve, incumbent.curve(), more, gains)
     record = _record(sitting, best.tid, best.worker, began, curve)
     if verdict.won:
         folder = sitting.folder / MODELS / RACE / LONG
-        return dataclasses.replace(chosen, folder=folder, race=verdict, legs=(record,))
+        ran = curve[-1][0]
+        return dataclasses.replace(chosen, folder=folder, race=verdict, trained=ran, legs=(record,))
     return dataclasses.replace(_incumbent_or(sitting, incumbent, chosen), race=verdict, legs=(record,))
 
 
@@ -169,7 +172,8 @@ def _incumbent_or(sitting: Sitting, incumbent: LongTraining, chosen: Chosen) -> 
     trial; else the best trial, as where it failed."""
     if incumbent.checkpoint is None and (incumbent.failed or _little_time(sitting)):
         return chosen
-    return dataclasses.replace(chosen, trial=sitting.incumbent, folder=incumbent.folder)
+    ran = max((seconds for seconds, _ in incumbent.curve()), default=0.0)
+    return dataclasses.replace(chosen, trial=sitting.incumbent, folder=incumbent.folder, trained=ran)
 
 
 def _little_time(sitting: Sitting) -> bool:
@@ -180,8 +184,11 @@ def _little_time(sitting: Sitting) -> bool:
 
 def _unraced(sitting: Sitting, chosen: Chosen) -> Chosen:
     """Without a race, what a trial of seconds prefers is trusted only where it is no smaller than the fitted recipe:
-    small models lead early, and the law behind the recipe knows who leads late."""
+    small models lead early, and the law behind the recipe knows who leads late. A trial that nearly uses the text up is
+    no early one."""
     fitted, trial = sitting.incumbent, chosen.trial
+    if (sitting.settings.budget.seconds or 0.0) >= RATE_HIGH * sitting.enough:
+        return chosen
     if sitting.settings.fitted is None or trial.tid == fitted.tid or fitted.state is TrialState.FAILED:
         return chosen
     if not fitted.losses and _little_time(sitting):

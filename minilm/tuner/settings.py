@@ -69,6 +69,9 @@ class Settings:
     pace: dict[str, float] = field(default_factory=dict)  # threads -> seconds of the default recipe's step
     engine: str | None = None  # dask://host:port where no local processes train
     fitted: dict[str, Any] | None = None  # the recipe for these minutes, where it is another than the default
+    enough: float | None = (
+        None  # seconds of its training on all cores that use the text up, see sizing.enough
+    )
 
     @property
     def incumbent(self) -> int:

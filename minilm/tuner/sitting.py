@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,11 @@ class Sitting:
     def clock(self) -> float:
         """Seconds since the study began, sittings strung together."""
         return self.offset + time.monotonic() - self.begun
+
+    @property
+    def enough(self) -> float:
+        """Seconds of training that use the text up; infinite where that is unknown."""
+        return math.inf if self.settings.enough is None else self.settings.enough
 
     def race_end(self) -> float:
         """The moment of `time.monotonic()` at which a race is over."""

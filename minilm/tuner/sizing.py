@@ -3,8 +3,10 @@
 Trials of seconds cannot tell: they prefer what learns quickly, and minutes prefer what learns much. So this is known
 beforehand, from a law. A loss falls with the parameters N and with the tokens D that are seen (Hoffmann et al., 2022,
 "Training Compute-Optimal Large Language Models", arXiv:2203.15556, equation 2: A / N^a + B / D^b; between our sizes the
-first term is no other than a logarithm), and so many seconds pay for a large N or for a large D. What a step costs on
-this machine follows from two that were timed. Arithmetic only: it trains nothing, and knows no clock.
+first term is no other than a logarithm), and so many seconds pay for a large N or for a large D. A token that was seen
+before counts for less (Muennighoff et al., 2023, "Scaling Data-Constrained Language Models", arXiv:2305.16264, section
+3). What a step costs on this machine follows from two that were timed. Arithmetic only: it trains nothing, and knows
+no clock.
 """
 
 from __future__ import annotations
@@ -19,18 +21,18 @@ from minilm.cost import kept_numbers, matrices, step_flops
 from minilm.tuner.space import DEFAULT_POINT, Limits, Point, refusal, to_configs
 
 # layers, width
-SHAPES = ((1, 64), (2, 64), (2, 96), (2, 128), (3, 128), (3, 160), (3, 192), (4, 192), (4, 256))  # fmt: skip
+SHAPES = ((1, 64), (2, 64), (2, 96), (2, 128), (3, 128), (3, 160), (3, 192), (4, 192), (4, 256), (6, 256))  # fmt: skip
 BATCHES = (8, 16, 32)
 LEAST_STEPS = 300  # fewer updates are too few, whatever each of them sees
 # Nats per e-fold of parameters, and those that a million tokens leave to be learnt: benchmarks/sizing.py. The law has
 # no constant of the text, since only its differences are used.
-PER_E_FOLD, PER_MILLION, POWER = 0.032, 0.225, 0.7
-PARAMETERS_PER_CHARACTER = 1.5  # of the text, at most: a larger model learns it by heart
-# What a text is worth that was seen so often: every further pass costs so many nats for each parameter per character.
-# After so many more of them nothing is learnt any more, nor lost: the best evaluation's weights are kept.
-FRESH_PASSES, PER_PASS, STALE_PASSES = 5.0, 0.02, 8.0
-# Dropout: what it costs from the start, in nats; what it leaves of the above; how much dearer drawing it makes a step.
-DROPOUT = {0.0: (0.0, 1.0, 1.0), 0.1: (0.01, 0.5, 1.3), 0.2: (0.03, 0.3, 1.3)}
+PER_E_FOLD, PER_MILLION, POWER = 0.04, 0.2, 0.7
+PARAMETERS_PER_CHARACTER = 4.0  # of the text, at most: a larger model learns it by heart
+# All further passes over a text together are worth so many first ones; with dropout more, which costs something from
+# the start, and makes a step dearer: it is drawn by one thread.
+FURTHER, FURTHER_PER_DROPOUT = 2.0, 20.0
+DROPOUTS, PER_DROPOUT, DROPOUT_PRICE = (0.0, 0.1, 0.2), 0.15, 1.3
+USED_UP = 2.0  # e-folds of what further passes are worth, after which a text has little left to tell
 TIMED: tuple[Point, Point] = (  # the two steps that are timed: one mostly calls, one mostly arithmetic
     {"num_layers": 2, "hidden_size": 64, "batch_size": 8},
     {"num_layers": 3, "hidden_size": 128, "batch_size": 32},
@@ -50,7 +52,7 @@ class Prices:
     def step(self, model: ModelConfig, train: TrainConfig) -> float:
         """Seconds of one training step."""
         arithmetic, calls = _parts(model, train)
-        return self.arithmetic * arithmetic + self.calls * calls
+        return (self.arithmetic * arithmetic + self.calls * calls) * (DROPOUT_PRICE if model.dropout else 1.0)
 
 
 def prices(timed: Sequence[tuple[ModelConfig, TrainConfig, float]]) -> Prices:
@@ -87,15 +89,15 @@ def fitted(priced: Prices, seconds: float, vocab_size: int, characters: int, lim
     >>> text, here = 1_000_000, Prices(1.0, 1.0)
     >>> chosen = [fitted(here, 60 * minutes, 65, text, limits_for(text)) for minutes in (1, 3, 10)]
     >>> [(point["num_layers"], point["hidden_size"], point["batch_size"]) for point in chosen]
-    [(2, 96, 32), (3, 160, 32), (3, 192, 8)]
+    [(2, 128, 32), (3, 192, 32), (4, 256, 32)]
     """
     block_size = min(DEFAULT_POINT["block_size"], limits.block_size)
     found: list[tuple[float, int, Point]] = []  # where the law sees no difference, fewer tokens are safer
-    for (layers, width), batch, dropout in itertools.product(SHAPES, BATCHES, DROPOUT):
+    for (layers, width), batch, dropout in itertools.product(SHAPES, BATCHES, DROPOUTS):
         change = {"num_layers": layers, "hidden_size": width, "batch_size": batch, "dropout": dropout}
         point = {**DEFAULT_POINT, **change, "block_size": block_size}
         model, train = to_configs(point, vocab_size, limits)
-        steps = int(seconds / (priced.step(model, train) * DROPOUT[dropout][2]))
+        steps = int(seconds / priced.step(model, train))
         size = parameters(model)
         too_large = size > PARAMETERS_PER_CHARACTER * characters and (layers, width) > SHAPES[1]
         too_few = steps < LEAST_STEPS and (layers, batch) > (1, BATCHES[0])
@@ -117,15 +119,27 @@ def expected(size: int, tokens: int, characters: int, dropout: float = 0.0) -> f
     >>> expected(200_000, 50 * text, text, dropout=0.1) < expected(200_000, 50 * text, text)
     True
     """
-    cost, left, _ = DROPOUT[dropout]
-    passes = min(tokens / characters, FRESH_PASSES + STALE_PASSES)
-    stale = max(0.0, passes - FRESH_PASSES) * PER_PASS * size / characters
-    return (
-        PER_MILLION * (passes * characters / 1e6) ** -POWER
-        - PER_E_FOLD * math.log(size)
-        + cost
-        + left * stale
-    )
+    left = PER_MILLION * (unseen(tokens, characters, dropout) / 1e6) ** -POWER
+    return left - PER_E_FOLD * math.log(size) + PER_DROPOUT * dropout
+
+
+def unseen(tokens: int, characters: int, dropout: float = 0.0) -> float:
+    """How many tokens, never seen before, would teach as much as these on a text of so many characters.
+
+    >>> [round(unseen(tokens, 1000)) for tokens in (800, 2000, 10**6)], round(unseen(10**6, 1000, dropout=0.1))
+    ([800, 1787, 3000], 5000)
+    """
+    worth = characters * (FURTHER + FURTHER_PER_DROPOUT * dropout)
+    return min(tokens, characters) + worth * (1 - math.exp(-max(tokens - characters, 0) / worth))
+
+
+def enough(characters: int, dropout: float) -> int:
+    """Tokens after which the text has hardly anything left to tell: a longer training is none worth having.
+
+    >>> enough(1000, 0.0), enough(1000, 0.1)
+    (5000, 9000)
+    """
+    return round(characters * (1 + USED_UP * (FURTHER + FURTHER_PER_DROPOUT * dropout)))
 
 
 def parameters(model: ModelConfig) -> int:

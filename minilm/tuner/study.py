@@ -154,8 +154,8 @@ def _rest(settings: Settings, minutes: float | None, offset: float, started: flo
     if settings.minutes is None:
         return None
     if minutes is not None:
-        return plan(minutes, settings.workers, started)
-    return rest_of(settings.minutes, settings.workers, offset, started)
+        return plan(minutes, settings.workers, started, settings.enough)
+    return rest_of(settings.minutes, settings.workers, offset, started, settings.enough)
 
 
 def _study(sitting: Sitting) -> Study:

@@ -17,6 +17,7 @@ from minilm.tuner.decide import (
     decide,
     plan,
     process_age,
+    rest_of,
     seconds_needed,
 )
 from minilm.tuner.legs import ladder_for
@@ -96,6 +97,23 @@ def test_plans_keep_their_promises(minutes, workers):
         assert searched / (p.trial * sum(climbs)) >= 8  # enough trials to learn from
         assert 2 * p.trial < p.search_end - 6  # and time to climb after others have shown what is good
         assert p.final_end - p.search_end >= 0.4 * p.total
+
+
+@pytest.mark.parametrize("minutes", [0.2, 1, 3, 10, 60])
+@pytest.mark.parametrize("enough", [0.5, 10.0, 60.0, 1e6])
+def test_the_search_gets_what_a_final_training_cannot_use(minutes, enough):
+    usual, p = plan(minutes, 2, started=6.0), plan(minutes, 2, started=6.0, enough=enough)
+    assert (p.total, p.final_end, p.reserve) == (usual.total, usual.final_end, usual.reserve)
+    assert p.search_end >= usual.search_end and p.search_end <= p.confirm_end <= p.race_end < p.final_end
+    final, usual_final = p.final_end - p.race_end, usual.final_end - usual.race_end
+    assert final >= min(0.99 * enough, usual_final - 1e-9)
+    assert p.trial <= max(enough, SHORTEST) or p.trial == usual.trial
+    if enough > usual.total:
+        assert p == usual
+    if minutes == 10 and enough == 60:
+        assert p.search_end > 0.6 * p.total and p.trial == 60
+    later = rest_of(minutes, 2, spent=p.search_end, started=6.0, enough=enough)
+    assert later.search_end <= 12 and later.total >= p.total - p.search_end
 
 
 @pytest.mark.parametrize("minutes", [0, -1, float("nan")])

@@ -12,6 +12,7 @@ from minilm.training.session import run_training
 from minilm.tuner.final import Finish
 from minilm.tuner.records import MODELS, Trial, TrialState
 from minilm.tuner.settings import Budget, Settings
+from minilm.tuner.sizing import USED_UP, enough
 from minilm.tuner.space import limits_for, to_configs
 
 POINT = {"num_layers": 1, "hidden_size": 16, "block_size": 8, "batch_size": 4, "learning_rate": 1e-2}
@@ -24,8 +25,9 @@ def corpus(tmp_path_factory):
     return load_corpus(path)
 
 
-def finish(corpus, folder, budget, deadline=None):
-    settings = Settings(corpus.describe(), "", limits_for(len(corpus.train)), budget, "tpe", 0, 1, "cpu")
+def finish(corpus, folder, budget, deadline=None, enough=None):
+    limits = limits_for(len(corpus.train))
+    settings = Settings(corpus.describe(), "", limits, budget, "tpe", 0, 1, "cpu", enough=enough)
     return Finish(corpus, settings, folder, deadline, lambda values: None)
 
 
@@ -66,3 +68,28 @@ def test_without_time_the_trials_model_is_the_answer(corpus, tmp_path):
     began = time.monotonic()
     run = finish(corpus, tmp_path, Budget(seconds=60.0), deadline=began + 0.5).run(chosen)
     assert run.result["steps"] == 2 and "characters" in run.result["protocol"]
+
+
+@pytest.mark.parametrize(("dropout", "further"), [(0.0, 2), (0.1, 4)])
+def test_a_training_by_the_clock_ends_where_the_text_has_nothing_left_to_tell(
+    corpus, tmp_path, dropout, further
+):
+    """Else its rate would stay high until it knows the text by heart."""
+    began, point = time.monotonic(), {**POINT, "dropout": dropout}
+    chosen = Trial(3, point, {}, state=TrialState.OK, loss=9.0, tokens_per_second=20_000.0)
+    run = finish(corpus, tmp_path, Budget(seconds=1.0), deadline=began + 60, enough=5.0).run(chosen)
+    wanted = enough(len(corpus.train), dropout) / 32
+    assert run.result["steps"] == pytest.approx(wanted, abs=1) and time.monotonic() - began < 50
+    assert wanted == pytest.approx(len(corpus.train) * (1 + USED_UP * further) / 32)
+
+
+@pytest.mark.parametrize(
+    "unknown", [{"enough": None}, {"tokens_per_second": None}, {"tokens_per_second": 100.0}]
+)
+def test_else_by_the_clock_alone(corpus, tmp_path, unknown):
+    """Where it is not known what is enough, or how long that takes, or that takes too long."""
+    speed = unknown.get("tokens_per_second", 20_000.0)
+    chosen = Trial(3, POINT, {}, state=TrialState.OK, loss=9.0, tokens_per_second=speed)
+    which = finish(corpus, tmp_path, Budget(seconds=0.1), time.monotonic() + 3, unknown.get("enough", 5.0))
+    config = which.run(chosen).config["train"]
+    assert config["steps"] is None and config["minutes"] == pytest.approx(0.05, rel=0.2)

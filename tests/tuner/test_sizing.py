@@ -17,14 +17,20 @@ from minilm.tuner.selection import Chosen, _unraced
 from minilm.tuner.settings import Request
 from minilm.tuner.sizing import (
     BATCHES,
+    DROPOUTS,
+    FURTHER,
+    FURTHER_PER_DROPOUT,
     LEAST_STEPS,
+    PARAMETERS_PER_CHARACTER,
     SHAPES,
     TIMED,
     Prices,
+    enough,
     expected,
     fitted,
     parameters,
     prices,
+    unseen,
 )
 from minilm.tuner.space import DEFAULT_POINT, SPACE, limits_for, to_configs
 
@@ -64,7 +70,7 @@ def test_the_choice_is_the_best_of_all_by_brute_force():
         for layers, width in ((2, 64), (2, 128), (3, 128), (3, 192), (4, 256)):
             other, training = configs({"num_layers": layers, "hidden_size": width, "batch_size": batch})
             count = int(200 / HERE.step(other, training))
-            if count >= LEAST_STEPS and parameters(other) <= 1.5 * TEXT:
+            if count >= LEAST_STEPS and parameters(other) <= PARAMETERS_PER_CHARACTER * TEXT:
                 assert mine <= expected(parameters(other), count * batch * other.block_size, TEXT) + 1e-12
 
 
@@ -76,10 +82,29 @@ def test_more_seconds_never_want_a_smaller_model():
     assert {point["dropout"] for point in chosen} == {0.0}
 
 
-def test_a_text_seen_often_wants_dropout_and_no_large_batch():
+def test_a_text_seen_often_wants_dropout_and_a_size_that_goes_with_it():
     point = fitted(HERE, 3000, 65, TEXT, LIMITS)
-    assert point["dropout"] > 0 and point["batch_size"] == BATCHES[0]
-    assert 0.3 * TEXT < parameters(configs(point)[0]) < 1.5 * TEXT
+    assert point["dropout"] > 0
+    assert TEXT < parameters(configs(point)[0]) <= PARAMETERS_PER_CHARACTER * TEXT
+
+
+@pytest.mark.parametrize("dropout", DROPOUTS)
+def test_passes_over_a_text_are_worth_ever_less(dropout):
+    seen = [unseen(passes * TEXT, TEXT, dropout) / TEXT for passes in range(40)]
+    gains = [after - before for before, after in zip(seen, seen[1:], strict=False)]
+    assert gains[0] == 1 and gains == sorted(gains, reverse=True) and gains[-1] > 0
+    assert unseen(1e9 * TEXT, TEXT, dropout) == pytest.approx(
+        (1 + FURTHER + FURTHER_PER_DROPOUT * dropout) * TEXT
+    )
+    left = seen[-1] if dropout == 0 else None  # without dropout forty passes are as good as all
+    assert left is None or left == pytest.approx(1 + FURTHER, abs=1e-6)
+
+
+def test_of_a_text_that_is_used_up_hardly_anything_is_left():
+    for dropout in DROPOUTS:
+        tokens = enough(TEXT, dropout)
+        gained = expected(10**6, 100 * tokens, TEXT, dropout) - expected(10**6, tokens, TEXT, dropout)
+        assert -0.02 < gained < 0
 
 
 def test_a_slow_machine_gets_what_a_quick_one_gets_in_less_time():
@@ -88,7 +113,7 @@ def test_a_slow_machine_gets_what_a_quick_one_gets_in_less_time():
 
 def test_a_small_text_gets_a_small_model_whatever_the_time():
     model, _ = configs(fitted(HERE, 1e5, 65, 60_000, limits_for(60_000)))
-    assert (model.n_layer, model.n_embd) in SHAPES[:2]
+    assert (model.n_layer, model.n_embd) in SHAPES[:3]
     assert fitted(HERE, 1e5, 65, 300, limits_for(300))["block_size"] == limits_for(300).block_size
 
 
@@ -115,8 +140,8 @@ def corpus():
 
 
 def opened(corpus, monkeypatch, point, **request):
-    monkeypatch.setattr(opening, "fitted_point", lambda *_: point)
-    return opening.open_study(corpus, Request(**request).checked(), 0.0)[:2]
+    monkeypatch.setattr(opening, "fitted_point", lambda *_: (point, 50.0))
+    return opening.open_study(corpus, Request(**request).checked(), time.monotonic())[:2]
 
 
 def test_a_study_by_the_clock_holds_it_as_its_second_trial(corpus, monkeypatch):
@@ -159,7 +184,21 @@ def unraced_sitting(left):
     """A sitting with one worker, `left` seconds before the final training must end."""
     trial = Trial(FITTED_TID, {}, {}, state=TrialState.OK, loss=2.0, n_parameters=500)
     settings, end = SimpleNamespace(fitted={}, budget=SimpleNamespace(seconds=3.5)), time.monotonic() + left
-    return SimpleNamespace(settings=settings, incumbent=trial, moment=lambda share: end), trial
+    return SimpleNamespace(settings=settings, incumbent=trial, enough=100.0, moment=lambda share: end), trial
+
+
+def test_a_trial_that_nearly_used_the_text_up_is_believed():
+    sitting, trial = unraced_sitting(left=60)
+    sitting.enough = 5.0
+    assert _unraced(sitting, Chosen(dataclasses.replace(trial, tid=2, n_parameters=400))).trial.tid == 2
+
+
+def test_what_the_final_training_cannot_use_is_searched_with(corpus, monkeypatch):
+    short = opened(corpus, monkeypatch, None, minutes=10.0)[0]
+    monkeypatch.setattr(opening, "fitted_point", lambda *_: (None, 500.0))
+    long = opening.open_study(corpus, Request(minutes=10.0).checked(), time.monotonic())[0]
+    assert (short.enough, long.enough) == (50.0, 500.0)
+    assert short.budget.seconds == 50.0 > long.budget.seconds
 
 
 @pytest.mark.parametrize(("left", "follows"), [(5, 0), (60, FITTED_TID)])
