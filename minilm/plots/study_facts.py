@@ -44,6 +44,7 @@ def _time_rows(study: StudyRecords) -> list[tuple[str, str]]:
         "search, by the clock": end,
         "training in it, all workers": spent or None,
         "training of the final model": last,
+        "training that uses the text up": number(study.study, "enough"),
     }
     return [(words, duration(seconds)) for words, seconds in found.items() if seconds is not None]
 

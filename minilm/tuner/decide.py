@@ -180,25 +180,27 @@ class Plan:
 
 def plan(minutes: float, workers: int, started: float = 0.0, enough: float | None = None) -> Plan:
     """The plan for a command of `minutes`, of which `started` seconds are gone when the first trial can
-    start. What the final training cannot use, since the text has nothing left to tell after `enough` seconds of it, the
-    search gets.
+    start. What the final training cannot use, since the text has nothing left to tell after `enough` seconds of it,
+    search and confirmation get.
 
     >>> plan(10, workers=2, started=8).trial, plan(10, workers=2, started=8, enough=120).trial
-    (20.0, 82.6)
+    (20.0, 64.7)
     """
     if not minutes > 0:
         raise ConfigError(f"minutes must be above 0, got {minutes}; 3 is the default")
     total = 60.0 * minutes
     reserve = min(0.25 * total, 4.4 + 0.01 * total)
-    shares = SEARCH_SHARE + CONFIRM_SHARE + RACE_SHARE
-    spare = 0.0 if enough is None else max(0.0, (1 - shares) * total - reserve - started - WARM_UP - enough)
-    search = SEARCH_SHARE * total + spare
-    latest = total - reserve - min(FINAL_SHARE * total, math.inf if enough is None else enough)
+    # without a race nobody asks how the best trials compare
+    confirm, race = (CONFIRM_SHARE, RACE_SHARE) if RACE_SHARE * total >= SHORTEST_RACE else (0.0, 0.0)
+    needed = math.inf if enough is None else enough
+    rest = (1 - SEARCH_SHARE - confirm - race) * total - reserve - started - WARM_UP
+    more = 1 + max(0.0, rest - needed) / ((SEARCH_SHARE + confirm) * total)
+    search = more * SEARCH_SHARE * total
+    latest = total - reserve - min(FINAL_SHARE * total, needed)
     search_end = min(started + WARM_UP + search, latest)
-    races = RACE_SHARE * total >= SHORTEST_RACE  # without a race nobody asks how the best trials compare
-    confirm_end = min(search_end + CONFIRM_SHARE * total, latest) if races else search_end
-    race_end = min(confirm_end + RACE_SHARE * total, latest) if races else search_end
-    most = min(LONGEST, LONGEST_SHARE * search, math.inf if enough is None else enough)
+    confirm_end = min(search_end + more * confirm * total, latest)
+    race_end = min(confirm_end + race * total, latest)
+    most = min(LONGEST, LONGEST_SHARE * search, needed)
     trial = max(min(search * searchers(workers) / TRIALS_WANTED, most), SHORTEST)
     return Plan(total, round(trial, 1), search_end, confirm_end, race_end, total - reserve, reserve)
 
@@ -220,10 +222,11 @@ def rest_of(
     The final model keeps its share even where they have used everything.
     """
     total = 60.0 * minutes
-    search = plan(minutes, workers, 0.0, enough).search_end - WARM_UP
+    whole = plan(minutes, workers, 0.0, enough)
+    search = whole.search_end - WARM_UP
     left = plan(max(total - spent, total - search) / 60, workers, started, enough)
     search_end = min(left.search_end, max(search - spent, 0.0))
-    confirm_end = min(left.confirm_end, search_end + CONFIRM_SHARE * total)
+    confirm_end = min(left.confirm_end, search_end + whole.confirm_end - whole.search_end)
     race_end = min(left.race_end, confirm_end + RACE_SHARE * total)
     return replace(left, search_end=search_end, confirm_end=confirm_end, race_end=race_end)
 

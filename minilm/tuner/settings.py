@@ -22,6 +22,7 @@ FORWARD_SHARE = 1 / 3  # of a training step's work: evaluating a character costs
 CHARS_PER_SECOND = (
     250  # of a full training in seconds: what a CPU core evaluates eight times in a tenth of that time
 )
+SOON = 0.5  # of the minutes; a text used up earlier is worth a word
 FEWEST_CHARS = 4000  # an estimate from less would choose by luck
 
 
@@ -126,6 +127,8 @@ class Settings:
         if self.races:
             which = "the default recipe" if self.fitted is None else self._fitted_text()
             why += f"; one of them trains {which} all along"
+        if self.enough is not None and self.enough < SOON * 60 * (self.minutes or 0.0):
+            why += f"; {self.enough:.0f} s of training use this text up, so the search gets more time"
         trial = f"{self.budget.text()} per trial{self._pauses()}"
         return f"{workers} on {self.engine or self.device}, {trial}, {self.algo} ({why})"
 

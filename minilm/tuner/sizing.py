@@ -27,11 +27,11 @@ LEAST_STEPS = 300  # fewer updates are too few, whatever each of them sees
 # Nats per e-fold of parameters, and those that a million tokens leave to be learnt: benchmarks/sizing.py. The law has
 # no constant of the text, since only its differences are used.
 PER_E_FOLD, PER_MILLION, POWER = 0.04, 0.2, 0.7
-PARAMETERS_PER_CHARACTER = 4.0  # of the text, at most: a larger model learns it by heart
+PARAMETERS_PER_CHARACTER = 6.0  # of the text, at most: a larger model learns it by heart
 # All further passes over a text together are worth so many first ones; with dropout more, which costs something from
 # the start, and makes a step dearer: it is drawn by one thread.
 FURTHER, FURTHER_PER_DROPOUT = 2.0, 20.0
-DROPOUTS, PER_DROPOUT, DROPOUT_PRICE = (0.0, 0.1, 0.2), 0.15, 1.3
+DROPOUTS, PER_DROPOUT, DROPOUT_PRICE = (0.0, 0.1), 0.15, 1.3
 USED_UP = 2.0  # e-folds of what further passes are worth, after which a text has little left to tell
 TIMED: tuple[Point, Point] = (  # the two steps that are timed: one mostly calls, one mostly arithmetic
     {"num_layers": 2, "hidden_size": 64, "batch_size": 8},
@@ -103,7 +103,8 @@ def fitted(priced: Prices, seconds: float, vocab_size: int, characters: int, lim
         too_few = steps < LEAST_STEPS and (layers, batch) > (1, BATCHES[0])
         if too_large or too_few or _does_not_fit(point, vocab_size, limits):
             continue
-        tokens = max(steps, 1) * batch * block_size
+        # where any batch uses the text up, the smallest is taken, as it makes the most steps of that
+        tokens = min(max(steps, 1) * batch * block_size, enough(characters, dropout))
         found.append((expected(size, tokens, characters, dropout), tokens, point))
     # the law was not fitted to a single layer: only where there is time for nothing else
     deep = [one for one in found if one[2]["num_layers"] > 1] or found

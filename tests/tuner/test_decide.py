@@ -111,7 +111,7 @@ def test_the_search_gets_what_a_final_training_cannot_use(minutes, enough):
     if enough > usual.total:
         assert p == usual
     if minutes == 10 and enough == 60:
-        assert p.search_end > 0.6 * p.total and p.trial == 60
+        assert p.confirm_end > 0.75 * p.total and p.trial == 60
     later = rest_of(minutes, 2, spent=p.search_end, started=6.0, enough=enough)
     assert later.search_end <= 12 and later.total >= p.total - p.search_end
 

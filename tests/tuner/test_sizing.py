@@ -113,8 +113,13 @@ def test_a_slow_machine_gets_what_a_quick_one_gets_in_less_time():
 
 def test_a_small_text_gets_a_small_model_whatever_the_time():
     model, _ = configs(fitted(HERE, 1e5, 65, 60_000, limits_for(60_000)))
-    assert (model.n_layer, model.n_embd) in SHAPES[:3]
+    assert (model.n_layer, model.n_embd) in SHAPES[:4]
     assert fitted(HERE, 1e5, 65, 300, limits_for(300))["block_size"] == limits_for(300).block_size
+
+
+def test_where_the_passes_are_what_limits_a_training_the_batch_is_small():
+    point = fitted(HERE, 1e5, 65, 100_000, limits_for(100_000))
+    assert point["batch_size"] == BATCHES[0] and point["dropout"] > 0
 
 
 def test_what_does_not_fit_in_memory_is_not_chosen():
@@ -199,6 +204,7 @@ def test_what_the_final_training_cannot_use_is_searched_with(corpus, monkeypatch
     long = opening.open_study(corpus, Request(minutes=10.0).checked(), time.monotonic())[0]
     assert (short.enough, long.enough) == (50.0, 500.0)
     assert short.budget.seconds == 50.0 > long.budget.seconds
+    assert "50 s of training use this text up" in short.text() and "use this text up" not in long.text()
 
 
 @pytest.mark.parametrize(("left", "follows"), [(5, 0), (60, FITTED_TID)])
