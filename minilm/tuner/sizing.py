@@ -89,7 +89,7 @@ def fitted(priced: Prices, seconds: float, vocab_size: int, characters: int, lim
     >>> text, here = 1_000_000, Prices(1.0, 1.0)
     >>> chosen = [fitted(here, 60 * minutes, 65, text, limits_for(text)) for minutes in (1, 3, 10)]
     >>> [(point["num_layers"], point["hidden_size"], point["batch_size"]) for point in chosen]
-    [(2, 128, 32), (3, 192, 32), (4, 256, 32)]
+    [(2, 128, 32), (3, 192, 32), (6, 256, 32)]
     """
     block_size = min(DEFAULT_POINT["block_size"], limits.block_size)
     found: list[tuple[float, int, Point]] = []  # where the law sees no difference, fewer tokens are safer
