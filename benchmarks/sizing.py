@@ -23,6 +23,8 @@ from recipe import lines
 
 from minilm.tuner import sizing
 
+FEWEST = 6  # trainings of a text from which its law is fitted
+
 
 def train(arguments: argparse.Namespace, path: Path) -> None:
     from minilm import load_corpus
@@ -68,6 +70,8 @@ def fit(path: Path) -> None:
     found, ratios, scales = {}, [], []
     for text in dict.fromkeys(one["corpus"] for one in lines(path)):
         known = [one for one in lines(path) if one["corpus"] == text and not one["dropout"]]
+        if len(known) < FEWEST:
+            continue
         terms, loss = np.array([_terms(one) for one in known]), np.array([_loss(one) for one in known])
         found[text] = np.linalg.lstsq(terms, loss, rcond=None)[0]
         error = float(np.sqrt(np.mean((terms @ found[text] - loss) ** 2)))
@@ -82,13 +86,11 @@ def fit(path: Path) -> None:
     for one in sorted(lines(path), key=lambda one: (one["corpus"], one["dropout"], one["tokens"])):
         shape = f"{one['num_layers']} x {one['hidden_size']} | {one['batch_size']} | {one['dropout']}"
         seen = f"{one['tokens'] / 1e6:.2f} M | {one['passes']:.1f}"
-        apart = (
-            _loss(one)
-            - float(np.dot(_terms(one), found[one["corpus"]]))
-            - sizing.PER_DROPOUT * one["dropout"]
+        law = found.get(one["corpus"])
+        apart = "" if law is None else f"{_loss(one) - float(_terms(one) @ law) - _toll(one):+.4f}"
+        print(
+            f"| {one['corpus']} | {shape} | {seen} | {one['val_loss']:.4f} | {one['test_loss']:.4f} | {apart} |"
         )
-        losses = f"{one['val_loss']:.4f} | {one['test_loss']:.4f} | {apart:+.4f}"
-        print(f"| {one['corpus']} | {shape} | {seen} | {losses} |")
 
 
 def _loss(one: dict[str, Any]) -> float:
@@ -96,10 +98,14 @@ def _loss(one: dict[str, Any]) -> float:
     return (one["val_loss"] + one["test_loss"]) / 2
 
 
-def _terms(one: dict[str, Any]) -> tuple[float, float, float]:
+def _toll(one: dict[str, Any]) -> float:
+    return sizing.PER_DROPOUT * one["dropout"]
+
+
+def _terms(one: dict[str, Any]) -> np.ndarray:
     characters = round(one["tokens"] / one["passes"])
     seen = sizing.unseen(one["tokens"], characters, one["dropout"])
-    return 1.0, -math.log(one["parameters"]), (seen / 1e6) ** -sizing.POWER
+    return np.array([1.0, -math.log(one["parameters"]), (seen / 1e6) ** -sizing.POWER])
 
 
 def main() -> None:
