@@ -36,14 +36,13 @@ from minilm.tuner.race import (
 )
 from minilm.tuner.records import MODELS, Trial, TrialState
 from minilm.tuner.search import LATE, Search, best_trial
-from minilm.tuner.sitting import Sitting
+from minilm.tuner.sitting import HALF, Sitting
 from minilm.tuner.space import DEFAULT_TID
 from minilm.tuner.tasks import base_task, leg_task, prune, seed_task
 from minilm.tuner.workers import Workers
 
 RACE = "race"  # the folder of a model that trains longer than a trial
 MARGIN = 0.005  # nats per character; a trial that beats the default recipe by less may owe it to luck
-RATE_HIGH = 0.5  # of what a text is good for, before the rate must begin to fall
 ENOUGH = 8  # trials; fewer chosen by count are not confirmed, or that would take longer than the search
 
 
@@ -103,7 +102,7 @@ def _search(sitting: Sitting, pool: Engine) -> None:
 
 
 def _long_training(sitting: Sitting, pool: Workers) -> LongTraining:
-    seconds = max(min(sitting.race_end() - time.monotonic(), RATE_HIGH * sitting.enough), 1.0)
+    seconds = max(min(sitting.race_end() - time.monotonic(), HALF * sitting.enough), 1.0)
     folder = sitting.folder / MODELS / INCUMBENT
     task = base_task(sitting.settings, sitting.incumbent.point, folder)
     task = dataclasses.replace(task, parts=(long_part(sitting.settings.budget, seconds),))
@@ -126,10 +125,14 @@ def _confirmed(sitting: Sitting, pool: Engine) -> Chosen:
 
 
 def _raced(sitting: Sitting, pool: Engine, incumbent: LongTraining, chosen: Chosen) -> Chosen:
-    """The chosen trial against the incumbent; without a challenger, or time for a race, the incumbent."""
+    """The chosen trial against the incumbent; without a challenger, or time for a race, the incumbent. Trials that
+    nearly used the text up have shown more than a race could."""
     best, budget = chosen.trial, sitting.settings.budget
     left = sitting.race_end() - time.monotonic()
     known = best.tid == sitting.settings.incumbent
+    if sitting.trials_are_whole and not known:
+        incumbent.stop()
+        return chosen
     if known or best.state is not TrialState.OK or left < 0.5 * max(SHORTEST_RACE, budget.seconds or 0.0):
         incumbent.stop()
         return _incumbent_or(sitting, incumbent, chosen)
@@ -187,9 +190,12 @@ def _unraced(sitting: Sitting, chosen: Chosen) -> Chosen:
     small models lead early, and the law behind the recipe knows who leads late. A trial that nearly uses the text up is
     no early one."""
     fitted, trial = sitting.incumbent, chosen.trial
-    if (sitting.settings.budget.seconds or 0.0) >= RATE_HIGH * sitting.enough:
-        return chosen
-    if sitting.settings.fitted is None or trial.tid == fitted.tid or fitted.state is TrialState.FAILED:
+    if (
+        sitting.trials_are_whole
+        or sitting.settings.fitted is None
+        or trial.tid == fitted.tid
+        or fitted.state is TrialState.FAILED
+    ):
         return chosen
     if not fitted.losses and _little_time(sitting):
         return chosen

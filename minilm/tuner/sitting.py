@@ -14,6 +14,8 @@ from minilm.tuner.records import Journal, Trial
 from minilm.tuner.settings import Settings
 from minilm.tuner.watch import Watch
 
+HALF = 0.5  # of what a text is good for: about there a learning rate should begin to fall
+
 
 @dataclass
 class Sitting:
@@ -37,6 +39,11 @@ class Sitting:
     def enough(self) -> float:
         """Seconds of training that use the text up; infinite where that is unknown."""
         return math.inf if self.settings.enough is None else self.settings.enough
+
+    @property
+    def trials_are_whole(self) -> bool:
+        """Whether a trial trains long enough to show what a training to the end would come to."""
+        return (self.settings.budget.seconds or 0.0) >= HALF * self.enough
 
     def race_end(self) -> float:
         """The moment of `time.monotonic()` at which a race is over."""

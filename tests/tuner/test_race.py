@@ -11,8 +11,8 @@ import pytest
 
 from minilm import files
 from minilm.tuner.race import LEAD, LongTraining, answered_curve, continued, forecast, judge, loss_at
-from minilm.tuner.records import Trial
-from minilm.tuner.selection import Chosen, _incumbent_or
+from minilm.tuner.records import Trial, TrialState
+from minilm.tuner.selection import Chosen, _incumbent_or, _raced
 from minilm.tuner.workers import Workers
 from tests.tuner import stubs
 
@@ -107,3 +107,13 @@ def test_a_slow_start_does_not_cost_the_incumbent_its_place(failed, checkpoint, 
     end = time.monotonic() + left
     sitting = SimpleNamespace(incumbent=Trial(1, {}, {}), settings=settings, moment=lambda share: end)
     assert _incumbent_or(sitting, incumbent, Chosen(Trial(0, {}, {}))).trial.tid == follows
+
+
+def test_trials_that_nearly_used_the_text_up_need_no_race():
+    """A race would train the challenger on at a high rate, past what the text is good for."""
+    stopped, chosen = [], Chosen(Trial(4, {}, {}, state=TrialState.OK))
+    incumbent = SimpleNamespace(stop=lambda: stopped.append(True))
+    settings = SimpleNamespace(budget=SimpleNamespace(seconds=30.0), incumbent=1)
+    end = time.monotonic() + 100
+    sitting = SimpleNamespace(settings=settings, race_end=lambda: end, trials_are_whole=True)
+    assert _raced(sitting, None, incumbent, chosen) is chosen and stopped == [True]

@@ -189,12 +189,14 @@ def unraced_sitting(left):
     """A sitting with one worker, `left` seconds before the final training must end."""
     trial = Trial(FITTED_TID, {}, {}, state=TrialState.OK, loss=2.0, n_parameters=500)
     settings, end = SimpleNamespace(fitted={}, budget=SimpleNamespace(seconds=3.5)), time.monotonic() + left
-    return SimpleNamespace(settings=settings, incumbent=trial, enough=100.0, moment=lambda share: end), trial
+    return SimpleNamespace(
+        settings=settings, incumbent=trial, trials_are_whole=False, moment=lambda share: end
+    ), trial
 
 
 def test_a_trial_that_nearly_used_the_text_up_is_believed():
     sitting, trial = unraced_sitting(left=60)
-    sitting.enough = 5.0
+    sitting.trials_are_whole = True
     assert _unraced(sitting, Chosen(dataclasses.replace(trial, tid=2, n_parameters=400))).trial.tid == 2
 
 
