@@ -21,7 +21,7 @@ from minilm.cost import kept_numbers, matrices, step_flops
 from minilm.tuner.space import DEFAULT_POINT, Limits, Point, refusal, to_configs
 
 # layers, width
-SHAPES = ((1, 64), (2, 64), (2, 96), (2, 128), (3, 128), (3, 160), (3, 192), (4, 192), (4, 256), (6, 256))  # fmt: skip
+SHAPES = ((1, 64), (2, 64), (2, 96), (2, 128), (3, 128), (3, 160), (3, 192), (4, 192), (4, 256))  # fmt: skip
 BATCHES = (8, 16, 32)
 LEAST_STEPS = 300  # fewer updates are too few, whatever each of them sees
 # Nats per e-fold of parameters, and those that a million tokens leave to be learnt: benchmarks/sizing.py. The law has
@@ -89,7 +89,7 @@ def fitted(priced: Prices, seconds: float, vocab_size: int, characters: int, lim
     >>> text, here = 1_000_000, Prices(1.0, 1.0)
     >>> chosen = [fitted(here, 60 * minutes, 65, text, limits_for(text)) for minutes in (1, 3, 10)]
     >>> [(point["num_layers"], point["hidden_size"], point["batch_size"]) for point in chosen]
-    [(2, 128, 32), (3, 192, 32), (6, 256, 32)]
+    [(2, 128, 32), (3, 192, 32), (4, 256, 32)]
     """
     block_size = min(DEFAULT_POINT["block_size"], limits.block_size)
     found: list[tuple[float, int, Point]] = []  # where the law sees no difference, fewer tokens are safer

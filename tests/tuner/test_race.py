@@ -102,7 +102,7 @@ def test_whether_a_long_training_had_failed_is_known_once_it_is_stopped(tmp_path
 )
 def test_a_slow_start_does_not_cost_the_incumbent_its_place(failed, checkpoint, left, follows):
     """But a trial that is trained beats one that has not begun, where little time is left."""
-    incumbent = SimpleNamespace(failed=failed, checkpoint=checkpoint, folder=None)
+    incumbent = SimpleNamespace(failed=failed, checkpoint=checkpoint, folder=None, curve=list)
     settings = SimpleNamespace(budget=SimpleNamespace(seconds=3.5))
     end = time.monotonic() + left
     sitting = SimpleNamespace(incumbent=Trial(1, {}, {}), settings=settings, moment=lambda share: end)
