@@ -85,7 +85,7 @@ class Settings:
 
     @property
     def races(self) -> bool:
-        """Whether a worker is spared for the default recipe's long training."""
+        """Whether a worker is spared for the incumbent's long training."""
         return self.minutes is not None and (self.workers > 1 or self.engine is not None)
 
     def to_dict(self) -> dict[str, Any]:
