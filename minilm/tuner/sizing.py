@@ -130,7 +130,7 @@ def unseen(tokens: int, characters: int, dropout: float = 0.0) -> float:
     >>> [round(unseen(tokens, 1000)) for tokens in (800, 2000, 10**6)], round(unseen(10**6, 1000, dropout=0.1))
     ([800, 1787, 3000], 5000)
     """
-    worth = characters * (FURTHER + FURTHER_PER_DROPOUT * dropout)
+    worth = characters * _further(dropout)
     return min(tokens, characters) + worth * (1 - math.exp(-max(tokens - characters, 0) / worth))
 
 
@@ -140,7 +140,12 @@ def enough(characters: int, dropout: float) -> int:
     >>> enough(1000, 0.0), enough(1000, 0.1)
     (5000, 9000)
     """
-    return round(characters * (1 + USED_UP * (FURTHER + FURTHER_PER_DROPOUT * dropout)))
+    return round(characters * (1 + USED_UP * _further(dropout)))
+
+
+def _further(dropout: float) -> float:
+    """What all passes after the first are worth together, in first ones."""
+    return FURTHER + FURTHER_PER_DROPOUT * dropout
 
 
 def parameters(model: ModelConfig) -> int:
