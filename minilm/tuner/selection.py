@@ -133,7 +133,8 @@ def _raced(sitting: Sitting, pool: Engine, incumbent: LongTraining, chosen: Chos
     if sitting.trials_are_whole and not known:
         incumbent.stop()
         return chosen
-    if known or best.state is not TrialState.OK or left < 0.5 * max(SHORTEST_RACE, budget.seconds or 0.0):
+    settled = known or _is_smaller(sitting, best)
+    if settled or best.state is not TrialState.OK or left < 0.5 * max(SHORTEST_RACE, budget.seconds or 0.0):
         incumbent.stop()
         return _incumbent_or(sitting, incumbent, chosen)
     sitting.watch.race(best)
@@ -151,6 +152,13 @@ def _raced(sitting: Sitting, pool: Engine, incumbent: LongTraining, chosen: Chos
         ran = curve[-1][0]
         return dataclasses.replace(chosen, folder=folder, race=verdict, trained=ran, legs=(record,))
     return dataclasses.replace(_incumbent_or(sitting, incumbent, chosen), race=verdict, legs=(record,))
+
+
+def _is_smaller(sitting: Sitting, trial: Trial) -> bool:
+    """Whether it has fewer parameters than the fitted recipe: it leads early, and a forecast from there misleads."""
+    if sitting.settings.fitted is None:
+        return False
+    return (trial.n_parameters or 0) < (sitting.incumbent.n_parameters or 0)
 
 
 def _record(sitting: Sitting, tid: int, worker: Any, began: float, curve: Curve) -> dict[str, Any]:

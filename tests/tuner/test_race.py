@@ -12,7 +12,7 @@ import pytest
 from minilm import files
 from minilm.tuner.race import LEAD, LongTraining, answered_curve, continued, forecast, judge, loss_at
 from minilm.tuner.records import Trial, TrialState
-from minilm.tuner.selection import Chosen, _incumbent_or, _raced
+from minilm.tuner.selection import Chosen, _incumbent_or, _is_smaller, _raced
 from minilm.tuner.workers import Workers
 from tests.tuner import stubs
 
@@ -117,3 +117,14 @@ def test_trials_that_nearly_used_the_text_up_need_no_race():
     end = time.monotonic() + 100
     sitting = SimpleNamespace(settings=settings, race_end=lambda: end, trials_are_whole=True)
     assert _raced(sitting, None, incumbent, chosen) is chosen and stopped == [True]
+
+
+@pytest.mark.parametrize(("size", "smaller"), [(400, True), (500, False), (600, False)])
+def test_a_model_smaller_than_the_fitted_recipe_is_not_raced(size, smaller):
+    """After half a minute it leads, and its curve is forecast to go on as steeply as it began."""
+    trial = Trial(4, {}, {}, n_parameters=size)
+    recipe = Trial(1, {}, {}, n_parameters=500)
+    assert (
+        _is_smaller(SimpleNamespace(settings=SimpleNamespace(fitted={}), incumbent=recipe), trial) is smaller
+    )
+    assert not _is_smaller(SimpleNamespace(settings=SimpleNamespace(fitted=None), incumbent=recipe), trial)
