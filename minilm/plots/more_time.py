@@ -156,13 +156,15 @@ def draw_more_time(numbers: MoreTime, path_png: str | Path | None = None) -> Pic
     now, loss = numbers.now[0] / 60, numbers.now[1]
     axes.plot([now], [loss], "o", color=COLOR["model"], markersize=10, zorder=4)
     _name(axes, (now, loss), f"now {loss:.3f}", COLOR["model"], above=True)
-    for gain in numbers.gains:
+    for place, gain in enumerate(numbers.gains):
         x_more = now * gain.factor
         axes.plot([x_more] * 2, [gain.low, gain.high], color=COLOR["model"], linewidth=7, alpha=0.3)
         axes.plot(
             [x_more], [gain.loss], "o", color=COLOR["paper"], markeredgecolor=COLOR["model"], markersize=8
         )
-        _name(axes, (x_more, gain.low), f"{gain.factor:g}\u00d7 {gain.loss:.3f}", COLOR["ink"], above=False)
+        above = place % 2 == 1  # neighbours side by side would run into each other
+        at = (x_more, gain.high if above else gain.low)
+        _name(axes, at, f"{gain.factor:g}\u00d7 {gain.loss:.3f}", COLOR["ink"], above)
     log_axis(axes)
     axes.margins(x=0.12, y=0.22)
     name_axes(axes, "minutes of training", LOSS_LABEL)

@@ -92,12 +92,12 @@ def _curves_caption(numbers: CurveNumbers) -> str:
 
 
 def _learning_rate(numbers: CurveNumbers, folder: Path) -> Shown:
-    return shown(
-        draw_learning_rate(numbers),
-        "Learning rate",
-        "How large each step was: small at first so that nothing breaks, then large, then smaller to settle.",
-        folder / "learning_rate.png",
+    rises = numbers.learning_rate[0][1] < 0.5 * max(rate for _, rate in numbers.learning_rate)
+    first = (
+        "small at first so that nothing breaks, then large, then" if rises else "large at first, then ever"
     )
+    words = f"How large each step was: {first} smaller, so that the weights settle."
+    return shown(draw_learning_rate(numbers), "Learning rate", words, folder / "learning_rate.png")
 
 
 def facts_section(run: RunRecords) -> Section:

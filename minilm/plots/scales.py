@@ -14,6 +14,7 @@ from minilm.plots.trials import NAMES, Trial, plain, settings_of
 from minilm.plots.verdict import is_number
 
 FEW = 6  # so many different values get a tick each
+APART = 1 / 9  # of the axis; a third of the way between two ticks that stand where they should
 
 
 class Scale(NamedTuple):
@@ -44,9 +45,11 @@ class Scale(NamedTuple):
         return (self.place(value) - low) / (high - low)
 
     def ticks(self) -> list[tuple[float, str]]:
-        """(place, words) of the values to write on an axis: all where they are few and whole, else four of them."""
+        """(place, words) of the values to write on an axis: all where they are few and whole, else four at most, far
+        enough from each other to be read."""
         few = len(self.values) <= FEW and all(self.named or v == int(v) for v in self.values)
-        wanted = self.values if few else [self._nearest(part / 3) for part in range(4)]
+        quarters = [(part / 3, self._nearest(part / 3)) for part in range(4)]
+        wanted = self.values if few else [v for at, v in quarters if abs(self.unit(v) - at) < APART]
         return [(self.place(v), plain(v)) for v in dict.fromkeys(wanted)]
 
     def _nearest(self, unit: float) -> Any:

@@ -53,13 +53,17 @@ def _finalist(record: Mapping[str, Any]) -> Finalist | None:
 
 
 def judged(result: Mapping[str, Any]) -> Sentence | None:
-    """What the study itself concluded, in its own words."""
-    verdict = part(result, "verdict")
-    text = verdict.get("text")
+    """What the study itself concluded, in its own words. It compared short trainings, which is said where the final
+    model does not follow the winner of them."""
+    verdict, chosen = part(result, "verdict"), part(result, "best").get("tid")
+    text = str(verdict.get("text") or "").rstrip(".")
     if not text:
         return None
-    text = str(text)[0].upper() + str(text)[1:]
-    return Sentence("good" if verdict.get("better") else "plain", text if text.endswith(".") else text + ".")
+    if not verdict.get("better"):
+        return Sentence("plain", f"{text[0].upper()}{text[1:]}.")
+    if chosen not in (None, verdict.get("tid")):
+        return Sentence("plain", f"In short trainings {text}.")
+    return Sentence("good", f"{text[0].upper()}{text[1:]}.")
 
 
 def compared(result: Mapping[str, Any]) -> list[tuple[str, float | None, str]]:

@@ -86,14 +86,23 @@ def _chosen(study: StudyRecords) -> Sentence | None:
         if ahead is None or ahead == chosen or chosen != incumbent:
             return None
         leader, follows = recipe_name(ahead, incumbent), recipe_name(incumbent, incumbent)
-        could_not = "could not race over a longer time, and short trainings prefer what learns quickly"
+        why = "could not race over a longer time, and short trainings prefer what learns quickly"
+        if _parameters(study, ahead) < _parameters(study, incumbent):
+            why = f"is smaller than {follows}, and what is small leads early and falls behind later"
         end = f"so the final model follows {follows}"
-        return Sentence("plain", f"{leader[0].upper()}{leader[1:]} {could_not}, {end}.")
+        return Sentence("plain", f"{leader[0].upper()}{leader[1:]} {why}, {end}.")
     best = best_trial(study.trials)
     if best is None or chosen is None or chosen == best["tid"]:
         return None
     which = recipe_name(chosen, incumbent)
     return Sentence("plain", f"That lead is too small to trust, so the final model follows {which}.")
+
+
+def _parameters(study: StudyRecords, tid: int) -> float:
+    """How many the trial's model has; 0 where nobody knows."""
+    return next(
+        (number(trial, "n_parameters") or 0.0 for trial in study.trials if trial.get("tid") == tid), 0.0
+    )
 
 
 def _future(future: MoreTime | None) -> Sentence | None:

@@ -88,6 +88,9 @@ def test_the_verdict_keeps_its_words_and_gets_a_tone():
     within = judged({"verdict": {"better": False, "text": "within noise."}})
     assert within == ("plain", "Within noise.")
     assert judged({}) is None
+    better = {"verdict": {"tid": 4, "better": True, "text": "trial 4 is 0.2 below"}, "best": {"tid": 4}}
+    assert judged(better) == ("good", "Trial 4 is 0.2 below.")
+    assert judged({**better, "best": {"tid": 1}}) == ("plain", "In short trainings trial 4 is 0.2 below.")
 
 
 def test_the_comparison_is_on_the_split_that_all_have():
@@ -109,6 +112,17 @@ def test_a_finalist_that_could_not_race_is_not_passed_over_in_silence(ahead, cho
     result = {"best": {"tid": chosen}, "verdict": {"tid": ahead, "better": True, "text": "Trial 4 is better"}}
     texts = [sentence.text for sentence in sentences(StudyRecords({}, [], result, None), None)]
     assert any(text.startswith(said or "Trial 4 could") for text in texts) is (said is not None)
+
+
+def test_a_finalist_that_is_smaller_than_the_fitted_recipe_is_called_so():
+    trials = [{"tid": 1, "n_parameters": 2000}, {"tid": 4, "n_parameters": 1000}]
+    result = {
+        "best": {"tid": 1},
+        "incumbent": 1,
+        "verdict": {"tid": 4, "better": True, "text": "trial 4 is better"},
+    }
+    texts = [sentence.text for sentence in sentences(StudyRecords({}, trials, result, None), None)]
+    assert any(text.startswith("Trial 4 is smaller than the recipe fitted to the minutes") for text in texts)
 
 
 def test_what_was_never_tried_is_told_with_its_reason():

@@ -43,6 +43,11 @@ def test_many_values_get_four_ticks_spread_over_the_scale():
     assert places == pytest.approx([0, 1 / 3, 2 / 3, 1], abs=0.02)
 
 
+def test_values_that_are_close_to_each_other_are_not_written_over_each_other():
+    (scale,) = scales(tried(*({"weight_decay": value} for value in (0.011, 0.013, 0.1))))
+    assert [words for _, words in scale.ticks()] == ["0.011", "0.1"]
+
+
 def test_slices_show_names_and_the_loss_of_equal_trainings():
     made = with_legs(trials())
     for trial in made:
