@@ -86,11 +86,14 @@ def _chosen(study: StudyRecords) -> Sentence | None:
         if ahead is None or ahead == chosen or chosen != incumbent:
             return None
         leader, follows = recipe_name(ahead, incumbent), recipe_name(incumbent, incumbent)
-        why = "could not race over a longer time, and short trainings prefer what learns quickly"
+        told = f"{leader[0].upper()}{leader[1:]}"
         if _parameters(study, ahead) < _parameters(study, incumbent):
-            why = f"is smaller than {follows}, and what is small leads early and falls behind later"
-        end = f"so the final model follows {follows}"
-        return Sentence("plain", f"{leader[0].upper()}{leader[1:]} {why}, {end}.")
+            why = "what is small mostly leads early and falls behind later"
+            return Sentence(
+                "plain", f"{told} is smaller than {follows}, which the final model follows: {why}."
+            )
+        could_not = "could not race over a longer time, and short trainings prefer what learns quickly"
+        return Sentence("plain", f"{told} {could_not}, so the final model follows {follows}.")
     best = best_trial(study.trials)
     if best is None or chosen is None or chosen == best["tid"]:
         return None

@@ -19,10 +19,14 @@ FIRST_STEP_GUESS = 1e-3  # of the time budget, before a step has been timed
 
 @dataclass
 class Budget:
-    """The length of one run: `total` seconds where time limits it, else None. The rest is measured."""
+    """The length of one run: `total` seconds where time limits it, else None. The rest is measured.
+
+    A run by the clock may also have `most_steps`: its schedule then follows whichever ends first.
+    """
 
     config: TrainConfig
     total: float | None = None
+    most_steps: int | None = None
     evaluation_seconds: float = 0.0  # one evaluation, with the files it writes
     final_seconds: float = 0.0  # the last evaluation, with what the caller does after it
     step_seconds: float | None = None  # one update
@@ -38,20 +42,25 @@ class Budget:
         assert self.total is not None
         return FIRST_STEP_GUESS * self.total if self.step_seconds is None else self.step_seconds
 
+    @property
+    def last_step(self) -> int | None:
+        """The step at which the run ends; None where time alone ends it."""
+        return self.most_steps if self.config.total_steps is None else self.config.total_steps
+
     def progress(self, steps: int, seconds: float) -> float:
         """Share of the budget that is over."""
-        total = self.config.total_steps
-        return min(1.0, steps / total if total is not None else seconds / self.usable)
+        by_steps = 0.0 if self.last_step is None else steps / self.last_step
+        by_time = 0.0 if self.config.minutes is None else seconds / self.usable
+        return min(1.0, max(by_steps, by_time))
 
     def next_update(self, steps: int, seconds: float) -> float:
         """Progress at which the next update takes its learning rate."""
-        total = self.config.total_steps
-        if total is not None:
-            return update_progress(steps, total)
-        return update_progress(seconds, self.usable, self.one_step)
+        by_steps = 0.0 if self.last_step is None else update_progress(steps, self.last_step)
+        timed = self.config.minutes is not None
+        return max(by_steps, update_progress(seconds, self.usable, self.one_step) if timed else 0.0)
 
     def finished(self, steps: int) -> bool:
-        return self.config.total_steps is not None and steps >= self.config.total_steps
+        return self.last_step is not None and steps >= self.last_step
 
     def time_is_up(self, seconds: float) -> bool:
         """Whether one more update would leave too little for the last evaluation."""

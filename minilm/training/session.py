@@ -57,6 +57,7 @@ def run_training(
     *,
     start: str | Path | None = None,
     deadline: float | None = None,
+    most_steps: int | None = None,
     test: bool = True,
     on_record: OnRecord | None = None,
     on_hardware: OnHardware | None = None,
@@ -66,8 +67,9 @@ def run_training(
     Without `model` or `config` the default recipe's is used, its context shortened to a short text. The same seed
     gives the same run. `start` is a checkpoint of another run of the same model: weights, optimizer and place in
     the text come from there, clock and schedule begin anew. `test=False` leaves the test split unread, as a
-    search must. `deadline` is a moment of `time.monotonic()`. Raises the MinilmError family; after an
-    interruption `resume_training(out)` goes on.
+    search must. `deadline` is a moment of `time.monotonic()`; `most_steps` end a run by the clock that comes so far,
+    and its learning rate has fallen by then. Raises the MinilmError family; after an interruption
+    `resume_training(out)` goes on, by the clock alone.
     """
     default, default_training = default_recipe(corpus.tokenizer.vocab_size)
     config = config or default_training
@@ -98,7 +100,15 @@ def run_training(
             save_prior(run.folder / PRIOR, network.prior)
         files.write_json(run.folder / CONFIG, run.config)  # last: with it the folder is a run
     return _train(
-        run, corpus, config, hardware, start=start, deadline=deadline, test=test, on_record=on_record
+        run,
+        corpus,
+        config,
+        hardware,
+        start=start,
+        deadline=deadline,
+        most_steps=most_steps,
+        test=test,
+        on_record=on_record,
     )
 
 
@@ -218,6 +228,7 @@ def _train(
     *,
     start: str | Path | None = None,
     deadline: float | None,
+    most_steps: int | None = None,
     test: bool,
     on_record: OnRecord | None,
 ) -> Run:
@@ -238,6 +249,7 @@ def _train(
         before=int(corpus.tokens[corpus.bounds[0] - 1]),
         folder=run.folder,
         deadline=deadline,
+        most_steps=most_steps,
         chars_after=len(corpus.test) if test else 0,
         on_record=record,
     )

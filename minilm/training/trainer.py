@@ -86,7 +86,8 @@ class Trainer:
     """Trains `model` in place. `fit()` once; `resume()` before it goes on from the folder's checkpoint.
 
     `before` is the token in front of the validation split. `deadline` is a moment of `time.monotonic()` by
-    which `fit` has returned; `chars_after` says how many characters the caller wants to score before then.
+    which `fit` has returned; `chars_after` says how many characters the caller wants to score before then;
+    `most_steps` end a run by the clock that comes so far.
     `on_record` gets each metrics record: nats per character, seconds since the start.
     """
 
@@ -101,6 +102,7 @@ class Trainer:
         before: int | None = None,
         folder: Path | None = None,
         deadline: float | None = None,
+        most_steps: int | None = None,
         chars_after: int = 0,
         on_record: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
@@ -117,7 +119,7 @@ class Trainer:
         self.readings = Readings()
         self.compile_seconds = 0.0
         self.average = Average(weights(self.model), config.average) if config.average else None
-        self.budget = Budget(config)
+        self.budget = Budget(config, most_steps=most_steps)
         self.state = State(eval_chars=config.eval_chars)
         self.best: dict[str, Tensor] = {}
         self._started = time.monotonic()

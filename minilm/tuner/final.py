@@ -35,7 +35,6 @@ WARM = {
     "context_warmup": 0.0,
 }  # what a training that goes on has behind it
 FEWEST_EVALUATIONS = 10
-SURELY = 0.8  # of the time left, what a training by steps may take by what one worker could do
 CLOSE = 0.02  # nats per character; nearer to its trial's loss than this, the two models are compared exactly
 
 
@@ -79,7 +78,7 @@ class Finish:
         """With the whole machine and all evaluations, on a schedule fitted to the time."""
         model, train = to_configs(chosen.point, self.corpus.tokenizer.vocab_size, self.settings.limits)
         goes_on = self.deadline is not None and start.is_file()
-        tokens_per_step = train.batch_size * model.block_size
+        tokens_per_step, most_steps = train.batch_size * model.block_size, None
         if self.deadline is None:
             whole = FINAL_STEPS * (self.settings.budget.steps or 1)
             evaluations = evaluations_for(whole * tokens_per_step, len(self.corpus.val))
@@ -87,9 +86,8 @@ class Finish:
         else:
             # its rate stays high for long, and at a high rate nothing need improve before it falls: no early stop
             left = max(self.deadline - time.monotonic(), 0.1)
-            steps = self._steps_left(chosen, tokens_per_step, trained if goes_on else 0.0, left)
-            minutes = None if steps is not None else left / 60
-            config = train.replace(steps=steps, minutes=minutes, patience=None)
+            config = train.replace(minutes=left / 60, patience=None)
+            most_steps = self._steps_left(chosen, tokens_per_step, trained if goes_on else 0.0)
         return run_training(
             self.corpus,
             model,
@@ -97,18 +95,17 @@ class Finish:
             self.folder / BEST,
             start=start if goes_on else None,
             deadline=self.deadline,
+            most_steps=most_steps,
             on_record=self.on_record,
         )
 
-    def _steps_left(self, chosen: Trial, tokens_per_step: int, trained: float, left: float) -> int | None:
-        """How many steps use the text up, None where there is hardly time for them. A longer training would hold its
-        rate high until it knows the text by heart, and only then let it fall."""
-        speed, dropout = chosen.tokens_per_second, float(chosen.point.get("dropout", 0.0))
-        if self.settings.enough is None or not speed:
+    def _steps_left(self, chosen: Trial, tokens_per_step: int, trained: float) -> int | None:
+        """How many steps use the text up, None where nobody knows. A longer training would hold its rate high until it
+        knows the text by heart, and only then let it fall."""
+        if self.settings.enough is None:
             return None
-        tokens = enough(len(self.corpus.train), dropout) - trained * speed
-        if tokens / speed > SURELY * left:
-            return None
+        seen = trained * (chosen.tokens_per_second or 0.0)
+        tokens = enough(len(self.corpus.train), float(chosen.point.get("dropout", 0.0))) - seen
         return max(round(tokens / tokens_per_step), FEWEST_EVALUATIONS)
 
     def _trial_is_better(self, chosen: Trial, kept: Path, run: Run) -> bool:

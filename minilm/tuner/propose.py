@@ -29,6 +29,7 @@ from minilm.tuner.space import FITTED_TID, Dimension, Draw, Point, draw_of, to_h
 PATIENCE = 10  # refused points before chance takes over: an algorithm may insist
 ATTEMPTS = 60  # at a point that is not refused
 REDRAWS = 3  # of a point that lies among failures
+RANDOM_REDRAWS = 100  # of a known point, by chance; breeding looks for a new one by itself
 
 
 @dataclass(frozen=True)
@@ -133,18 +134,31 @@ def propose(
 
 
 def _drawn(space: SearchSpace, algo: str, seeds: tuple[int, int, int], history: Mapping[int, Told]) -> Draw:
-    """One draw. Where it lies among failures chance draws again, since the algorithm would mostly insist; REDRAWS times
-    at most, since it may be wrong to call a point doomed."""
+    """One draw that nobody has tried yet, while there is one.
+
+    Where the algorithm wants to go among failures chance draws again, REDRAWS times at most, since it may be wrong to
+    call a point doomed. A known point would be trained to the same loss once more; a child of the best, or for a
+    random search chance, takes its place.
+    """
     seed, tid, attempt = seeds
     trials = hyperopt_trials(space, history)
     good = [told.draw for told in history.values() if told.loss is not None]
     failed = [told.draw for told in history.values() if told.loss is None and not told.running]
+
+    def drawn(who: str, again: int) -> Draw:
+        fresh = seed_of(seed, tid, attempt + again * (ATTEMPTS + 1))
+        (doc,) = ALGORITHMS[who]([tid], space.domain, trials, fresh)
+        return {label: values[0].item() for label, values in doc["misc"]["vals"].items() if len(values)}
+
     for redraw in range(REDRAWS + 1):
-        suggest = ALGORITHMS["random" if redraw else algo]
-        (doc,) = suggest([tid], space.domain, trials, seed_of(seed, tid, attempt + redraw * (ATTEMPTS + 1)))
-        draw = {label: values[0].item() for label, values in doc["misc"]["vals"].items() if len(values)}
+        draw = drawn("random" if redraw else algo, redraw)
         if not doomed(draw, good, failed):
             break
+    known = [told.draw for told in history.values()]
+    again = REDRAWS
+    while draw in known and again < REDRAWS + (RANDOM_REDRAWS if algo == "random" else 1):
+        again += 1
+        draw = drawn("random" if algo == "random" else "genetic", again)
     return draw
 
 

@@ -44,6 +44,17 @@ def test_cheap_evaluations_happen_as_often_as_asked():
     assert simulate(Budget(TrainConfig(minutes=1.0, evaluations=20), total=60.0), 0.01, 0.001)[1] >= 19
 
 
+def test_a_run_by_the_clock_follows_what_ends_first():
+    by_the_clock = Budget(TrainConfig(minutes=1.0), total=60.0, most_steps=100)
+    assert by_the_clock.progress(steps=50, seconds=6.0) == 0.5  # steps
+    assert by_the_clock.progress(steps=5, seconds=30.0) == 0.5  # time
+    assert by_the_clock.progress(steps=100, seconds=6.0) == 1.0
+    assert by_the_clock.next_update(99, 6.0) == pytest.approx(100 / 101)  # the last rate is not zero
+    assert by_the_clock.finished(100) and not by_the_clock.finished(99) and not by_the_clock.time_is_up(6.0)
+    by_steps = Budget(TrainConfig(steps=100), total=60.0)  # the same numbers, however fast the machine is
+    assert by_steps.progress(steps=5, seconds=30.0) == 0.05
+
+
 def test_a_dear_last_evaluation_is_cut_to_a_quarter():
     chars = affordable_chars(1_000_000, 1e-3, 1_000_000, 60.0)
     assert chars is not None and 2 * chars * 1e-3 == pytest.approx(0.25 * 60, rel=0.01)

@@ -144,6 +144,15 @@ def test_minutes_are_kept(corpus):
     assert result["steps"] > 1 and result["stopped"] == "finished"
 
 
+@pytest.mark.parametrize(("most", "end"), [(20, 20), (10**9, None)])
+def test_the_rate_has_fallen_when_steps_or_time_end_a_run_by_the_clock(corpus, most, end):
+    config = TrainConfig(minutes=0.03, batch_size=4, threads=1)
+    run = run_training(corpus, shape(corpus), config, most_steps=most)
+    rates = [record["learning_rate"] for record in run.metrics]
+    assert run.result["stopped"] == "finished" and rates[-1] < 0.1 * max(rates)
+    assert run.result["steps"] == end if end else run.result["steps"] > 20
+
+
 def test_a_deadline_ends_a_run_by_steps(corpus):
     config = TrainConfig(steps=10**6, batch_size=4, threads=1)
     started = time.monotonic()

@@ -159,6 +159,20 @@ def test_asks_several_at_once_without_repeating(algo):
     assert len({json.dumps(proposer.ask()[1]) for _ in range(6)}) == 6
 
 
+def test_a_space_of_a_few_points_is_tried_point_by_point(algo):
+    """Hyperopt's own algorithms ask again for what they know."""
+    few = {
+        name: hp.choice(name, values)
+        for name, values in (("num_layers", [1, 2, 3]), ("hidden_size", [32, 64]))
+    }
+    proposer = Proposer(SearchSpace(few, {"num_layers": 9}), algo)
+    points = asked(proposer, 10, loss=lambda point: point["num_layers"])
+    assert len({json.dumps(point, sort_keys=True) for point in points[1:7]}) == 6
+    assert all(point in points[1:7] for point in points[7:])  # used up, it begins again
+    plain = searched(lambda point: float(point["num_layers"]), few, "tpe", 7)
+    assert len({str(doc["misc"]["vals"]) for doc in plain.trials}) < 6
+
+
 def test_conditional_spaces_and_a_recipe_outside_the_space(algo):
     proposer = Proposer(BRANCHES, algo)
     points = asked(proposer, 25, loss=lambda point: point.get("decay", 1.0))

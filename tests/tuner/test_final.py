@@ -81,15 +81,15 @@ def test_a_training_by_the_clock_ends_where_the_text_has_nothing_left_to_tell(
     wanted = enough(len(corpus.train), dropout) / 32
     assert run.result["steps"] == pytest.approx(wanted, abs=1) and time.monotonic() - began < 50
     assert wanted == pytest.approx(len(corpus.train) * (1 + USED_UP * further) / 32)
+    assert run.result["stopped"] == "finished" and run.metrics[-1]["progress"] == 1.0
+    assert run.metrics[-1]["learning_rate"] < 0.02 * max(one["learning_rate"] for one in run.metrics)
 
 
-@pytest.mark.parametrize(
-    "unknown", [{"enough": None}, {"tokens_per_second": None}, {"tokens_per_second": 100.0}]
-)
-def test_else_by_the_clock_alone(corpus, tmp_path, unknown):
-    """Where it is not known what is enough, or how long that takes, or that takes too long."""
-    speed = unknown.get("tokens_per_second", 20_000.0)
-    chosen = Trial(3, POINT, {}, state=TrialState.OK, loss=9.0, tokens_per_second=speed)
-    which = finish(corpus, tmp_path, Budget(seconds=0.1), time.monotonic() + 3, unknown.get("enough", 5.0))
-    config = which.run(chosen).config["train"]
-    assert config["steps"] is None and config["minutes"] == pytest.approx(0.05, rel=0.2)
+def test_where_nobody_knows_what_is_enough_time_ends_it(corpus, tmp_path):
+    chosen = Trial(3, POINT, {}, state=TrialState.OK, loss=9.0, tokens_per_second=20_000.0)
+    run = finish(corpus, tmp_path, Budget(seconds=0.1), time.monotonic() + 1).run(chosen)
+    assert (
+        run.config["train"]["minutes"] == pytest.approx(1 / 60, rel=0.2)
+        and run.result["stopped"] == "deadline"
+    )
+    assert run.metrics[-1]["learning_rate"] < 0.1 * max(one["learning_rate"] for one in run.metrics)
