@@ -63,7 +63,8 @@ def mutated(value: float, scale: Scale, rng: np.random.Generator) -> float:
     # often best
     bounds = [math.exp(min(end, 700.0)) if scale.log else end for end in (scale.low, scale.high)]
     within = min(max(value, bounds[0]), bounds[1])
-    own = math.log(within) if scale.log else within
+    # a 0 without a lower bound was rounded from below half a step
+    own = math.log(within or (scale.step or 1.0) / 2) if scale.log else within
     own += rng.normal() * scale.range * 10 ** rng.uniform(*STEP)
     own = min(max(own, scale.low), scale.high)
     moved = math.exp(own) if scale.log else own

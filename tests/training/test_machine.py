@@ -198,7 +198,7 @@ def test_a_cache_that_cannot_be_written_costs_nothing_else(tiny, stopwatch, tmp_
     assert probe.raced(TWO, tiny.config, CLOCK, (4, 8)).threads in (1, 2)
 
 
-@pytest.mark.parametrize("config", [TrainConfig(steps=9), TrainConfig(minutes=1e-5)])
+@pytest.mark.parametrize("config", [TrainConfig(steps=9), TrainConfig(minutes=1e-9)])
 def test_no_race_for_steps_or_where_it_would_cost_too_much(tiny, stopwatch, config):
     stopwatch[0].update({(t, p): FAST for t in (1, 2) for p in ("fp32", "bf16")})
     assert probe.raced(TWO, tiny.config, config, (4, 8)) == TWO

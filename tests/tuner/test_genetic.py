@@ -83,6 +83,10 @@ def test_a_gene_rounded_to_zero_has_a_neighbour():
         0.0, scale_of("qloguniform", {"low": -1.0, "high": 3.0, "q": 4.0}), np.random.default_rng(3)
     )
     assert moved in (0.0, 4.0, 8.0, 12.0, 16.0, 20.0)
+    unbounded = scale_of("qlognormal", {"mu": 0.0, "sigma": 1.0, "q": 2.0})
+    for seed in range(50):
+        moved = mutated(0.0, unbounded, np.random.default_rng(seed))
+        assert moved > 0.0 and moved % 2.0 == 0.0
 
 
 def test_only_successes_breed():
