@@ -155,10 +155,11 @@ def _drawn(space: SearchSpace, algo: str, seeds: tuple[int, int, int], history: 
         if not doomed(draw, good, failed):
             break
     known = [told.draw for told in history.values()]
-    again = REDRAWS
-    while draw in known and again < REDRAWS + (RANDOM_REDRAWS if algo == "random" else 1):
-        again += 1
-        draw = drawn("random" if algo == "random" else "genetic", again)
+    who, tries = ("random", RANDOM_REDRAWS) if algo == "random" else ("genetic", 1)
+    for again in range(tries):
+        if draw not in known:
+            break
+        draw = drawn(who, REDRAWS + 1 + again)
     return draw
 
 
