@@ -23,6 +23,7 @@ from recipe import lines
 
 from minilm.tuner import sizing
 
+CONTEXT = 128  # of the trainings whose records do not say
 FEWEST = 6  # trainings of a text from which its law is fitted
 
 
@@ -38,6 +39,7 @@ def train(arguments: argparse.Namespace, path: Path) -> None:
             "hidden_size": width,
             "batch_size": batch,
             "dropout": arguments.dropout,
+            "block_size": arguments.context,
         }
         model, config = to_configs(point, corpus.tokenizer.vocab_size)
         precision = {"precision": arguments.precision, "threads": arguments.threads}
@@ -118,6 +120,7 @@ def main() -> None:
         "--shapes", nargs="+", default=[], metavar="LxWxBxS", help="layers, width, batch, steps"
     )
     parser.add_argument("--dropout", type=float, default=0.0)
+    parser.add_argument("--context", type=int, default=CONTEXT, help="characters of a window")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--precision", default="fp32")

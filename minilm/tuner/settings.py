@@ -117,8 +117,9 @@ class Settings:
 
     def _fitted_text(self) -> str:
         assert self.fitted is not None
-        layers, width, batch = (self.fitted[name] for name in ("num_layers", "hidden_size", "batch_size"))
-        return f"what fits these minutes ({layers} layers, {width} wide, batch {batch})"
+        names = ("num_layers", "hidden_size", "block_size", "batch_size")
+        layers, width, context, batch = (self.fitted[name] for name in names)
+        return f"what fits these minutes ({layers} layers, {width} wide, context {context}, batch {batch})"
 
     def text(self) -> str:
         """Workers, threads and why, in one line."""

@@ -1,4 +1,4 @@
-"""The recipe fitted to the minutes: how large a model and a batch so many seconds of this machine pay for.
+"""The recipe fitted to the minutes: how large a model, a context and a batch so many seconds of this machine pay for.
 
 Trials of seconds cannot tell: they prefer what learns quickly, and minutes prefer what learns much. So this is known
 beforehand, from a law. A loss falls with the parameters N and with the tokens D that are seen (Hoffmann et al., 2022,
@@ -18,15 +18,21 @@ from dataclasses import dataclass
 
 from minilm.config import ModelConfig, TrainConfig
 from minilm.cost import kept_numbers, matrices, step_flops
-from minilm.tuner.space import DEFAULT_POINT, Limits, Point, refusal, to_configs
+from minilm.tuner.space import DEFAULT_POINT, Limits, Point, default_point, refusal, to_configs
 
 # layers, width
 SHAPES = ((1, 64), (2, 64), (2, 96), (2, 128), (3, 128), (3, 160), (3, 192), (4, 192), (4, 256))  # fmt: skip
-BATCHES = (8, 16, 32)
+CONTEXTS = (DEFAULT_POINT["block_size"], 256)  # characters that a window holds; the law counts from the first
+BATCHES = (8, 16, 32)  # windows
 LEAST_STEPS = 300  # fewer updates are too few, whatever each of them sees
 # Nats per e-fold of parameters, and those that a million tokens leave to be learnt: benchmarks/sizing.py. The law has
 # no constant of the text, since only its differences are used.
 PER_E_FOLD, PER_MILLION, POWER = 0.04, 0.2, 0.7
+# Nats per e-fold of context, less the more there is still to be learnt from what is near.
+PER_CONTEXT, NEAR_FIRST = 0.06, 0.045
+# Nats per e-fold of the tokens of a step, as far as they were seen before: small batches make it harder to learn a text
+# by heart.
+PER_BATCH, BATCH_TOKENS = 0.045, 4096
 PARAMETERS_PER_CHARACTER = 6.0  # of the text, at most: a larger model learns it by heart
 # All further passes over a text together are worth so many first ones; with dropout more, which costs something from
 # the start, and makes a step dearer: it is drawn by one thread.
@@ -82,46 +88,62 @@ def _parts(model: ModelConfig, train: TrainConfig) -> tuple[float, float]:
 
 
 def fitted(priced: Prices, seconds: float, vocab_size: int, characters: int, limits: Limits) -> Point:
-    """The default recipe with the layers, the width, the batch and the dropout of which the law expects most after
-    so many seconds of training on a text of so many characters.
+    """The default recipe with the layers, the width, the context, the batch and the dropout of which the law expects
+    most after so many seconds of training on a text of so many characters.
 
     >>> from minilm.tuner.space import limits_for
     >>> text, here = 1_000_000, Prices(1.0, 1.0)
     >>> chosen = [fitted(here, 60 * minutes, 65, text, limits_for(text)) for minutes in (1, 3, 10)]
-    >>> [(point["num_layers"], point["hidden_size"], point["batch_size"]) for point in chosen]
-    [(2, 128, 32), (3, 192, 32), (4, 256, 32)]
+    >>> [tuple(point[name] for name in ("num_layers", "hidden_size", "block_size", "batch_size")) for point in chosen]
+    [(2, 128, 256, 16), (3, 192, 256, 16), (4, 256, 256, 8)]
     """
-    block_size = min(DEFAULT_POINT["block_size"], limits.block_size)
     found: list[tuple[float, int, Point]] = []  # where the law sees no difference, fewer tokens are safer
-    for (layers, width), batch, dropout in itertools.product(SHAPES, BATCHES, DROPOUTS):
+    contexts = [context for context in CONTEXTS if context <= limits.block_size] or [limits.block_size]
+    for (layers, width), context, batch, dropout in itertools.product(SHAPES, contexts, BATCHES, DROPOUTS):
         change = {"num_layers": layers, "hidden_size": width, "batch_size": batch, "dropout": dropout}
-        point = {**DEFAULT_POINT, **change, "block_size": block_size}
+        point = {**DEFAULT_POINT, **change, "block_size": context}
         model, train = to_configs(point, vocab_size, limits)
         steps = int(seconds / priced.step(model, train))
         size = parameters(model)
         too_large = size > PARAMETERS_PER_CHARACTER * characters and (layers, width) > SHAPES[1]
-        too_few = steps < LEAST_STEPS and (layers, batch) > (1, BATCHES[0])
+        too_few = steps < LEAST_STEPS and (layers, batch, context) > (1, BATCHES[0], contexts[0])
         if too_large or too_few or _does_not_fit(point, vocab_size, limits):
             continue
-        # where any batch uses the text up, the smallest is taken, as it makes the most steps of that
-        tokens = min(max(steps, 1) * batch * block_size, enough(characters, dropout))
-        found.append((expected(size, tokens, characters, dropout), tokens, point))
+        per_step = batch * context
+        tokens = min(max(steps, 1) * per_step, enough(characters, dropout))
+        loss = expected(size, tokens, characters, dropout, context, per_step)
+        found.append((loss, tokens, point))
     # the law was not fitted to a single layer: only where there is time for nothing else
     deep = [one for one in found if one[2]["num_layers"] > 1] or found
-    return min(deep, key=lambda one: one[:2])[2] if deep else {**DEFAULT_POINT, "block_size": block_size}
+    return min(deep, key=lambda one: one[:2])[2] if deep else default_point(limits)
 
 
-def expected(size: int, tokens: int, characters: int, dropout: float = 0.0) -> float:
-    """The part of the loss that size, tokens and passes over the text decide, in nats per character.
+def expected(
+    size: int,
+    tokens: int,
+    characters: int,
+    dropout: float = 0.0,
+    context: int = CONTEXTS[0],
+    per_step: int = BATCH_TOKENS,
+) -> float:
+    """The part of the loss that is decided by size, tokens, passes over the text, context and the tokens of a step, in
+    nats per character.
 
     >>> text = 1_000_000
     >>> expected(200_000, 2 * text, text) < expected(200_000, text, text) < expected(100_000, text, text)
     True
     >>> expected(200_000, 50 * text, text, dropout=0.1) < expected(200_000, 50 * text, text)
     True
+    >>> [expected(200_000, passes * text, text, context=256) < expected(200_000, passes * text, text)
+    ...  for passes in (0.3, 3)]
+    [False, True]
     """
-    left = PER_MILLION * (unseen(tokens, characters, dropout) / 1e6) ** -POWER
-    return left - PER_E_FOLD * math.log(size) + PER_DROPOUT * dropout
+    fresh = unseen(tokens, characters, dropout)
+    left = (fresh / 1e6) ** -POWER
+    of_context = math.log(context / CONTEXTS[0]) * (PER_CONTEXT - NEAR_FIRST * left)
+    of_batch = PER_BATCH * (1 - fresh / tokens) * math.log(per_step / BATCH_TOKENS)
+    of_size = PER_E_FOLD * math.log(size)
+    return PER_MILLION * left - of_size - of_context + of_batch + PER_DROPOUT * dropout
 
 
 def unseen(tokens: int, characters: int, dropout: float = 0.0) -> float:
