@@ -23,7 +23,7 @@ from recipe import lines
 
 from minilm.tuner import sizing
 
-CONTEXT = 128  # of the trainings whose records do not say
+USUAL = {"block_size": 128, "learning_rate": 0.03}  # of the trainings whose records do not say
 FEWEST = 6  # trainings of a text from which its law is fitted
 
 
@@ -69,30 +69,89 @@ def fit(path: Path) -> None:
     Only differences are used, so what the texts have in common is a ratio: nats per e-fold for each nat that a million
     tokens leave, the geometric mean.
     """
+    known = [{**USUAL, **one} for one in lines(path)]
     found, ratios, scales = {}, [], []
-    for text in dict.fromkeys(one["corpus"] for one in lines(path)):
-        known = [one for one in lines(path) if one["corpus"] == text and not one["dropout"]]
-        if len(known) < FEWEST:
+    for text in dict.fromkeys(one["corpus"] for one in known):
+        of_text = [one for one in known if one["corpus"] == text and not one["dropout"]]
+        if len(of_text) < FEWEST:
             continue
-        terms, loss = np.array([_terms(one) for one in known]), np.array([_loss(one) for one in known])
+        terms = np.array([_terms(one) for one in of_text])
+        loss = np.array([_loss(one) - _toll(one) for one in of_text])
         found[text] = np.linalg.lstsq(terms, loss, rcond=None)[0]
         error = float(np.sqrt(np.mean((terms @ found[text] - loss) ** 2)))
-        of_text, per_e_fold, per_million = found[text]
+        constant, per_e_fold, per_million = found[text]
         ratios, scales = [*ratios, per_e_fold / per_million], [*scales, per_million]
-        law = f"{of_text:.3f} - {per_e_fold:.3f} ln N + {per_million:.3f} / D^{sizing.POWER}"
-        print(f"{text}: {len(known)} trainings, {law}, rms {error:.4f}, ratio {ratios[-1]:.2f}")
+        law = f"{constant:.3f} - {per_e_fold:.3f} ln N + {per_million:.3f} / D^{sizing.POWER}"
+        print(f"{text}: {len(of_text)} trainings, {law}, rms {error:.4f}, ratio {ratios[-1]:.2f}")
     ratio, scale = statistics.geometric_mean(ratios), statistics.median(scales)
     print(f"together: ratio {ratio:.2f}, median nats of a million tokens {scale:.2f}\n")
-    print("| text | layers x width | batch | dropout | tokens | passes | val | test | mean - law |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    for one in sorted(lines(path), key=lambda one: (one["corpus"], one["dropout"], one["tokens"])):
-        shape = f"{one['num_layers']} x {one['hidden_size']} | {one['batch_size']} | {one['dropout']}"
-        seen = f"{one['tokens'] / 1e6:.2f} M | {one['passes']:.1f}"
+    compare_contexts(known)
+    compare_batches(known)
+    print("| text | layers x width | context | batch | dropout | tokens | passes | val | test | mean - law |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for one in sorted(known, key=lambda one: (one["corpus"], one["dropout"], one["tokens"])):
         law = found.get(one["corpus"])
         apart = "" if law is None else f"{_loss(one) - float(_terms(one) @ law) - _toll(one):+.4f}"
-        print(
-            f"| {one['corpus']} | {shape} | {seen} | {one['val_loss']:.4f} | {one['test_loss']:.4f} | {apart} |"
-        )
+        print(f"{_row(one)} {one['val_loss']:.4f} | {one['test_loss']:.4f} | {apart} |")
+    print()
+
+
+def compare_contexts(known: list[dict[str, Any]]) -> None:
+    """Trainings that differ in nothing but whether the tokens of a step come in many windows or in half as many, and
+    the line through the differences: sizing's PER_CONTEXT and NEAR_FIRST."""
+    pairs = [
+        (one, other)
+        for one in known
+        for other in known
+        if other["block_size"] == 2 * one["block_size"]
+        and _per_step(one) == _per_step(other)
+        and _like(one, other, "block_size", "batch_size")
+    ]
+    rows = [(math.log(2), -math.log(2) * _fresh(one) ** -sizing.POWER) for one, _ in pairs]
+    gained = [_loss(one) - _loss(other) for one, other in pairs]
+    per_context, near_first = np.linalg.lstsq(np.array(rows), np.array(gained), rcond=None)[0]
+    print(f"an e-fold of context: {per_context:.3f} - {near_first:.3f} / D^{sizing.POWER}\n")
+    _compared("with half as many windows twice as long", pairs)
+
+
+def compare_batches(known: list[dict[str, Any]]) -> None:
+    """Trainings that differ in nothing but into how many steps their tokens are cut, and the constant by which that
+    counts, as far as the tokens were seen before: sizing's PER_BATCH."""
+    pairs = [
+        (one, other)
+        for one in known
+        for other in known
+        if one["block_size"] == other["block_size"]
+        and one["batch_size"] > other["batch_size"]
+        and _like(one, other, "batch_size")
+    ]
+    seen = np.array(
+        [_repeated(one) * math.log(one["batch_size"] / other["batch_size"]) for one, other in pairs]
+    )
+    gained = np.array([_loss(one) - _loss(other) for one, other in pairs])
+    print(f"an e-fold of tokens in a step, all seen before: {float(seen @ gained / (seen @ seen)):.3f}\n")
+    _compared("in smaller steps", pairs)
+
+
+def _compared(how: str, pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
+    print(f"| text | layers x width | context | batch | dropout | tokens | passes | {how} | mean |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for one, other in pairs:
+        change = f"{other['block_size']} x {other['batch_size']}"
+        print(f"{_row(one)} {change} | {_loss(other) - _loss(one):+.4f} |")
+    print()
+
+
+def _row(one: dict[str, Any]) -> str:
+    shape = f"{one['num_layers']} x {one['hidden_size']} | {one['block_size']} | {one['batch_size']}"
+    return f"| {one['corpus']} | {shape} | {one['dropout']} | {one['tokens'] / 1e6:.2f} M | {one['passes']:.1f} |"
+
+
+def _like(one: dict[str, Any], other: dict[str, Any], *but: str) -> bool:
+    """Whether two trainings agree in all but these, and in their tokens to a hundredth."""
+    settings = {"corpus", "num_layers", "hidden_size", "block_size", "batch_size", "dropout", "learning_rate"}
+    near = abs(one["tokens"] - other["tokens"]) <= 0.01 * one["tokens"]
+    return near and all(one[name] == other[name] for name in settings - set(but))
 
 
 def _loss(one: dict[str, Any]) -> float:
@@ -101,13 +160,33 @@ def _loss(one: dict[str, Any]) -> float:
 
 
 def _toll(one: dict[str, Any]) -> float:
-    return sizing.PER_DROPOUT * one["dropout"]
+    """What dropout, context and the size of a step add to the law of parameters and tokens."""
+    seen = (one["parameters"], one["tokens"], _characters(one), one["dropout"])
+    of_windows = sizing.expected(*seen, one["block_size"], _per_step(one)) - sizing.expected(*seen)
+    return of_windows + sizing.PER_DROPOUT * one["dropout"]
+
+
+def _per_step(one: dict[str, Any]) -> int:
+    return int(one["batch_size"] * one["block_size"])
+
+
+def _characters(one: dict[str, Any]) -> int:
+    """Of the training split."""
+    return round(one["tokens"] / one["passes"])
+
+
+def _fresh(one: dict[str, Any]) -> float:
+    """What the tokens are worth, in millions of new ones."""
+    return sizing.unseen(one["tokens"], _characters(one), one["dropout"]) / 1e6
+
+
+def _repeated(one: dict[str, Any]) -> float:
+    """The share of the tokens that taught nothing new."""
+    return 1 - 1e6 * _fresh(one) / one["tokens"]
 
 
 def _terms(one: dict[str, Any]) -> np.ndarray:
-    characters = round(one["tokens"] / one["passes"])
-    seen = sizing.unseen(one["tokens"], characters, one["dropout"])
-    return np.array([1.0, -math.log(one["parameters"]), (seen / 1e6) ** -sizing.POWER])
+    return np.array([1.0, -math.log(one["parameters"]), _fresh(one) ** -sizing.POWER])
 
 
 def main() -> None:
@@ -120,7 +199,7 @@ def main() -> None:
         "--shapes", nargs="+", default=[], metavar="LxWxBxS", help="layers, width, batch, steps"
     )
     parser.add_argument("--dropout", type=float, default=0.0)
-    parser.add_argument("--context", type=int, default=CONTEXT, help="characters of a window")
+    parser.add_argument("--context", type=int, default=USUAL["block_size"], help="characters of a window")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--precision", default="fp32")

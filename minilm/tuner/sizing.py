@@ -29,10 +29,10 @@ LEAST_STEPS = 300  # fewer updates are too few, whatever each of them sees
 # no constant of the text, since only its differences are used.
 PER_E_FOLD, PER_MILLION, POWER = 0.04, 0.2, 0.7
 # Nats per e-fold of context, less the more there is still to be learnt from what is near.
-PER_CONTEXT, NEAR_FIRST = 0.06, 0.045
+PER_CONTEXT, NEAR_FIRST = 0.052, 0.036
 # Nats per e-fold of the tokens of a step, as far as they were seen before: small batches make it harder to learn a text
 # by heart.
-PER_BATCH, BATCH_TOKENS = 0.045, 4096
+PER_BATCH, BATCH_TOKENS = 0.05, 4096  # the largest steps that the law was fitted to
 PARAMETERS_PER_CHARACTER = 6.0  # of the text, at most: a larger model learns it by heart
 # All further passes over a text together are worth so many first ones; with dropout more, which costs something from
 # the start, and makes a step dearer: it is drawn by one thread.
@@ -107,7 +107,7 @@ def fitted(priced: Prices, seconds: float, vocab_size: int, characters: int, lim
         size = parameters(model)
         too_large = size > PARAMETERS_PER_CHARACTER * characters and (layers, width) > SHAPES[1]
         too_few = steps < LEAST_STEPS and (layers, batch, context) > (1, BATCHES[0], contexts[0])
-        if too_large or too_few or _does_not_fit(point, vocab_size, limits):
+        if batch * context > BATCH_TOKENS or too_large or too_few or _does_not_fit(point, vocab_size, limits):
             continue
         per_step = batch * context
         tokens = min(max(steps, 1) * per_step, enough(characters, dropout))
