@@ -95,7 +95,7 @@ def fitted(priced: Prices, seconds: float, vocab_size: int, characters: int, lim
     >>> text, here = 1_000_000, Prices(1.0, 1.0)
     >>> chosen = [fitted(here, 60 * minutes, 65, text, limits_for(text)) for minutes in (1, 3, 10)]
     >>> [tuple(point[name] for name in ("num_layers", "hidden_size", "block_size", "batch_size")) for point in chosen]
-    [(2, 128, 256, 16), (3, 192, 256, 16), (4, 256, 256, 8)]
+    [(2, 128, 256, 16), (3, 160, 256, 8), (4, 256, 256, 8)]
     """
     found: list[tuple[float, int, Point]] = []  # where the law sees no difference, fewer tokens are safer
     contexts = [context for context in CONTEXTS if context <= limits.block_size] or [limits.block_size]
