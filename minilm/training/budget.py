@@ -73,6 +73,15 @@ class Budget:
             return spacing
         return min(1.0, max(spacing, self.evaluation_seconds / (EVALUATION_SHARE * self.total)))
 
+    def next_evaluation(self, progress: float) -> float:
+        """The progress at which the next evaluation is due.
+
+        By the clock at least half a spacing away: each evaluation prices the next one, a new price moves all multiples
+        of the spacing, and the nearest may be due at once.
+        """
+        spacing = self.evaluation_spacing()
+        return next_moment(progress + (0.0 if self.total is None else spacing / 2), spacing)
+
 
 def next_moment(progress: float, spacing: float) -> float:
     """The first multiple of `spacing` after `progress`.

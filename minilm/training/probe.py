@@ -2,9 +2,9 @@
 
 A small model may be faster on one thread than on all of them, and a busy machine makes it likelier; bfloat16 is twice
 as fast on some CPUs and many times slower on others. No rule knows beforehand. Only for trainings by the clock: one by
-steps shall give the same numbers whatever the machine is doing. The finding is kept for the machine, so that the next
-training of that size need not race again. It knows how a model trains and how many seconds that takes; it keeps no
-weights.
+steps shall give the same numbers whatever the machine is doing. That all cores are best is kept for the machine, so
+that the next training of that size need not race again; that one is best may be a neighbour's doing, who will be gone
+by then. It knows how a model trains and how many seconds that takes; it keeps no weights.
 """
 
 from __future__ import annotations
@@ -49,14 +49,18 @@ def raced(hardware: Hardware, shape: ModelConfig, config: TrainConfig, batch: tu
     if len(choices) < 2 or config.minutes is None:
         return hardware
     key = machine_key(shape, batch)
-    times = recalled(key, choices)
-    source = "remembered" if times else "measured"
-    if not times:
-        times = race(shape, batch, choices, SHARE * 60 * config.minutes)
-        if times:
-            remember(key, times)
+    if times := recalled(key, choices):
+        found = decided(hardware, times, "remembered")
+        if found.threads == hardware.threads:
+            return found
+    times = race(shape, batch, choices, SHARE * 60 * config.minutes)
     torch.set_num_threads(hardware.threads)
-    return decided(hardware, times, source) if times else hardware
+    if not times:
+        return hardware
+    found = decided(hardware, times, "measured")
+    if found.threads == hardware.threads:
+        remember(key, times)
+    return found
 
 
 def open_choices(hardware: Hardware, config: TrainConfig) -> list[Choice]:

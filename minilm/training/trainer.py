@@ -332,9 +332,7 @@ class Trainer:
             s.stale += 1
         s.evaluated_step = s.step
         self._record(loss)
-        s.next_evaluation = next_moment(
-            self.budget.progress(s.step, self._seconds()), self.budget.evaluation_spacing()
-        )
+        s.next_evaluation = self.budget.next_evaluation(self.budget.progress(s.step, self._seconds()))
         self.save()  # before the best weights: `resume` can make those from the checkpoint, not the reverse
         if improved:
             with self._averaged():

@@ -13,22 +13,24 @@ from minilm.config import ModelConfig, TrainConfig
 from minilm.errors import ConfigError
 from minilm.model import GPT
 from minilm.training import hardware, probe
-from minilm.training.budget import Budget, affordable_chars, next_moment
+from minilm.training.budget import Budget, affordable_chars
 from minilm.training.hardware import Hardware, check_memory, choose_hardware, physical_cores
 
 
-def simulate(budget: Budget, step: float, evaluation: float) -> tuple[float, int, float]:
-    """(end, evaluations, last progress) of a run whose steps and evaluations cost exactly that."""
-    budget.evaluation_seconds = budget.final_seconds = evaluation
+def simulate(budget: Budget, step: float, *evaluations: float) -> tuple[float, int, float]:
+    """(end, evaluations, last progress) of a run whose steps cost exactly that, its evaluations these in turn."""
+    budget.evaluation_seconds = budget.final_seconds = evaluations[-1]
     budget.step_seconds, seconds, count = step, 0.0, 0
     moment = budget.evaluation_spacing()
     fresh = False
     while not budget.time_is_up(seconds):
         seconds += step
         if fresh := budget.progress(0, seconds) >= moment:
-            seconds, count = seconds + evaluation, count + 1
-            moment = next_moment(budget.progress(0, seconds), budget.evaluation_spacing())
-    return seconds + (0 if fresh else evaluation), count, budget.progress(0, seconds)
+            took = evaluations[count % len(evaluations)]
+            seconds, count = seconds + took, count + 1
+            budget.evaluation_seconds = budget.final_seconds = took
+            moment = budget.next_evaluation(budget.progress(0, seconds))
+    return seconds + (0 if fresh else evaluations[-1]), count, budget.progress(0, seconds)
 
 
 @pytest.mark.parametrize("evaluation", [0.001, 0.1, 1.0, 4.0, 10.0])
@@ -38,6 +40,13 @@ def test_time_is_kept_and_evaluations_take_a_tenth(step, evaluation):
     assert end <= 60.0 and count <= 20
     assert count * evaluation <= 0.1 * 60 + evaluation
     assert progress > 0.85 or evaluation > 4
+
+
+@pytest.mark.parametrize("evaluations", [(1.1, 1.3), (1.3, 1.1), (0.8, 1.0, 1.2, 0.9), (1.5, 1.0)])
+def test_evaluations_whose_price_changes_do_not_follow_at_once(evaluations):
+    """As on a machine with neighbours. Each price has its own multiples, and one of them is always near."""
+    _, count, _ = simulate(Budget(TrainConfig(minutes=1.0), total=60.0), 0.1, *evaluations)
+    assert count * sum(evaluations) / len(evaluations) <= 1.5 * 0.1 * 60
 
 
 def test_cheap_evaluations_happen_as_often_as_asked():
@@ -171,7 +180,7 @@ def test_a_machine_without_bf16_races_threads_only(tiny, stopwatch, monkeypatch)
 
 def test_the_race_is_run_once_per_machine_and_size(tiny, stopwatch):
     seconds, calls = stopwatch
-    seconds.update({(t, p): FAST if t == 1 else SLOW for t in (1, 2) for p in ("fp32", "bf16")})
+    seconds.update({(t, p): FAST if t == 2 else SLOW for t in (1, 2) for p in ("fp32", "bf16")})
     first = probe.raced(TWO, tiny.config, CLOCK, (4, 8))
     raced = len(calls)
     again = probe.raced(TWO, tiny.config, CLOCK, (4, 8))
@@ -179,6 +188,17 @@ def test_the_race_is_run_once_per_machine_and_size(tiny, stopwatch):
     assert (again.threads, again.precision) == (first.threads, first.precision)
     probe.raced(TWO, tiny.config, CLOCK, (2, 8))
     assert len(calls) > raced, "another size is another race"
+
+
+def test_that_one_thread_is_best_is_found_anew_each_time(tiny, stopwatch):
+    """A neighbour slows all cores and hardly one; he would slow this machine for ever if that was kept."""
+    seconds, calls = stopwatch
+    seconds.update({(t, p): FAST if t == 1 else SLOW for t in (1, 2) for p in ("fp32", "bf16")})
+    assert probe.raced(TWO, tiny.config, CLOCK, (4, 8)).threads == 1
+    seconds.update({(t, p): FAST if t == 2 else SLOW for t in (1, 2) for p in ("fp32", "bf16")})
+    assert probe.raced(TWO, tiny.config, CLOCK, (4, 8)).threads == 2
+    quiet = len(calls)
+    assert probe.raced(TWO, tiny.config, CLOCK, (4, 8)).threads == 2 and len(calls) == quiet
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", "null", '{"KEY": 3}', '{"KEY": {"1 fp32": "fast"}}'])
