@@ -1,10 +1,11 @@
-"""The law behind the recipe fitted to the minutes: how a loss falls with parameters, tokens and passes over a text.
+"""The law behind the recipe fitted to the minutes: how a loss falls with parameters, tokens, passes, context and batch.
 
 `train` trains shapes with several batches for given numbers of steps and appends each to `--records`: the default
 recipe otherwise, split 90 / 5 / 5, exact losses of both. Steps are counted, so neighbours cost time and no loss. `fit`
 prints what the constants of `minilm/tuner/sizing.py` are taken from, and how far each training lies from the law of its
 text. Fitted are the trainings without dropout; those with it show how well the law does on what it says of dropout. The
-power of the tokens is given: the data leave it open between 0.5 and 0.9, the choice hardly moves.
+power of the tokens is given: the data leave it open between 0.5 and 0.9, the choice hardly moves. What context and
+batch do is read from pairs of trainings that differ in nothing else.
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@ beforehand, from a law. A loss falls with the parameters N and with the tokens D
 "Training Compute-Optimal Large Language Models", arXiv:2203.15556, equation 2: A / N^a + B / D^b; between our sizes the
 first term is no other than a logarithm), and so many seconds pay for a large N or for a large D. A token that was seen
 before counts for less (Muennighoff et al., 2023, "Scaling Data-Constrained Language Models", arXiv:2305.16264, section
-3). What a step costs on this machine follows from two that were timed. Arithmetic only: it trains nothing, and knows
-no clock.
+3). A longer context lowers it too, once what is near has been learnt, and so do small steps where tokens repeat: both
+measured here. What a step costs on this machine follows from two that were timed. Arithmetic only: it trains nothing,
+and knows no clock.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ PER_E_FOLD, PER_MILLION, POWER = 0.04, 0.2, 0.7
 # Nats per e-fold of context, less the more there is still to be learnt from what is near.
 PER_CONTEXT, NEAR_FIRST = 0.052, 0.036
 # Nats per e-fold of the tokens of a step, as far as they were seen before: small batches make it harder to learn a text
-# by heart.
-PER_BATCH, BATCH_TOKENS = 0.05, 4096  # the largest steps that the law was fitted to
+# by heart. The law was fitted to steps of BATCH_TOKENS at most.
+PER_BATCH, BATCH_TOKENS = 0.05, 4096
 PARAMETERS_PER_CHARACTER = 6.0  # of the text, at most: a larger model learns it by heart
 # All further passes over a text together are worth so many first ones; with dropout more, which costs something from
 # the start, and makes a step dearer: it is drawn by one thread.
@@ -107,9 +108,9 @@ def fitted(priced: Prices, seconds: float, vocab_size: int, characters: int, lim
         size = parameters(model)
         too_large = size > PARAMETERS_PER_CHARACTER * characters and (layers, width) > SHAPES[1]
         too_few = steps < LEAST_STEPS and (layers, batch, context) > (1, BATCHES[0], contexts[0])
-        if batch * context > BATCH_TOKENS or too_large or too_few or _does_not_fit(point, vocab_size, limits):
-            continue
         per_step = batch * context
+        if per_step > BATCH_TOKENS or too_large or too_few or _does_not_fit(point, vocab_size, limits):
+            continue
         tokens = min(max(steps, 1) * per_step, enough(characters, dropout))
         loss = expected(size, tokens, characters, dropout, context, per_step)
         found.append((loss, tokens, point))

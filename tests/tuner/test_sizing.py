@@ -18,6 +18,7 @@ from minilm.tuner.records import Trial, TrialState
 from minilm.tuner.selection import Chosen, _unraced
 from minilm.tuner.settings import Request
 from minilm.tuner.sizing import (
+    BATCH_TOKENS,
     BATCHES,
     CONTEXTS,
     DROPOUTS,
@@ -68,7 +69,8 @@ def test_the_choice_is_the_best_of_all_by_brute_force(seconds):
     def worth(point):
         model, train = configs(point)
         steps, per_step = int(seconds / HERE.step(model, train)), train.batch_size * model.block_size
-        if steps < LEAST_STEPS or parameters(model) > PARAMETERS_PER_CHARACTER * TEXT:
+        too_large = per_step > BATCH_TOKENS or parameters(model) > PARAMETERS_PER_CHARACTER * TEXT
+        if steps < LEAST_STEPS or too_large:
             return math.inf
         tokens = min(steps * per_step, enough(TEXT, model.dropout))
         return expected(parameters(model), tokens, TEXT, model.dropout, model.block_size, per_step)
