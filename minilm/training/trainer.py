@@ -106,6 +106,7 @@ class Trainer:
         chars_after: int = 0,
         on_record: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
+        self._started = time.monotonic()  # here: a process's first optimizer takes torch a second to build
         self.model = model.to(hardware.device)
         self.config, self.hardware, self.folder = config, hardware, folder
         self.val_tokens, self.before, self.chars_after = val_tokens, before, chars_after
@@ -122,7 +123,6 @@ class Trainer:
         self.budget = Budget(config, most_steps=most_steps)
         self.state = State(eval_chars=config.eval_chars)
         self.best: dict[str, Tensor] = {}
-        self._started = time.monotonic()
 
     def fit(self) -> TrainResult:
         """Runs to the end of the budget. Afterwards the model holds the weights of the best evaluation.

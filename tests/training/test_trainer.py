@@ -18,6 +18,7 @@ from minilm import files
 from minilm.config import ModelConfig, TrainConfig
 from minilm.errors import DivergenceError, RunError, StorageError
 from minilm.text.corpora import load_corpus
+from minilm.training.optim import build_optimizer
 from minilm.training.run import load_run
 from minilm.training.schedules import batch_rows
 from minilm.training.session import build, resume_training, run_training
@@ -138,10 +139,21 @@ def test_a_nan_never_touches_the_weights(monkeypatch, corpus):
 
 
 def test_minutes_are_kept(corpus):
+    # without patience: a fast machine learns this text by heart in less
+    config = TrainConfig(minutes=0.03, batch_size=4, threads=1, patience=None)
     started = time.monotonic()
-    result = run_training(corpus, shape(corpus), TrainConfig(minutes=0.03, batch_size=4, threads=1)).result
+    result = run_training(corpus, shape(corpus), config).result
     assert time.monotonic() - started < 0.03 * 60 + 1.0
     assert result["steps"] > 1 and result["stopped"] == "finished"
+
+
+def test_setting_up_is_on_the_clock(monkeypatch, corpus):
+    def slow(*arguments):
+        time.sleep(1.0)
+        return build_optimizer(*arguments)
+
+    monkeypatch.setattr("minilm.training.trainer.build_optimizer", slow)
+    assert run_training(corpus, shape(corpus), TrainConfig(**{**QUICK, "steps": 1})).result["seconds"] > 1.0
 
 
 @pytest.mark.parametrize(("most", "steps"), [(20, range(20, 21)), (10**9, range(21, 10**9))])
