@@ -139,11 +139,11 @@ def test_a_nan_never_touches_the_weights(monkeypatch, corpus):
 
 
 def test_minutes_are_kept(corpus):
-    # without patience: a fast machine learns this text by heart in less
-    config = TrainConfig(minutes=0.03, batch_size=4, threads=1, patience=None)
+    # time for a first optimizer and some steps; without patience, a fast machine learns this text by heart in less
+    config = TrainConfig(minutes=0.05, batch_size=4, threads=1, patience=None)
     started = time.monotonic()
     result = run_training(corpus, shape(corpus), config).result
-    assert time.monotonic() - started < 0.03 * 60 + 1.0
+    assert time.monotonic() - started < 0.05 * 60 + 1.0
     assert result["steps"] > 1 and result["stopped"] == "finished"
 
 
