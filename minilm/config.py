@@ -228,7 +228,7 @@ class TrainConfig(_Checked):
     """
 
     steps: int | None = None  # with neither steps nor minutes: DEFAULT_STEPS
-    minutes: float | None = None  # wall clock, evaluations included
+    minutes: float | None = None  # wall clock, set-up and evaluations included
     batch_size: int = 8  # small: a CPU learns most per second from many small steps, benchmarks/RESULTS.md
     optimizer: str = "muon"  # for matrices; embeddings and gains always take AdamW
     learning_rate: float = 0.03  # of the matrices under Muon; AdamW alone wants a tenth of it
