@@ -17,7 +17,8 @@ test: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -m "clock and not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not clock and not slow" -n logical --maxprocesses 4 --dist worksteal
 
 test-slow: .venv/installed-test
 	$(BIN)/python -m pytest -q -m slow

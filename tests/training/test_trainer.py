@@ -138,6 +138,7 @@ def test_a_nan_never_touches_the_weights(monkeypatch, corpus):
     assert all(parameter.isfinite().all() for parameter in model.parameters())
 
 
+@pytest.mark.clock
 def test_minutes_are_kept(corpus):
     # time for a first optimizer and some steps; without patience, a fast machine learns this text by heart in less
     config = TrainConfig(minutes=0.05, batch_size=4, threads=1, patience=None)
@@ -147,6 +148,7 @@ def test_minutes_are_kept(corpus):
     assert result["steps"] > 1 and result["stopped"] == "finished"
 
 
+@pytest.mark.clock
 def test_setting_up_is_on_the_clock(monkeypatch, corpus):
     def slow(*arguments):
         time.sleep(1.0)
@@ -156,6 +158,7 @@ def test_setting_up_is_on_the_clock(monkeypatch, corpus):
     assert run_training(corpus, shape(corpus), TrainConfig(**{**QUICK, "steps": 1})).result["seconds"] > 1.0
 
 
+@pytest.mark.clock
 @pytest.mark.parametrize(("most", "steps"), [(20, range(20, 21)), (10**9, range(21, 10**9))])
 def test_the_rate_has_fallen_when_steps_or_time_end_a_run_by_the_clock(corpus, most, steps):
     config = TrainConfig(minutes=0.1, batch_size=4, threads=1, patience=None)
@@ -165,6 +168,7 @@ def test_the_rate_has_fallen_when_steps_or_time_end_a_run_by_the_clock(corpus, m
     assert run.result["steps"] in steps
 
 
+@pytest.mark.clock
 def test_a_deadline_ends_a_run_by_steps(corpus):
     config = TrainConfig(steps=10**6, batch_size=4, threads=1)
     started = time.monotonic()

@@ -127,6 +127,7 @@ def test_a_trial_is_expected_to_take_as_long_as_the_slowest():
     assert seconds_needed(10, []) > 10
 
 
+@pytest.mark.clock
 @pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="the system does not tell")  # noqa: PTH110
 def test_the_interpreters_start_counts():
     code = "import time; time.sleep(0.3); from minilm.tuner.decide import process_age; print(process_age())"

@@ -63,6 +63,7 @@ def test_a_final_training_that_diverges_falls_back(corpus, tmp_path):
         finish(corpus, tmp_path / "none", Budget(steps=5)).run(chosen)
 
 
+@pytest.mark.clock
 def test_without_time_the_trials_model_is_the_answer(corpus, tmp_path):
     chosen, _ = trial(corpus, tmp_path, steps=2)
     began = time.monotonic()
@@ -70,6 +71,7 @@ def test_without_time_the_trials_model_is_the_answer(corpus, tmp_path):
     assert run.result["steps"] == 2 and "characters" in run.result["protocol"]
 
 
+@pytest.mark.clock
 @pytest.mark.parametrize(("dropout", "further"), [(0.0, 2), (0.1, 4)])
 def test_a_training_by_the_clock_ends_where_the_text_has_nothing_left_to_tell(
     corpus, tmp_path, dropout, further
@@ -85,6 +87,7 @@ def test_a_training_by_the_clock_ends_where_the_text_has_nothing_left_to_tell(
     assert run.metrics[-1]["learning_rate"] < 0.02 * max(one["learning_rate"] for one in run.metrics)
 
 
+@pytest.mark.clock
 def test_where_nobody_knows_what_is_enough_time_ends_it(corpus, tmp_path):
     chosen = Trial(3, POINT, {}, state=TrialState.OK, loss=9.0, tokens_per_second=20_000.0)
     run = finish(corpus, tmp_path, Budget(seconds=0.1), time.monotonic() + 6).run(chosen)

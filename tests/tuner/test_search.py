@@ -113,6 +113,7 @@ def test_an_answer_of_the_wrong_kind():
     assert trial.state is TrialState.FAILED and "float" in trial.reason
 
 
+@pytest.mark.clock
 def test_a_hung_worker_is_stopped_and_the_others_go_on():
     with Workers(2) as pool:
         pool.warm_up(stubs.pid_and_threads, None)

@@ -42,6 +42,7 @@ def test_workers_live_long_on_one_thread_and_end_with_the_block():
     assert all(gone(pid) for pid in pids)
 
 
+@pytest.mark.clock
 def test_a_killed_worker_costs_one_call_and_is_replaced():
     with Workers(2) as pool:
         others, victim = pool.submit(stubs.slow, (0, {"learning_rate": 0.1})), pool.submit(time.sleep, 60)
