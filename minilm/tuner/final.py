@@ -34,7 +34,8 @@ WARM = {
     "batch_warmup": 0.0,
     "context_warmup": 0.0,
 }  # what a training that goes on has behind it
-FEWEST_EVALUATIONS = 10
+FEWEST_EVALUATIONS = 3  # of a training without a clock; more would cost most of a short one's time
+FEWEST_STEPS = 10  # of what is left by the clock
 CLOSE = 0.02  # nats per character; nearer to its trial's loss than this, the two models are compared exactly
 
 
@@ -106,7 +107,7 @@ class Finish:
             return None
         seen = trained * (chosen.tokens_per_second or 0.0)
         tokens = enough(len(self.corpus.train), float(chosen.point.get("dropout", 0.0))) - seen
-        return max(round(tokens / tokens_per_step), FEWEST_EVALUATIONS)
+        return max(round(tokens / tokens_per_step), FEWEST_STEPS)
 
     def _trial_is_better(self, chosen: Trial, kept: Path, run: Run) -> bool:
         """On the same characters: a trial's own loss is of a part of the split."""
@@ -135,7 +136,7 @@ def evaluations_for(tokens: int, chars: int) -> int:
     but a few times.
 
     >>> evaluations_for(100_000, 50_000), evaluations_for(10_000_000, 50_000)
-    (10, 20)
+    (3, 20)
     """
     worth = 0.5 * tokens / (FORWARD_SHARE * chars)
     return min(TrainConfig.evaluations, max(FEWEST_EVALUATIONS, round(worth)))

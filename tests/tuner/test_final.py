@@ -9,7 +9,7 @@ import pytest
 from minilm import load_corpus, load_run
 from minilm.errors import DivergenceError
 from minilm.training.session import run_training
-from minilm.tuner.final import Finish
+from minilm.tuner.final import Finish, evaluations_for
 from minilm.tuner.records import MODELS, Trial, TrialState
 from minilm.tuner.settings import Budget, Settings
 from minilm.tuner.sizing import USED_UP, enough
@@ -95,3 +95,17 @@ def test_where_nobody_knows_what_is_enough_time_ends_it(corpus, tmp_path):
         run.config["train"]["minutes"] == pytest.approx(0.1, rel=0.2) and run.result["stopped"] == "deadline"
     )
     assert run.metrics[-1]["learning_rate"] < 0.1 * max(one["learning_rate"] for one in run.metrics)
+
+
+@pytest.mark.parametrize("tokens", [10_000, 300_000, 1_000_000, 100_000_000])
+def test_scoring_takes_half_of_the_trainings_work_at_most_but_for_a_few_times(tokens):
+    """A split of 50,000 characters; one evaluated costs a third of one trained on."""
+    times = evaluations_for(tokens, 50_000)
+    assert times == 3 or times * 50_000 / 3 <= 0.53 * tokens  # 0.53: a half, rounded to whole evaluations
+    assert 3 <= times <= 20
+
+
+def test_a_short_final_training_is_not_scored_all_the_time(corpus, tmp_path):
+    chosen = Trial(3, POINT, {}, state=TrialState.OK, loss=9.0)
+    run = finish(corpus, tmp_path, Budget(steps=1)).run(chosen)
+    assert sum("val_loss" in record for record in run.metrics) <= 4
