@@ -1,4 +1,4 @@
-"""The optimizers: Muon by hand for matrices, torch's AdamW for the rest, or AdamW alone; and what decays.
+"""The optimizers, by hand: Muon for matrices and AdamW for the rest, or AdamW alone; and what decays.
 
 Knows parameters and their names in the decoder; no schedules and no losses.
 """
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from minilm.config import TrainConfig
 
-FUSED_ON = ("cpu", "cuda")  # one kernel per step instead of one per tensor and operation
+FUSED_ON = ("cpu", "cuda")  # where torch has AdamW as one kernel, instead of one per tensor and operation
+EPS = 1e-8  # AdamW's, so that a parameter without gradients divides by no zero
 STACKED = {"qkv.weight": 3, "gate_up.weight": 2}  # matrices that share a weight, each to be turned by itself
 REST_SHARE = (
     0.7  # under Muon, AdamW's learning rate for embeddings, head and gains, as a share of the matrices'
@@ -70,7 +71,90 @@ def _iterated_gram(X: Tensor) -> Tensor:
     return Q
 
 
-class Muon(torch.optim.Optimizer):
+class Optimizer:
+    """Parameters in groups, each with its settings, and what is kept of a parameter from one step to the next.
+
+    torch's own base class has more, and loads torch's compiler for it: a second or more of every process.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], **settings: Any) -> None:
+        self.param_groups = [{**settings, **group} for group in groups]
+        self.state: dict[Tensor, dict[str, Tensor]] = {}
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """In the order of the groups."""
+        return [parameter for group in self.param_groups for parameter in group["params"]]
+
+    def step(self) -> None:
+        """Moves every parameter that has a gradient."""
+        raise NotImplementedError
+
+
+class AdamW(Optimizer):
+    """The mean of late gradients over the root of the mean of their squares; decay pulls at the parameter alone
+    (Loshchilov & Hutter, 2017, arXiv:1711.05101, algorithm 2)."""
+
+    def __init__(self, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float]) -> None:
+        super().__init__(groups, lr=lr, betas=betas)
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            rows = [(p, p.grad, self._kept(p)) for p in group["params"] if p.grad is not None]
+            if rows:
+                beta1, beta2 = group["betas"]
+                update = _fused if rows[0][0].device.type in FUSED_ON else _one_by_one
+                update(rows, group["lr"], beta1, beta2, group["weight_decay"])
+
+    def _kept(self, parameter: Tensor) -> dict[str, Tensor]:
+        if parameter not in self.state:
+            self.state[parameter] = {
+                "step": torch.zeros((), device=parameter.device),
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
+            }
+        return self.state[parameter]
+
+
+Row = tuple[Tensor, Tensor, dict[str, Tensor]]  # parameter, gradient, what is kept
+
+
+def _one_by_one(rows: list[Row], lr: float, beta1: float, beta2: float, decay: float) -> None:
+    """AdamW as it is written; both means begin at zero, which the powers of beta make up for."""
+    for parameter, gradient, kept in rows:
+        step, mean, square = kept["step"], kept["exp_avg"], kept["exp_avg_sq"]
+        step += 1
+        mean.lerp_(gradient, 1 - beta1)
+        square.lerp_(gradient * gradient, 1 - beta2)
+        expected, spread = mean / (1 - beta1**step), (square / (1 - beta2**step)).sqrt()
+        parameter.mul_(1 - lr * decay)
+        parameter.addcdiv_(expected, spread + EPS, value=-lr)
+
+
+def _fused(rows: list[Row], lr: float, beta1: float, beta2: float, decay: float) -> None:
+    """The same in one kernel, the one that torch's own AdamW calls with `fused=True`."""
+    parameters, gradients = [row[0] for row in rows], [row[1] for row in rows]
+    steps, means, squares = ([row[2][name] for row in rows] for name in ("step", "exp_avg", "exp_avg_sq"))
+    torch._foreach_add_(steps, 1)
+    torch._fused_adamw_(
+        parameters,
+        gradients,
+        means,
+        squares,
+        [],
+        steps,
+        lr=lr,
+        beta1=beta1,
+        beta2=beta2,
+        weight_decay=decay,
+        eps=EPS,
+        amsgrad=False,
+        maximize=False,
+    )
+
+
+class Muon(Optimizer):
     """Nesterov momentum, orthogonalised: every direction of a matrix moves equally far (Jordan et al., 2024).
 
     An update has spectral norm about max(1, n/m)^0.5 times the learning rate for an (n, m) matrix, so the same
@@ -87,11 +171,10 @@ class Muon(torch.optim.Optimizer):
         turn_in: torch.dtype = torch.float32,  # the directions are turned in this format; the rest is float32
     ) -> None:
         self.turn_in = turn_in
-        super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "parts": 1})
+        super().__init__(groups, lr=lr, momentum=momentum, weight_decay=weight_decay, parts=1)
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        assert closure is None, "the trainer computes the gradients itself"
+    def step(self) -> None:
         by_shape: dict[torch.Size, list[tuple[Tensor, Tensor, dict[str, Any]]]] = {}
         for parameter, group in self._with_gradient():
             direction = self._direction(parameter, group["momentum"])
@@ -116,52 +199,49 @@ class Muon(torch.optim.Optimizer):
         """Where Nesterov's momentum points: the mean of gradients, one gradient ahead."""
         gradient = parameter.grad
         assert gradient is not None
-        state = self.state[parameter]
-        if not state:
-            state["momentum"] = torch.zeros_like(parameter)
-        mean = state["momentum"].lerp_(gradient, 1 - momentum)
+        if parameter not in self.state:
+            self.state[parameter] = {"momentum": torch.zeros_like(parameter)}
+        mean = self.state[parameter]["momentum"].lerp_(gradient, 1 - momentum)
         return gradient.lerp(mean, momentum)
 
 
 class Joined:
     """Several optimizers as one: their groups and states in a row, stepped together."""
 
-    def __init__(self, *optimizers: torch.optim.Optimizer) -> None:
+    def __init__(self, *optimizers: Optimizer) -> None:
         self.optimizers = optimizers
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
         return [group for optimizer in self.optimizers for group in optimizer.param_groups]
 
+    @property
+    def parameters(self) -> list[Tensor]:
+        return [parameter for optimizer in self.optimizers for parameter in optimizer.parameters]
+
     def step(self) -> None:
         for optimizer in self.optimizers:
             optimizer.step()
 
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=set_to_none)
+    def zero_grad(self) -> None:
+        """Forgets the gradients; the next backward pass makes new ones instead of adding to zeros."""
+        for parameter in self.parameters:
+            parameter.grad = None
 
     def state(self) -> dict[int, dict[str, Tensor]]:
         """The tensors of every parameter that has been updated, by its number over all groups."""
-        found: dict[int, dict[str, Tensor]] = {}
-        first = 0
-        for optimizer in self.optimizers:
-            found |= {first + number: kept for number, kept in optimizer.state_dict()["state"].items()}
-            first += _count(optimizer)
-        return found
+        kept = {p: tensors for optimizer in self.optimizers for p, tensors in optimizer.state.items()}
+        return {number: kept[p] for number, p in enumerate(self.parameters) if p in kept}
 
     def load_state(self, tensors: dict[int, dict[str, Tensor]]) -> None:
         """Goes back to what `state` gave."""
-        first = 0
+        numbers = {parameter: number for number, parameter in enumerate(self.parameters)}
         for optimizer in self.optimizers:
-            last = first + _count(optimizer)
-            own = {number - first: kept for number, kept in tensors.items() if first <= number < last}
-            optimizer.load_state_dict({**optimizer.state_dict(), "state": own})
-            first = last
-
-
-def _count(optimizer: torch.optim.Optimizer) -> int:
-    return sum(len(group["params"]) for group in optimizer.param_groups)
+            optimizer.state = {
+                p: {name: tensor.to(p.device) for name, tensor in tensors[numbers[p]].items()}
+                for p in optimizer.parameters
+                if numbers[p] in tensors
+            }
 
 
 def matrices_and_rest(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:
@@ -194,23 +274,17 @@ def build_optimizer(model: nn.Module, train: TrainConfig, precision: str = "fp32
     products are bfloat16, as in the paper. Matrices decay and nothing else. A group's "share" of the learning
     rate is its own."""
     matrices, rest = matrices_and_rest(model)
-    decay = train.weight_decay
+    decay, betas = train.weight_decay, (train.beta1, train.beta2)
     if train.optimizer == "adamw" or not matrices:
         groups = [
             {"params": list(matrices.values()), "weight_decay": decay, "share": 1.0},
             {"params": list(rest.values()), "weight_decay": 0.0, "share": 1.0},
         ]
-        return Joined(_adamw([group for group in groups if group["params"]], train))
+        return Joined(AdamW(groups, train.learning_rate, betas))
     turn_in = torch.bfloat16 if precision == "bf16" else torch.float32
     muon = Muon(_by_parts(matrices), train.learning_rate, train.momentum, decay, turn_in)
     others = [{"params": list(rest.values()), "weight_decay": 0.0, "share": REST_SHARE}]
-    return Joined(muon, _adamw(others, train))
-
-
-def _adamw(groups: list[dict[str, Any]], train: TrainConfig) -> torch.optim.AdamW:
-    device = groups[0]["params"][0].device.type
-    betas = (train.beta1, train.beta2)
-    return torch.optim.AdamW(groups, lr=train.learning_rate, betas=betas, fused=device in FUSED_ON)
+    return Joined(muon, AdamW(others, train.learning_rate, betas))
 
 
 def _by_parts(matrices: dict[str, nn.Parameter]) -> list[dict[str, Any]]:

@@ -106,7 +106,7 @@ class Trainer:
         chars_after: int = 0,
         on_record: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
-        self._started = time.monotonic()  # here: a process's first optimizer takes torch a second to build
+        self._started = time.monotonic()  # here: setting up is part of a budget in minutes
         self.model = model.to(hardware.device)
         self.config, self.hardware, self.folder = config, hardware, folder
         self.val_tokens, self.before, self.chars_after = val_tokens, before, chars_after
@@ -267,7 +267,7 @@ class Trainer:
         progress = self.budget.progress(self.state.step, self._seconds())
         rows, parts = batch_rows(self.config, progress), context_parts(self.config, progress)
         ids, targets = self.batches.next(rows, parts)  # (B, T) each
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         loss = self.passes.gradients(ids, targets)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
         self._read(self.readings.put(self.state.step + 1, rate, loss, norm))
@@ -287,7 +287,7 @@ class Trainer:
             what = f"the loss rose to {loss:.3g} nats per character, {DIVERGED:g} times a blind guess"
         else:
             return
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         raise DivergenceError(
             f"training diverged at step {step} with learning rate {rate:.3g}: {what}; "
             f"try --lr {self.config.learning_rate / 10:.2g}",

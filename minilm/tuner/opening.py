@@ -18,7 +18,7 @@ from minilm.tuner.feasible import Limits, rate_of
 from minilm.tuner.legs import ladder_for
 from minilm.tuner.propose import SearchSpace
 from minilm.tuner.settings import Budget, Request, Settings, trial_steps
-from minilm.tuner.sizing import TIMED, enough, fitted, prices
+from minilm.tuner.sizing import TIMED, enough, fitted, parameters, prices
 from minilm.tuner.space import (
     COUPLED_BY_SECONDS,
     COUPLED_BY_STEPS,
@@ -32,7 +32,10 @@ from minilm.tuner.space import (
 
 BLIND = "random"  # a search that is told nothing beforehand, as people know it
 MEMORY_SHARE = 0.8  # of what is free, for all trainings together
-TRAINED_SHARE = 0.85  # of the time before the reserve, what the final model's training comes to on all cores
+TIMING_SHARE = 0.01  # of the minutes; once steps have taken so long, no further one is timed
+TRAINED_SHARE = (
+    0.72  # of the time before the reserve, what the final model's training comes to on all cores; measured
+)
 
 
 def open_study(corpus: Corpus, request: Request, begun: float) -> tuple[Settings, SearchSpace, Plan | None]:
@@ -96,15 +99,20 @@ def fitted_point(
     """The recipe for the minutes that began then, on this machine, None where that is the default recipe; and after
     how many seconds of its training the text has nothing left to tell.
 
-    Two steps are timed for it.
+    Two steps are timed for it, and one of each shape that is chosen by what is known so far, until that shape is known.
     """
     vocab_size, characters = corpus.tokenizer.vocab_size, len(corpus.train)
     limits = limits_for(characters, memory=memory)
+    started, whole, known = time.monotonic(), plan(minutes, 1), set()
     priced = prices(objective.timed_steps(TIMED, vocab_size, limits, minutes))
-    whole = plan(minutes, 1)
-    seconds = TRAINED_SHARE * (whole.total - whole.reserve - (time.monotonic() - begun))
-    point = fitted(priced, max(seconds, 1.0), vocab_size, characters, limits)
-    model, train = to_configs(point, vocab_size, limits)
+    while True:
+        seconds = TRAINED_SHARE * (whole.total - whole.reserve - (time.monotonic() - begun))
+        point = fitted(priced, max(seconds, 1.0), vocab_size, characters, limits)
+        model, train = to_configs(point, vocab_size, limits)
+        if parameters(model) in known or time.monotonic() - started > TIMING_SHARE * whole.total:
+            break
+        known.add(parameters(model))
+        priced = priced.corrected(*objective.timed_steps([point], vocab_size, limits, minutes)[0])
     steps = enough(characters, model.dropout) / (train.batch_size * model.block_size)
     needed = round(steps * priced.step(model, train), 1)
     return None if point == default_point(limits) else point, needed

@@ -6,8 +6,8 @@ beforehand, from a law. A loss falls with the parameters N and with the tokens D
 first term is no other than a logarithm), and so many seconds pay for a large N or for a large D. A token that was seen
 before counts for less (Muennighoff et al., 2023, "Scaling Data-Constrained Language Models", arXiv:2305.16264, section
 3). A longer context lowers it too, once what is near has been learnt, and so do small steps where tokens repeat: both
-measured here. What a step costs on this machine follows from two that were timed. Arithmetic only: it trains nothing,
-and knows no clock.
+measured here. What a step costs on this machine follows from two that were timed, and from those of the recipes that
+it chose. Arithmetic only: it trains nothing, and knows no clock.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from minilm.config import ModelConfig, TrainConfig
 from minilm.cost import kept_numbers, matrices, step_flops
@@ -51,15 +53,42 @@ PER_FLOP, PER_NUMBER, PER_LAYER = 2.9e-12, 1.34e-9, 4.9e-3
 
 @dataclass(frozen=True)
 class Prices:
-    """What a step costs: `arithmetic` and `calls` are how many times as much as on the machine of the constants."""
+    """What a step costs: `arithmetic` and `calls` are how many times as much as on the machine of the constants, and
+    `corrections` say for models of which parameters that is how far off."""
 
     arithmetic: float
     calls: float
+    corrections: tuple[tuple[int, float], ...] = ()  # parameters, times as much; the least first
 
     def step(self, model: ModelConfig, train: TrainConfig) -> float:
         """Seconds of one training step."""
         arithmetic, calls = _parts(model, train)
-        return (self.arithmetic * arithmetic + self.calls * calls) * (DROPOUT_PRICE if model.dropout else 1.0)
+        plain = (self.arithmetic * arithmetic + self.calls * calls) * (
+            DROPOUT_PRICE if model.dropout else 1.0
+        )
+        return plain * self._correction(parameters(model))
+
+    def corrected(self, model: ModelConfig, train: TrainConfig, seconds: float) -> Prices:
+        """These, now that a step of the model was timed too. A model may be dearer than two small ones say: what they
+        work on stays near the processor, and a large one's parameters do not.
+
+        >>> model, train = to_configs({"hidden_size": 256}, 65)
+        >>> priced = Prices(2.0, 3.0)
+        >>> round(priced.corrected(model, train, 1.5 * priced.step(model, train)).step(model, train), 6) == round(
+        ...     1.5 * priced.step(model, train), 6)
+        True
+        """
+        size = parameters(model)
+        known = dict(self.corrections or ((_timed_size(), 1.0),))
+        known[size] = self._correction(size) * seconds / self.step(model, train)
+        return replace(self, corrections=tuple(sorted(known.items())))
+
+    def _correction(self, size: int) -> float:
+        """Between two that are known on the line over the logarithm, outside as the nearest."""
+        if not self.corrections:
+            return 1.0
+        sizes, factors = zip(*self.corrections, strict=True)
+        return float(np.interp(math.log(size), np.log(sizes), factors))
 
 
 def prices(timed: Sequence[tuple[ModelConfig, TrainConfig, float]]) -> Prices:
@@ -80,6 +109,12 @@ def prices(timed: Sequence[tuple[ModelConfig, TrainConfig, float]]) -> Prices:
         if found.arithmetic > 0 and found.calls > 0:
             return found
     return Prices(t / (c + d), t / (c + d))
+
+
+def _timed_size() -> int:
+    """Parameters of the larger model of TIMED."""
+    model, _ = to_configs(TIMED[1], 2)
+    return parameters(model)
 
 
 def _parts(model: ModelConfig, train: TrainConfig) -> tuple[float, float]:

@@ -16,8 +16,6 @@ import sys
 import time
 from pathlib import Path
 
-import torch._dynamo  # noqa: F401 (loaded by the first optimizer; here once for all forks)
-
 from minilm.config import ModelConfig, TrainConfig
 from minilm.text.corpora import load_corpus
 from minilm.training.session import resume_training, run_training

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from minilm.config import CHOICES, ModelConfig, TrainConfig
 from minilm.errors import CorpusError
 from minilm.model import GPT
 from minilm.training.evaluation import bits_per_character, exact_loss, perplexity
-from minilm.training.optim import build_optimizer, orthogonalised
+from minilm.training.optim import AdamW, Joined, build_optimizer, orthogonalised
 from minilm.training.schedules import SCHEDULES, factor, update_progress
 
 
@@ -111,7 +114,7 @@ def test_the_optimizer_follows_the_papers_equations(model):
     theta, m, v = parameter.detach().clone().double(), 0.0, 0.0
     for t in range(1, 4):
         gradient = torch.randn_like(parameter)
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         parameter.grad = gradient.clone()
         optimizer.step()
         g = gradient.double()
@@ -119,6 +122,82 @@ def test_the_optimizer_follows_the_papers_equations(model):
         m_hat, v_hat = m / (1 - config.beta1**t), v / (1 - config.beta2**t)
         theta = theta - 0.01 * (m_hat / (v_hat.sqrt() + 1e-8) + 0.1 * theta)
     torch.testing.assert_close(parameter.double(), theta, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_adamw_is_torchs_adamw(monkeypatch, fused):
+    """Fused to the bit, since both call one kernel; written out up to rounding. One parameter starts a step late."""
+    if not fused:
+        monkeypatch.setattr("minilm.training.optim.FUSED_ON", ())
+    torch.manual_seed(0)
+    mine = [torch.randn(shape, requires_grad=True) for shape in ((5, 3), (4,), (2, 2))]
+    theirs = [parameter.detach().clone().requires_grad_() for parameter in mine]
+
+    def groups(parameters):
+        return [
+            {"params": parameters[:1], "weight_decay": 0.3},
+            {"params": parameters[1:], "weight_decay": 0.0},
+        ]
+
+    ours = Joined(AdamW(groups(mine), 0.01, (0.8, 0.95)))
+    torchs = torch.optim.AdamW(groups(theirs), lr=0.01, betas=(0.8, 0.95), fused=True)
+    for step in range(6):
+        for group in (*ours.param_groups, *torchs.param_groups):
+            group["lr"] = 0.01 / (1 + step)
+        ours.zero_grad()
+        assert all(parameter.grad is None for parameter in mine)
+        for one, other in zip(mine[step == 0 :], theirs[step == 0 :], strict=True):
+            one.grad = torch.randn_like(one)
+            other.grad = one.grad.clone()
+        ours.step(), torchs.step()
+        bounds = {"atol": 0, "rtol": 0} if fused else {"atol": 1e-6, "rtol": 1e-5}
+        for one, other in zip(mine, theirs, strict=True):
+            torch.testing.assert_close(one, other, **bounds)
+    assert [float(kept["step"]) for kept in ours.state().values()] == [5.0, 6.0, 6.0]
+    kept = torchs.state_dict()["state"]
+    for number, tensors in ours.state().items():  # the names of checkpoints written before it was by hand
+        assert tensors.keys() == kept[number].keys()
+
+
+@pytest.mark.parametrize("name", CHOICES["optimizer"])
+def test_an_optimizers_state_goes_to_the_parameters_it_came_from(model, name):
+    config, twin = TrainConfig(optimizer=name), copy.deepcopy(model)
+    first, second = build_optimizer(model, config), build_optimizer(twin, config)
+
+    def step(*optimizers):
+        gradients = [torch.randn_like(parameter) for parameter in first.parameters]
+        for optimizer in optimizers:
+            for parameter, gradient in zip(optimizer.parameters, gradients, strict=True):
+                parameter.grad = gradient.clone()
+            optimizer.step()
+
+    assert first.state() == {}
+    step(first)
+    twin.load_state_dict(model.state_dict())
+    second.load_state({n: {k: t.clone() for k, t in kept.items()} for n, kept in first.state().items()})
+    step(first, second)
+    for one, other in zip(first.parameters, second.parameters, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_training_does_not_load_torchs_compiler(tmp_path):
+    """torch's own optimizers do; it takes every process, and so every worker of a study, a second or more."""
+    code = """
+import sys
+from minilm.config import ModelConfig, TrainConfig
+from minilm.text.corpora import load_corpus
+from minilm.training.session import run_training
+
+corpus = load_corpus(sys.argv[1])
+shape = ModelConfig(corpus.tokenizer.vocab_size, block_size=8, n_layer=1, n_head=1, n_embd=8)
+print(run_training(corpus, shape, TrainConfig(steps=2, batch_size=2)).result["steps"])
+print("torch._dynamo" in sys.modules)
+"""
+    text = tmp_path / "text.txt"
+    text.write_text("a short text, again and again. " * 200)
+    command = [sys.executable, "-c", code, str(text)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2", "False"]
 
 
 def loss_by_loop(model, tokens, before, stride):

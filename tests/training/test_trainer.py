@@ -140,7 +140,7 @@ def test_a_nan_never_touches_the_weights(monkeypatch, corpus):
 
 @pytest.mark.clock
 def test_minutes_are_kept(corpus):
-    # time for a first optimizer and some steps; without patience, a fast machine learns this text by heart in less
+    # without patience, a fast machine learns this text by heart in less
     config = TrainConfig(minutes=0.05, batch_size=4, threads=1, patience=None)
     started = time.monotonic()
     result = run_training(corpus, shape(corpus), config).result
