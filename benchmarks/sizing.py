@@ -5,7 +5,8 @@ recipe otherwise, split 90 / 5 / 5, exact losses of both. Steps are counted, so 
 prints what the constants of `minilm/tuner/sizing.py` are taken from, and how far each training lies from the law of its
 text. Fitted are the trainings without dropout; those with it show how well the law does on what it says of dropout. The
 power of the tokens is given: the data leave it open between 0.5 and 0.9, the choice hardly moves. What context and
-batch do is read from pairs of trainings that differ in nothing else.
+batch do is read from pairs of trainings that differ in nothing else. `price` times a step of every shape here and
+compares it with what the two small ones say.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from recipe import lines
 from minilm.tuner import sizing
 
 USUAL = {"block_size": 128, "learning_rate": 0.03}  # of the trainings whose records do not say
+LONG = 30.0  # minutes, of a training for which a precision may be chosen at leisure
 FEWEST = 6  # trainings of a text from which its law is fitted
 
 
@@ -95,6 +97,31 @@ def fit(path: Path) -> None:
         apart = "" if law is None else f"{_loss(one) - float(_terms(one) @ law) - _toll(one):+.4f}"
         print(f"{_row(one)} {one['val_loss']:.4f} | {one['test_loss']:.4f} | {apart} |")
     print()
+
+
+def price(arguments: argparse.Namespace) -> None:
+    """A step of each shape, all cores, what the law's two timed steps say it costs, and how far off that is."""
+    from minilm import load_corpus
+    from minilm.tuner import objective
+    from minilm.tuner.space import limits_for
+
+    corpus = load_corpus(arguments.corpus)
+    limits, vocab_size = limits_for(len(corpus.train)), corpus.tokenizer.vocab_size
+    priced = sizing.prices(objective.timed_steps(sizing.TIMED, vocab_size, limits, LONG))
+    print(
+        f"arithmetic {priced.arithmetic:.2f}, calls {priced.calls:.2f} times the machine of the constants\n"
+    )
+    print(
+        "| layers x width | context x batch | parameters | seconds of a step | two small ones say | ratio |"
+    )
+    print("|---|---|---|---|---|---|")
+    for layers, width in sizing.SHAPES:
+        context, batch = sizing.CONTEXTS[-1], sizing.BATCHES[0]
+        point = {"num_layers": layers, "hidden_size": width, "block_size": context, "batch_size": batch}
+        ((model, config, seconds),) = objective.timed_steps([point], vocab_size, limits, LONG)
+        said = priced.step(model, config)
+        row = f"| {layers} x {width} | {context} x {batch} | {sizing.parameters(model)} "
+        print(f"{row}| {seconds:.3f} | {said:.3f} | {seconds / said:.2f} |", flush=True)
 
 
 def compare_contexts(known: list[dict[str, Any]]) -> None:
@@ -194,7 +221,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", choices=("train", "fit"))
+    parser.add_argument("part", choices=("train", "fit", "price"))
     parser.add_argument("--corpus", default="shakespeare")
     parser.add_argument(
         "--shapes", nargs="+", default=[], metavar="LxWxBxS", help="layers, width, batch, steps"
@@ -207,7 +234,10 @@ def main() -> None:
     parser.add_argument("--records", default=str(Path(__file__).with_name("sizing.jsonl")))
     arguments = parser.parse_args()
     path = Path(arguments.records)
-    train(arguments, path) if arguments.part == "train" else fit(path)
+    if arguments.part == "fit":
+        fit(path)
+    else:
+        train(arguments, path) if arguments.part == "train" else price(arguments)
 
 
 if __name__ == "__main__":

@@ -64,6 +64,71 @@ def test_a_disturbed_clock_never_gives_a_negative_price(seconds):
     assert found.arithmetic > 0 and found.calls > 0
 
 
+def test_a_timed_step_corrects_what_models_of_its_size_cost():
+    shapes = ((2, 64), (3, 128), (3, 192), (4, 256))
+    small, middle, between, large = (configs({"num_layers": n, "hidden_size": c}) for n, c in shapes)
+    found = HERE.corrected(*large, 1.5 * HERE.step(*large))
+    assert found.step(*large) == pytest.approx(1.5 * HERE.step(*large))
+    for known in (small, middle):  # those that the prices came from
+        assert found.step(*known) == pytest.approx(HERE.step(*known))
+    assert 1.2 < found.step(*between) / HERE.step(*between) < 1.3
+    again = found.corrected(*between, 2 * HERE.step(*between)).corrected(*large, HERE.step(*large))
+    assert again.step(*between) == pytest.approx(2 * HERE.step(*between))
+    assert again.step(*large) == pytest.approx(HERE.step(*large))
+
+
+def slow_machine(monkeypatch, dearer, took=0.0):
+    """One on which a step of a model of N parameters costs `dearer(N)` times what HERE says, and timing it `took`
+    seconds of a clock that stands still otherwise. Returns the list that its timed shapes will be in."""
+    timed_shapes, now = [], [0.0]
+
+    def steps(points, vocab_size, limits, minutes):
+        found = []
+        for point in points:
+            model, train = to_configs(point, vocab_size, limits)
+            found.append((model, train, dearer(parameters(model)) * HERE.step(model, train)))
+            timed_shapes.append((model.n_layer, model.n_embd))
+            now[0] += took
+        return found
+
+    monkeypatch.setattr(opening.objective, "timed_steps", steps)
+    monkeypatch.setattr(opening, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    return timed_shapes
+
+
+def test_the_recipe_that_is_chosen_is_timed_itself(corpus, monkeypatch):
+    """Where large models are dearer than small ones say, a smaller one is chosen, and its own price counts."""
+    limits, vocab_size, characters = (
+        limits_for(len(corpus.train)),
+        corpus.tokenizer.vocab_size,
+        len(corpus.train),
+    )
+
+    def dearer(size):
+        return 1.0 if size < 1_000_000 else 4.0
+
+    shapes = slow_machine(monkeypatch, dearer)
+    point, needed = opening.fitted_point(corpus, None, 10.0, 0.0)
+    first, *rest = shapes[len(TIMED) :]
+    assert first == (4, 256) and len(set(rest)) == len(rest) > 0
+    model, train = to_configs(point, vocab_size, limits)
+    assert parameters(model) < 1_000_000 and (model.n_layer, model.n_embd) in rest
+    steps = enough(characters, model.dropout) / (train.batch_size * model.block_size)
+    assert needed == pytest.approx(steps * HERE.step(model, train), abs=0.1)
+
+
+def test_a_machine_whose_steps_are_as_two_say_times_the_choice_once(corpus, monkeypatch):
+    shapes = slow_machine(monkeypatch, lambda size: 1.0)
+    point, _ = opening.fitted_point(corpus, None, 10.0, 0.0)
+    assert shapes[len(TIMED) :] == [(point["num_layers"], point["hidden_size"])]
+
+
+def test_timing_ends_where_it_takes_too_much_of_the_minutes(corpus, monkeypatch):
+    shapes = slow_machine(monkeypatch, lambda size: 1.0, took=opening.TIMING_SHARE * 600)
+    opening.fitted_point(corpus, None, 10.0, 0.0)
+    assert len(shapes) == len(TIMED)
+
+
 @pytest.mark.parametrize("seconds", [60.0, 200.0, 600.0, 3000.0])
 def test_the_choice_is_the_best_of_all_by_brute_force(seconds):
     def worth(point):
