@@ -202,7 +202,8 @@ def measure(arguments: argparse.Namespace, path: Path) -> None:
         if answer.returncode:
             raise SystemExit(f"{job} failed:\n{answer.stderr}")
         facts = {**json.loads(answer.stdout.splitlines()[-1]), "watched_seconds": watched}
-        line = {**facts, **common.machine(), "commit": common.commit(), "date": time.strftime("%Y-%m-%d")}
+        machine = common.machine(precision="auto")  # each training takes what is fastest where it runs
+        line = {**facts, **machine, "commit": common.commit(), "date": time.strftime("%Y-%m-%d")}
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         print(f"{job}: {facts['val_loss']:.4f} / {facts['test_loss']:.4f} in {watched:.1f} s", flush=True)
