@@ -8,6 +8,8 @@ This file knows nothing of models, texts or files.
 from __future__ import annotations
 
 import difflib
+import functools
+import sys
 from collections.abc import Iterable
 
 
@@ -76,3 +78,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else "known: " + ", ".join(names)
+
+
+@functools.cache
+def note(sentence: str) -> None:
+    """Says something on stderr that is no mistake, on a line of its own and once per process."""
+    print(f"minilm: {sentence}", file=sys.stderr, flush=True)

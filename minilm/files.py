@@ -172,13 +172,17 @@ def write_tensors(path: str | Path, tensors: dict[str, Tensor], header: dict[str
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """`(tensors, header)` of a safetensors file; a checksum, where there is one, must match."""
-    from safetensors import SafetensorError, safe_open
+    """`(tensors, header)` of a safetensors file; a checksum, where there is one, must match.
+
+    The bytes are read once: a training beside this may rename a new file into the place of the old one at any moment.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
 
     try:
-        with safe_open(str(path), framework="pt") as file:
-            header = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        data = Path(path).read_bytes()
+        tensors = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
     except FileNotFoundError as error:
         raise RunError(f"{path} is missing; choose a folder with a finished run") from error
     except (SafetensorError, OSError, ValueError) as error:

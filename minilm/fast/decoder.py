@@ -1,9 +1,8 @@
-"""The decoder of `model.py` once more, written for generation: no modules, no gradients, no checks per token.
+"""Repeats the decoder of `minilm.model` for generation: no modules, no gradients, no checks per token.
 
-`GPT.forward` is the version to read, to train and to look inside; a test holds this one to it, option by option. The
-same steps stand here in the same order, prepared once per text, so that a token costs its matrix products and
-little more. Any number of texts, any device and precision; `solo.py` is the quickest way for one text on a CPU.
-Knows nothing of sampling, windows or words.
+`GPT.forward` is the version to read, to train and to look inside. The same steps stand here in the same order, prepared
+once per text, so that a token costs its matrix products and little more. The verbs `sample` and `chat` read with it
+after it has agreed with the model's own modules on their very weights. Knows nothing of sampling or words.
 
 Axes: B texts, T new positions, S positions so far, C channels, H heads, D head size, V vocabulary. The residual
 stream is (N, C) with N = B T, since torch multiplies two axes with less ado than three.
@@ -20,53 +19,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from minilm.config import ModelConfig
-from minilm.errors import ConfigError
-from minilm.layers import pair_rows, rotary_tables
+from minilm.errors import note
+from minilm.fast.agreement import TOLERANCE
+from minilm.model import GPT, pair_rows, rotary_tables
+from minilm.sampling import Window, reading
 
 Weights = Mapping[str, Tensor]
 Function = Callable[[Tensor], Tensor]
-
-
-class Reader:
-    """What reads tokens of B texts, gives the logits of what comes next, and remembers what it read.
-
-    There is room for `block_size` tokens; who fills it up resets it and reads again what should stay.
-    """
-
-    def __init__(self, config: ModelConfig, batch_size: int) -> None:
-        self.config, self.batch_size = config, batch_size
-        self.length = 0
-
-    @property
-    def room(self) -> int:
-        """How many tokens still fit."""
-        return self.config.block_size - self.length
-
-    def forget(self, T: int) -> None:
-        """Unreads the last T tokens."""
-        assert 0 <= T <= self.length
-        self.length -= T
-
-    def reset(self) -> None:
-        """Forgets everything and keeps the room."""
-        self.length = 0
-
-    def read(self, ids: Tensor, wanted: int = 1) -> Tensor:
-        """Logits of what follows each of the last `wanted` tokens of ids (B, T), as (B, wanted, V).
-
-        They may be memory that the next call writes to again.
-        """
-        (B, T), start = ids.shape, self.length
-        if self.room < T or self.batch_size != B:
-            raise ConfigError(
-                f"this reader has room for {self.room} tokens of {self.batch_size} texts, got {T} of {B}; "
-                "reset it or make another"
-            )
-        self.length = start + T
-        return self._logits(ids, start, wanted)
-
-    def _logits(self, ids: Tensor, start: int, wanted: int) -> Tensor:
-        raise NotImplementedError
 
 
 class Layer(NamedTuple):
@@ -78,12 +37,9 @@ class Layer(NamedTuple):
     proj: Function
     norm_2: Function
     mlp: Function
-    value_share: float | None
-    blend: list[float] | None
 
 
 def prepare_layer(config: ModelConfig, weights: Weights, name: str) -> Layer:
-    share, blend = weights.get(f"{name}.attention.value_share"), weights.get(f"{name}.blend")
     return Layer(
         norm(config, weights, f"{name}.norm_1"),
         linear(weights, f"{name}.attention.qkv"),
@@ -91,8 +47,6 @@ def prepare_layer(config: ModelConfig, weights: Weights, name: str) -> Layer:
         linear(weights, f"{name}.attention.proj"),
         norm(config, weights, f"{name}.norm_2"),
         mlp(config, weights, f"{name}.mlp"),
-        None if share is None else share.item(),
-        None if blend is None else blend.tolist(),
     )
 
 
@@ -136,8 +90,6 @@ def mlp(config: ModelConfig, weights: Weights, name: str) -> Function:
         gate_up = linear(weights, f"{name}.gate_up")
         return lambda x: down(swiglu(gate_up(x)))
     up = linear(weights, f"{name}.up")
-    if config.mlp == "relu2":
-        return lambda x: down(F.relu(up(x)).square())
     form = "none" if config.mlp == "gelu_erf" else "tanh"
     return lambda x: down(F.gelu(up(x), approximate=form))
 
@@ -149,7 +101,7 @@ def swiglu(x: Tensor) -> Tensor:
 
 
 def turning_tables(config: ModelConfig, like: Tensor) -> Tensor:
-    """The cosines and sines of `layers.rotate` for whole heads, (2, block_size, D): x cos + swapped(x) sin, where
+    """The cosines and sines of `model.rotate` for whole heads, (2, block_size, D): x cos + swapped(x) sin, where
     swapping the halves of x is a roll and the sign of the first half's sine is minus."""
     cos, sin = rotary_tables(config.block_size, config.head_size, config.rope_base)  # (block_size, D/2) each
     return torch.stack((torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1))).to(like)
@@ -173,20 +125,19 @@ def attend(q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q, keys, values, later)
 
 
-class Decoder(Reader):
-    """A reader of B texts at once. `weights` are a GPT's own tensors by name; matrices are not copied, so a decoder is
-    made in no time. One whose weights change should be made anew.
+class Decoder:
+    """The weights of a GPT, by name, prepared to read B texts. Matrices are not copied, so a decoder is made in no
+    time; one whose weights change should be made anew.
 
-    >>> from minilm.model import GPT
     >>> model = GPT(ModelConfig(vocab_size=5, n_layer=1, n_head=1, n_embd=2, block_size=4))
     >>> decoder = Decoder(model.config, dict(model.named_parameters()), batch_size=1)
-    >>> tuple(decoder.read(torch.tensor([[1, 2, 3]])).shape), decoder.room
-    ((1, 1, 5), 1)
+    >>> tuple(decoder.read(torch.tensor([[1, 2, 3]]), start=0, wanted=1).shape)
+    (1, 1, 5)
     """
 
     @torch.no_grad()
     def __init__(self, config: ModelConfig, weights: Weights, batch_size: int) -> None:
-        super().__init__(config, batch_size)
+        self.config = config
         self.wte, self.wpe = weights["wte.weight"], weights.get("wpe.weight")
         self.layers = [prepare_layer(config, weights, f"blocks.{i}") for i in range(config.n_layer)]
         self.norm_f = norm(config, weights, "norm_f")
@@ -195,43 +146,38 @@ class Decoder(Reader):
         self.turns = turning_tables(config, self.wte) if config.position == "rope" else None
         shape = (config.n_layer, batch_size, config.n_head, 2, config.block_size, config.head_size)
         self.cache = torch.zeros(shape, device=self.wte.device, dtype=self.wte.dtype)  # 2: keys and values
-        self.ids = torch.zeros(batch_size, config.block_size, dtype=torch.int64, device=self.wte.device)
 
     @torch.inference_mode()
-    def _logits(self, ids: Tensor, start: int, wanted: int) -> Tensor:
-        B, T = ids.shape
-        x = self._embed(ids, start, start + T)  # (N, C)
-        x = self._blocks(x, start, start + T, wanted)  # (B wanted, C)
+    def read(self, ids: Tensor, start: int, wanted: int) -> Tensor:
+        """Logits (B, wanted, V) after the last `wanted` of ids (B, S), of which the first `start` are read."""
+        B, S = ids.shape
+        x = self._embed(ids, start)  # (N, C)
+        x = self._blocks(x, start, S, wanted)  # (B wanted, C)
         return F.linear(self.norm_f(x), self.head).view(B, wanted, -1)  # (B, wanted, V)
 
-    def _embed(self, ids: Tensor, start: int, end: int) -> Tensor:
-        x = F.embedding(ids, self.wte)  # (B, T, C)
+    def _embed(self, ids: Tensor, start: int) -> Tensor:
+        x = F.embedding(ids[:, start:], self.wte)  # (B, T, C)
         if self.wpe is not None:
-            x = x + self.wpe[start:end]
-        if self.pairs is not None:
-            x = x + self._pairs(self.pairs, ids, start, end)
+            x = x + self.wpe[start : ids.size(1)]
+        if self.pairs is not None:  # as in `model.BigramTable`: the first token of a text has no pair
+            first = max(start, 1)
+            rows = pair_rows(
+                ids[:, first - 1 : -1], ids[:, first:], self.config.vocab_size, len(self.pairs)
+            )
+            x = x + F.pad(F.embedding(rows, self.pairs), (0, 0, first - start, 0))
         return x.flatten(0, 1)  # (N, C)
-
-    def _pairs(self, table: Tensor, ids: Tensor, start: int, end: int) -> Tensor:
-        """As in `layers.BigramTable`: the first token of a text has no pair and gets zeros. (B, T, C)"""
-        self.ids[:, start:end] = ids
-        before = self.ids[:, max(start - 1, 0) : end - 1]  # (B, T), at the beginning (B, T - 1)
-        missing = ids.size(1) - before.size(1)
-        rows = pair_rows(before, ids[:, missing:], self.config.vocab_size, len(table))
-        return F.pad(F.embedding(rows, table), (0, 0, missing, 0))
 
     def _blocks(self, x: Tensor, start: int, end: int, wanted: int) -> Tensor:
         """The residual stream of T positions, (N, C), after the last block, where they are wanted: (B wanted, C)."""
         T, C = end - start, self.config.n_embd
+        H, D = self.config.n_head, self.config.head_size
         # per layer, the place of the new keys and values and all so far: (B, H, 2, T, D) and (B, H, 2, S, D)
         slots, seen = self.cache[..., start:end, :].unbind(0), self.cache[..., :end, :].unbind(0)
         turn = None if self.turns is None else self.turns[:, start:end].unbind(0)  # (T, D) each
-        embedding, first_values = x, None
         for layer, slot, known in zip(self.layers, slots, seen, strict=True):
-            if layer.blend is not None:
-                x = torch.add(layer.blend[0] * x, embedding, alpha=layer.blend[1])
-            qkv = self._qkv(layer, x, T, turn, first_values)  # (B, H, 3, T, D)
-            first_values = qkv[:, :, 2] if first_values is None else first_values
+            qkv = layer.qkv(layer.norm_1(x)).view(-1, T, 3, H, D).transpose(1, 3)  # (B, H, 3, T, D)
+            if layer.qk_norm is not None or turn is not None:
+                qkv[:, :, :2] = placed(qkv[:, :, :2], layer.qk_norm, turn)
             slot.copy_(qkv[:, :, 1:])
             q = qkv[:, :, 0]  # (B, H, T, D)
             if layer is self.layers[-1] and wanted < T:  # nobody will look at the other positions again
@@ -241,14 +187,37 @@ class Decoder(Reader):
             x = x + layer.mlp(layer.norm_2(x))
         return x
 
-    def _qkv(
-        self, layer: Layer, x: Tensor, T: int, turn: tuple[Tensor, ...] | None, first_values: Tensor | None
-    ) -> Tensor:
-        """Queries, keys and values, (N, C) -> (B, H, 3, T, D), all that happens to them included."""
-        H, D = self.config.n_head, self.config.head_size
-        qkv = layer.qkv(layer.norm_1(x)).view(-1, T, 3, H, D).transpose(1, 3)
-        if layer.qk_norm is not None or turn is not None:
-            qkv[:, :, :2] = placed(qkv[:, :, :2], layer.qk_norm, turn)
-        if layer.value_share is not None and first_values is not None:
-            qkv[:, :, 2].lerp_(first_values, layer.value_share)
-        return qkv
+
+class QuickWindow(Window):
+    """A window that a `Decoder` reads. Its weights must stay as they are while it is used."""
+
+    def __init__(self, model: GPT, batch_size: int, keep: float = 1.0) -> None:
+        super().__init__(model, batch_size, keep, use_cache=False)
+        self.decoder = Decoder(model.config, dict(model.named_parameters()), batch_size)
+
+    def logits(self, start: int, wanted: int) -> Tensor:
+        assert self.ids is not None
+        return self.decoder.read(self.ids, start, wanted)
+
+
+def quick_window(model: GPT, batch_size: int = 1, keep: float = 1.0) -> Window:
+    """A window read by a `Decoder` where it gives this model's own logits, otherwise by the model; a line says so.
+
+    The two are compared on a few tokens drawn at random: all of them at once, then one more from the cache.
+    """
+    window = Window(model, batch_size, keep)
+    T = min(model.config.block_size, 33)
+    ids = torch.randint(model.config.vocab_size, (1, T), generator=torch.Generator().manual_seed(0))
+    ids = ids.to(next(model.parameters()).device)
+    with reading(model):
+        expected = model(ids).logits  # (1, T, V)
+    try:
+        decoder = Decoder(model.config, dict(model.named_parameters()), batch_size=1)
+        parts = [decoder.read(ids[:, :end], start, end - start) for start, end in ((0, T - 1), (T - 1, T)) if end]
+        difference = float((torch.cat(parts, dim=1) - expected).abs().max() / expected.abs().max().clamp(min=1))
+    except (KeyError, RuntimeError, AttributeError):  # the weights of another architecture
+        difference = math.nan
+    if difference <= TOLERANCE:
+        return QuickWindow(model, batch_size, keep)
+    note("this text is written by the model's own modules, which take longer: the quick decoder computes another model")
+    return window

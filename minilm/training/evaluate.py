@@ -1,28 +1,24 @@
-"""The number that counts: the mean loss of a model on a split, every character scored once.
+"""Measures the number that counts: the mean loss of a model on a split, every token scored once.
 
-Knows windows and logits; refuses to know training, random numbers and where the tokens come from.
+It knows windows and a model that gives (loss, logits); no training, no random numbers, no texts.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch.nn import functional as F
 
 from minilm.errors import CorpusError
-from minilm.window import Readable, reading
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from minilm.sampling import reading
 
 TOKENS_PER_BATCH = 2048  # enough to fill a core's matrix product, small enough for its cache
-FOR_A_GPU = 8  # times as many, since there each call costs and caches do not count
-LOGITS_PER_BATCH = 2**25  # 128 MiB of float32: large vocabularies get smaller batches
+LOGITS_PER_BATCH = 2**25  # numbers, 128 MiB of float32: large vocabularies get smaller batches
 
 
 def bits_per_character(nats: float) -> float:
@@ -73,16 +69,25 @@ def exact_loss(
             f"a loss needs at least 2 characters, one to see and one to predict, got {len(sequence)}; "
             "use a longer text"
         )
-    T = int(getattr(model, "config").block_size)  # noqa: B009 (nn.Module hides the attribute from mypy)
-    total, count = 0.0, 0
+    config: Any = model.config
+    parameter = next(model.parameters(), torch.empty(0))
+    batch = TOKENS_PER_BATCH * (1 if parameter.device.type == "cpu" else 8)  # on a GPU each call costs
+    batch = min(batch, LOGITS_PER_BATCH // config.vocab_size)  # tokens
+    total, count, T = 0.0, 0, int(config.block_size)
     with reading(model):
-        for starts, length, scored in _windows(len(sequence) - 1, T, stride or T, chars):
-            total += _summed_loss(model, sequence, starts, length, scored)
-            count += len(starts) * scored
+        for starts, length, scored in windows(len(sequence) - 1, T, stride or T, chars):
+            rows = max(1, batch // length)
+            for group in np.split(starts, range(rows, len(starts), rows)):
+                spots = group[:, None] + np.arange(length + 1)  # (B, length + 1)
+                ids = torch.from_numpy(sequence[spots].astype(np.int64)).to(parameter.device)
+                logits = model(ids[:, :-1])[1][:, -scored:]  # (B, scored, V)
+                flat = logits.flatten(0, 1).float()  # (B scored, V)
+                total += F.cross_entropy(flat, ids[:, -scored:].flatten(), reduction="sum").item()
+                count += len(group) * scored
     return total / count
 
 
-def _windows(n: int, T: int, stride: int, chars: int | None) -> Iterator[tuple[np.ndarray, int, int]]:
+def windows(n: int, T: int, stride: int, chars: int | None) -> Iterator[tuple[np.ndarray, int, int]]:
     """Groups of windows over n predictions: (starts, length, how many predictions at each end are scored)."""
     assert 1 <= stride <= T, f"stride must be from 1 to block_size, got {stride} and {T}"
     starts = np.arange(0, n - T + 1, stride)
@@ -97,30 +102,3 @@ def _windows(n: int, T: int, stride: int, chars: int | None) -> Iterator[tuple[n
     if covered < n:  # the last window is cut short by the end of the split
         start = int(starts[-1]) + stride if len(starts) else 0
         yield np.array([start]), n - start, n - covered
-
-
-def _summed_loss(
-    model: nn.Module, sequence: np.ndarray, starts: np.ndarray, length: int, scored: int
-) -> float:
-    parameter = next(model.parameters(), None)
-    device = torch.device("cpu") if parameter is None else parameter.device
-    vocab_size = int(getattr(model, "config").vocab_size)  # noqa: B009
-    tokens = TOKENS_PER_BATCH * (1 if device.type == "cpu" else FOR_A_GPU)
-    rows = max(1, min(tokens, LOGITS_PER_BATCH // vocab_size) // length)
-    total = 0.0
-    for first in range(0, len(starts), rows):
-        index = starts[first : first + rows, None] + np.arange(length + 1)  # (B, T + 1)
-        window = torch.from_numpy(sequence[index].astype(np.int64)).to(device)  # (B, T + 1)
-        logits = _logits(model, window[:, :-1], scored)  # (B, scored, V)
-        losses = F.cross_entropy(logits.flatten(0, 1).float(), window[:, -scored:].flatten(), reduction="sum")
-        total += losses.item()
-    return total
-
-
-def _logits(model: nn.Module, ids: Tensor, scored: int) -> Tensor:
-    """Of the last `scored` positions of ids (B, T), as generation reads them where the model has a reader: the same
-    numbers (a test says so), without what only training needs. (B, scored, V)"""
-    if isinstance(model, Readable):
-        return model.reader(len(ids)).read(ids, wanted=scored)
-    logits: Tensor = model(ids)[1]
-    return logits[:, -scored:]

@@ -1,4 +1,4 @@
-"""Speculative decoding: a cheap draft guesses some tokens, the model judges them all in one reading.
+"""Speeds generation up by guesses: a cheap draft guesses some tokens, the model judges them all in one reading.
 
 A model reads five tokens in little more time than one. What comes out is distributed exactly as if the model had
 drawn every token itself, whatever the draft is worth: a bad one only wastes time. After Leviathan, Kalman and Matias
@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minilm.choice import filter_logits
-from minilm.window import Window
+from minilm.errors import ConfigError
+from minilm.sampling import Window, check_options, check_prompt, filter_logits
 
 REACH = 4  # tokens guessed at most before the model is asked
 
@@ -104,18 +104,37 @@ def speculate(
     draft: Draft,
     ids: Tensor,
     max_new_tokens: int,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    generator: torch.Generator | None = None,
+) -> Iterator[Tensor]:
+    """Yields one (1,) tensor of a new token at a time; ids is (1, T), one text. Options as in `sampling.stream`.
+
+    The distribution of the text is the same as without a draft, the draws are others.
+    """
+    check_options(max_new_tokens, temperature, top_k, top_p, 1.0)
+    check_prompt(ids, window.model.config.vocab_size)
+    if ids.size(0) != 1:
+        raise ConfigError(f"a draft is for one text at a time, got {ids.size(0)}; leave it out for several")
+    return _speculate(window, draft, ids, max_new_tokens, temperature, top_k, top_p, generator)
+
+
+def _speculate(
+    window: Window,
+    draft: Draft,
+    ids: Tensor,
+    max_new_tokens: int,
     temperature: float,
     top_k: int | None,
     top_p: float | None,
     generator: torch.Generator | None,
 ) -> Iterator[Tensor]:
-    """Yields one (1,) tensor of a new token at a time; ids is (1, T). Options as in `sampling.stream`."""
-    device = (
-        torch.device("cpu") if generator is None else generator.device
-    )  # where probabilities meet chances
+    # where probabilities meet chances
+    device = torch.device("cpu") if generator is None else generator.device
     context, made = ids[0].tolist(), 0
     while made < max_new_tokens:
-        reach = max(0, min(REACH, max_new_tokens - made - 1, window.room - ids.size(1)))
+        reach = max(0, min(REACH, max_new_tokens - made - 1, window.block_size - window.length - ids.size(1)))
         chances = (
             torch.rand(2 * reach, generator=generator, device=device).tolist()
             if temperature

@@ -1,4 +1,4 @@
-"""Counting as a draft for speculative decoding: what followed the longest context that was seen before.
+"""Counts what followed each context of a text, as a draft for `minilm.fast.speculative`.
 
 Plain counts without smoothing: a draft need not be right about what never happened, it has to answer in
 microseconds. A k-gram is one integer, its tokens the digits, so that a context and all that followed it lie side by

@@ -1,24 +1,23 @@
-"""Causal attention in blocks of queries, with its gradient by hand: the quick path of trainings on a CPU.
+"""Computes causal attention in blocks of queries, with its gradient by hand: the quick path of trainings on a CPU.
 
 A query never looks past its own moment, so a block of queries needs the keys up to its end and no others; almost
 half of the products and exponentials are never computed. Autograd would pay for the cutting with a zero-filled copy
-of every key and value per block, hence the gradient written out. Knows three tensors and nothing of layers.
+of every key and value per block, hence the gradient written out. It repeats
+`minilm.attention.scaled_dot_product_attention` and knows three tensors and nothing of layers.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-SHORT, BLOCK, LONG_BLOCK = (
-    128,
-    64,
-    128,
-)  # contexts up to SHORT take BLOCK queries at a time, longer ones LONG_BLOCK
+# queries: contexts up to SHORT take BLOCK of them at a time, longer ones LONG_BLOCK
+SHORT, BLOCK, LONG_BLOCK = 128, 64, 128
 
 
 def spans(T: int) -> list[tuple[int, int]]:
@@ -78,3 +77,23 @@ def blocked_causal(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None) 
     scale = 1 / math.sqrt(q.size(-1)) if scale is None else scale
     flat = (x.reshape(-1, *x.shape[-2:]) for x in (q, k, v))  # (N, T, D)
     return BlockedCausal.apply(*flat, scale).view(v.shape)
+
+
+def blocked_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None = None,
+    *,
+    otherwise: Callable[..., Any],
+    is_causal: bool = False,
+    **options: Any,
+) -> Any:
+    """Attention by blocks where it is plain causal attention, as in a training; `otherwise` computes the rest.
+
+    Arguments as in `scaled_dot_product_attention`.
+    """
+    plain = is_causal and mask is None and q.shape == k.shape == v.shape and q.dtype == k.dtype == v.dtype
+    if plain and q.dtype != torch.float16 and not (options.get("dropout_p") or options.get("return_weights")):
+        return blocked_causal(q, k, v, options.get("scale"))
+    return otherwise(q, k, v, mask, is_causal=is_causal, **options)

@@ -1,0 +1,53 @@
+"""Asks whether something quick computes what the plain version computes, in this process and on what is at hand.
+
+The answers decide what runs; where the answer is no, one line on stderr says so.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from minilm.errors import note
+
+TOLERANCE = 1e-4  # largest difference between numbers that are about 1
+
+
+@functools.lru_cache
+def backends_agree(
+    quick: Callable[..., Any], manual: Callable[..., Any], device_type: str, formula: tuple
+) -> bool:
+    """Whether two attention backends give the same values and gradients on random q, k and v.
+
+    `formula` are the functions that `manual` calls: where one of them is a new one, the question is asked anew.
+    """
+    generator, differences = torch.Generator().manual_seed(0), []
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device_type, enabled=False):
+        for T in (70, 3):  # more than one block of queries; and the last few of 70 moments, as with a cache
+            lengths = (T, 70, 70, T)
+            q, k, v, slope = (
+                torch.randn(2, 2, n, 8, generator=generator).to(device_type) for n in lengths
+            )
+            inputs, answers = [x.requires_grad_() for x in (q, k, v)], []
+            for backend in (quick, manual):
+                output = backend(q, k, v, is_causal=True)  # (2, 2, T, 8)
+                gradients = torch.autograd.grad(output, inputs, slope, allow_unused=True)
+                answers.append([output, *gradients])
+            differences += [_difference(one, two) for one, two in zip(*answers, strict=True)]
+    worst = float(torch.stack(differences).max())  # NaN where one of them is
+    if worst <= TOLERANCE:
+        return True
+    name = getattr(quick, "func", quick).__name__
+    note(f"attention is computed as the formula says: {name} differs from it by {worst:.2g}")
+    return False
+
+
+def _difference(one: Tensor | None, two: Tensor | None) -> Tensor:
+    """The largest difference; infinite where only one of them exists."""
+    if one is None or two is None:
+        return torch.tensor(0.0 if one is two else float("inf"))
+    return (one - two).abs().max().detach().cpu()
