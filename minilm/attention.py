@@ -21,7 +21,7 @@ from minilm.causal import blocked_causal
 from minilm.config import ModelConfig
 from minilm.errors import ConfigError, did_you_mean
 from minilm.kv_cache import KVCache
-from minilm.layers import Linear, RMSNorm, Skips, rotate
+from minilm.layers import Linear, RMSNorm, rotate
 
 
 def attention_scores(q: Tensor, k: Tensor, scale: float | None = None) -> Tensor:
@@ -226,7 +226,6 @@ class CausalSelfAttention(nn.Module):
         self.proj = Linear(C, C, bias=config.bias)
         self.q_norm = RMSNorm(D, config.norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = RMSNorm(D, config.norm_eps) if config.qk_norm else nn.Identity()
-        self.value_share = nn.Parameter(torch.tensor(0.5)) if config.value_skip and layer else None
         self.attend: Callable[..., Any] | None = None  # in place of the backend, while `taps` look inside
 
     def forward(
@@ -234,10 +233,8 @@ class CausalSelfAttention(nn.Module):
         x: Tensor,
         rotary: tuple[Tensor, Tensor] | None = None,
         cache: KVCache | None = None,
-        skips: Skips | None = None,
     ) -> Tensor:
-        """`rotary` are the (T, D/2) cosines and sines of these positions; `cache` brings the earlier keys; `skips`
-        takes the first block's values and brings them to the later ones."""
+        """`rotary` are the (T, D/2) cosines and sines of these positions; `cache` brings the earlier keys."""
         B, T, C = x.shape
         H, D = self.config.n_head, self.config.head_size
         qkv = self.qkv(x).view(B, T, 3, H, D).permute(2, 0, 3, 1, 4)
@@ -245,8 +242,6 @@ class CausalSelfAttention(nn.Module):
         q, k = self.q_norm(q), self.k_norm(k)
         if rotary is not None:
             q, k = rotate(q, *rotary), rotate(k, *rotary)
-        if skips is not None:
-            v = self._blended(v, skips)
         if cache is not None:
             k, v = cache.extend(self.layer, k, v)  # (B, H, S, D)
         attend = self.attend or BACKENDS[choose_backend(self.config.attention, x.device.type)]
@@ -255,10 +250,3 @@ class CausalSelfAttention(nn.Module):
         # Only what a layer adds to the stream is dropped, never attention weights: that would cost a random number
         # per pair of moments and drive attention off its quick paths.
         return F.dropout(output, self.config.dropout, self.training)
-
-    def _blended(self, v: Tensor, skips: Skips) -> Tensor:
-        """A learned blend with the first block's values (Zhou et al., 2024, "Value Residual Learning", eq. 5): deep
-        blocks write down again what was there at the beginning. (B, H, T, D)"""
-        if skips.values is None:
-            skips.values = v
-        return v if self.value_share is None else torch.lerp(v, skips.values, self.value_share.to(v.dtype))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -16,17 +17,26 @@ from minilm.errors import ConfigError, did_you_mean
 CHOICES: dict[str, tuple[str, ...]] = {
     "position": ("rope", "learned"),
     "norm": ("rmsnorm", "layernorm"),
-    "mlp": ("swiglu", "gelu", "gelu_erf", "relu2"),
+    "mlp": ("swiglu", "gelu", "gelu_erf"),
     "init": ("zero", "gpt2"),
     "attention": ("auto", "manual", "blocked", "fused"),
     "optimizer": ("muon", "adamw"),
     "schedule": ("linear", "cosine", "constant", "wsd"),
     "device": ("auto", "cpu", "cuda", "mps"),
     "precision": ("auto", "fp32", "bf16"),
-    "prior": ("none", "ngram"),
 }
 
-TRACKS = {"none": "model", "ngram": "model with counting prior"}  # what tables call it, by prior
+# options that were removed, and the one value that older runs may hold
+REMOVED: dict[str, Any] = {
+    "prior": "none",
+    "embedding_skip": False,
+    "value_skip": False,
+    "average": 0.0,
+    "batch_warmup": 0.0,
+    "context_warmup": 0.0,
+}
+REMOVED_MLP = "relu2"
+WHERE_REMOVED = "use the minilm that had it, of commit d0be72f"
 
 # name -> (smallest, largest or None, whether the smallest itself is allowed)
 LIMITS: dict[str, tuple[float, float | None, bool]] = {
@@ -50,9 +60,6 @@ LIMITS: dict[str, tuple[float, float | None, bool]] = {
     "grad_clip": (0, None, False),
     "warmup": (0, 1, True),
     "decay": (0, 1, False),
-    "batch_warmup": (0, 1, True),
-    "context_warmup": (0, 1, True),
-    "average": (0, 1, True),
     "evaluations": (1, None, True),
     "eval_chars": (1, None, True),
     "patience": (1, None, True),
@@ -91,6 +98,7 @@ class _Checked:
     @classmethod
     def from_dict(cls: type[Config], values: dict[str, Any]) -> Config:
         """The configuration with these fields; an unknown key is an error with a suggestion."""
+        values = without_removed(values)
         known = {field.name for field in dataclasses.fields(cls)}
         unknown = [
             f"unknown key {key!r}, {did_you_mean(str(key), known)}" for key in values if key not in known
@@ -104,6 +112,24 @@ class _Checked:
     def replace(self: Config, **changes: Any) -> Config:
         """A copy with some fields changed; unknown names are errors with a suggestion."""
         return type(self).from_dict({**self.to_dict(), **changes})
+
+
+def without_removed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values without the options of `REMOVED`; one that does not hold its old default is a ConfigError.
+
+    >>> without_removed({"n_layer": 2, "value_skip": False})
+    {'n_layer': 2}
+    """
+    faults = [
+        f"{key} was removed and must be {default!r}, got {values[key]!r}"
+        for key, default in REMOVED.items()
+        if values.get(key, default) != default
+    ]
+    if values.get("mlp") == REMOVED_MLP:
+        faults += [f"mlp {REMOVED_MLP} was removed and must be one of {', '.join(CHOICES['mlp'])}"]
+    if faults:
+        raise ConfigError(f"{'; '.join(faults)}; {WHERE_REMOVED}")
+    return {key: value for key, value in values.items() if key not in REMOVED}
 
 
 def _field_fault(config: _Checked, field: dataclasses.Field) -> str | None:
@@ -161,8 +187,6 @@ class ModelConfig(_Checked):
     mlp_hidden: int | None = None  # None: 8/3 x n_embd, rounded up to 32, for swiglu; else 4 x n_embd
     bias: bool = False
     tie_embeddings: bool = True
-    embedding_skip: bool = False  # every block also sees the embedding itself, as much as it learns to want
-    value_skip: bool = False  # later blocks' values are blended with the first block's
     bigrams: bool = False  # a table of pairs (previous token, token), added to the embedding
     init: str = "zero"  # start of what adds to the residual stream: nothing, or small and scaled by the depth
     dropout: float = 0.0
@@ -202,9 +226,8 @@ class ModelConfig(_Checked):
         mlp = (in_matrices + 1) * C * self.mlp_width + bias * (in_matrices * self.mlp_width + C)
         embeddings = self.vocab_size * C * (1 if self.tie_embeddings else 2)
         positions = self.block_size * C if self.position == "learned" else 0
-        skips = 2 * self.n_layer * self.embedding_skip + (self.n_layer - 1) * self.value_skip
         pairs = self.bigram_rows * C if self.bigrams else 0
-        return embeddings + pairs + positions + skips + self.n_layer * (attention + mlp + 2 * norm) + norm
+        return embeddings + pairs + positions + self.n_layer * (attention + mlp + 2 * norm) + norm
 
     @classmethod
     def modern(cls, vocab_size: int, **changes: Any) -> ModelConfig:
@@ -236,11 +259,6 @@ class TrainConfig(_Checked):
     schedule: str = "linear"
     warmup: float = 0.02  # share of the budget spent raising the learning rate
     decay: float = 0.2  # share of the budget spent lowering it; wsd only
-    batch_warmup: float = 0.0  # share of the budget in which the batch grows from a quarter to all of it
-    context_warmup: float = 0.0  # share of the budget spent on quarters, then halves, of the context
-    average: float = (
-        0.0  # share of the steps so far over which the kept weights are averaged; 0: the last ones
-    )
     weight_decay: float = 0.1
     beta1: float = 0.9
     beta2: float = 0.99
@@ -248,7 +266,6 @@ class TrainConfig(_Checked):
     evaluations: int = 20  # how many times the validation loss is measured
     eval_chars: int | None = None  # None: the whole split, exactly
     patience: int | None = 6  # evaluations without improvement before training stops; None: never stop early
-    prior: str = "none"  # ngram: the decoder is trained on top of a counting model, a track of its own
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"

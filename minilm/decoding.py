@@ -78,12 +78,9 @@ class Layer(NamedTuple):
     proj: Function
     norm_2: Function
     mlp: Function
-    value_share: float | None
-    blend: list[float] | None
 
 
 def prepare_layer(config: ModelConfig, weights: Weights, name: str) -> Layer:
-    share, blend = weights.get(f"{name}.attention.value_share"), weights.get(f"{name}.blend")
     return Layer(
         norm(config, weights, f"{name}.norm_1"),
         linear(weights, f"{name}.attention.qkv"),
@@ -91,8 +88,6 @@ def prepare_layer(config: ModelConfig, weights: Weights, name: str) -> Layer:
         linear(weights, f"{name}.attention.proj"),
         norm(config, weights, f"{name}.norm_2"),
         mlp(config, weights, f"{name}.mlp"),
-        None if share is None else share.item(),
-        None if blend is None else blend.tolist(),
     )
 
 
@@ -136,8 +131,6 @@ def mlp(config: ModelConfig, weights: Weights, name: str) -> Function:
         gate_up = linear(weights, f"{name}.gate_up")
         return lambda x: down(swiglu(gate_up(x)))
     up = linear(weights, f"{name}.up")
-    if config.mlp == "relu2":
-        return lambda x: down(F.relu(up(x)).square())
     form = "none" if config.mlp == "gelu_erf" else "tanh"
     return lambda x: down(F.gelu(up(x), approximate=form))
 
@@ -226,12 +219,8 @@ class Decoder(Reader):
         # per layer, the place of the new keys and values and all so far: (B, H, 2, T, D) and (B, H, 2, S, D)
         slots, seen = self.cache[..., start:end, :].unbind(0), self.cache[..., :end, :].unbind(0)
         turn = None if self.turns is None else self.turns[:, start:end].unbind(0)  # (T, D) each
-        embedding, first_values = x, None
         for layer, slot, known in zip(self.layers, slots, seen, strict=True):
-            if layer.blend is not None:
-                x = torch.add(layer.blend[0] * x, embedding, alpha=layer.blend[1])
-            qkv = self._qkv(layer, x, T, turn, first_values)  # (B, H, 3, T, D)
-            first_values = qkv[:, :, 2] if first_values is None else first_values
+            qkv = self._qkv(layer, x, T, turn)  # (B, H, 3, T, D)
             slot.copy_(qkv[:, :, 1:])
             q = qkv[:, :, 0]  # (B, H, T, D)
             if layer is self.layers[-1] and wanted < T:  # nobody will look at the other positions again
@@ -241,14 +230,10 @@ class Decoder(Reader):
             x = x + layer.mlp(layer.norm_2(x))
         return x
 
-    def _qkv(
-        self, layer: Layer, x: Tensor, T: int, turn: tuple[Tensor, ...] | None, first_values: Tensor | None
-    ) -> Tensor:
+    def _qkv(self, layer: Layer, x: Tensor, T: int, turn: tuple[Tensor, ...] | None) -> Tensor:
         """Queries, keys and values, (N, C) -> (B, H, 3, T, D), all that happens to them included."""
         H, D = self.config.n_head, self.config.head_size
         qkv = layer.qkv(layer.norm_1(x)).view(-1, T, 3, H, D).transpose(1, 3)
         if layer.qk_norm is not None or turn is not None:
             qkv[:, :, :2] = placed(qkv[:, :, :2], layer.qk_norm, turn)
-        if layer.value_share is not None and first_values is not None:
-            qkv[:, :, 2].lerp_(first_values, layer.value_share)
         return qkv

@@ -5,7 +5,6 @@ Each is a function of one tensor's last axes. This file knows nothing of attenti
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -107,18 +106,6 @@ class SwigluMLP(nn.Module):
         return self.down(F.silu(gate) * up)
 
 
-class ReluSquaredMLP(nn.Module):
-    """down(relu(up(x))^2) (So et al., 2021, "Primer", section 3): cheap, and its zeros are exact."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.up = Linear(config.n_embd, config.mlp_width, bias=config.bias)
-        self.down = Linear(config.mlp_width, config.n_embd, bias=config.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down(F.relu(self.up(x)).square())
-
-
 MIXER = 1_000_003  # a prime, so that neighbouring tokens fall on distant rows
 
 
@@ -152,19 +139,10 @@ class BigramTable(nn.Module):
         return pair_rows(first, second, self.vocab_size, self.rows)
 
 
-@dataclass
-class Skips:
-    """What every block may look back at: the embedding (B, T, C) and the first block's values (B, H, T, D)."""
-
-    embedding: Tensor
-    values: Tensor | None = None
-
-
 MLPS: dict[str, type[nn.Module]] = {
     "swiglu": SwigluMLP,
     "gelu": GeluMLP,
     "gelu_erf": GeluErfMLP,
-    "relu2": ReluSquaredMLP,
 }
 
 

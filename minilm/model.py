@@ -22,7 +22,7 @@ from minilm.decoding import Decoder, Reader
 from minilm.errors import ConfigError, RunError
 from minilm.interop import huggingface
 from minilm.kv_cache import KVCache
-from minilm.layers import MLPS, BigramTable, Skips, make_norm, rotary_tables
+from minilm.layers import MLPS, BigramTable, make_norm, rotary_tables
 from minilm.sampling import Generates
 from minilm.solo import SoloDecoder
 
@@ -47,14 +47,9 @@ class Block(nn.Module):
         self.attention = CausalSelfAttention(config, layer)
         self.norm_2 = make_norm(config)
         self.mlp = MLPS[config.mlp](config)
-        self.blend = nn.Parameter(torch.tensor([1.0, 0.0])) if config.embedding_skip else None
 
-    def forward(
-        self, x: Tensor, rotary: tuple[Tensor, Tensor] | None, cache: KVCache | None, skips: Skips
-    ) -> Tensor:
-        if self.blend is not None:  # learned shares of the stream and of the embedding it began as
-            x = self.blend[0] * x + self.blend[1] * skips.embedding  # (B, T, C)
-        x = x + self.attention(self.norm_1(x), rotary, cache, skips)  # (B, T, C)
+    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor] | None, cache: KVCache | None) -> Tensor:
+        x = x + self.attention(self.norm_1(x), rotary, cache)  # (B, T, C)
         return x + F.dropout(self.mlp(self.norm_2(x)), self.dropout, self.training)
 
 
@@ -135,26 +130,18 @@ class GPT(Generates, nn.Module):
         """(B, T, C) -> logits (B, T, V)."""
         return F.linear(x, self.wte.weight if self.lm_head is None else self.lm_head.weight)
 
-    def blocks_output(
-        self, ids: Tensor, start: int, cache: KVCache | None, beside: Tensor | None = None
-    ) -> Tensor:
-        """The normed residual stream after the last block, (B, T) -> (B, T, C).
-
-        `beside` (B, T, C) is what a model around this one has to say about each token, added to its embedding.
-        """
+    def blocks_output(self, ids: Tensor, start: int, cache: KVCache | None) -> Tensor:
+        """The normed residual stream after the last block, (B, T) -> (B, T, C)."""
         end = start + ids.size(1)
         x = self.wte(ids)  # (B, T, C)
         if self.wpe is not None:
             x = x + self.wpe.weight[start:end]
         if self.bigrams is not None:
             x = x + self.bigrams(ids, None if cache is None else cache.last)
-        if beside is not None:
-            x = x + beside
         x = F.dropout(x, self.config.dropout, self.training)
         rotary = (self.cos[start:end], self.sin[start:end]) if self.wpe is None else None  # (T, D/2) each
-        skips = Skips(x)
         for block in self.blocks:
-            x = block(x, rotary, cache, skips)
+            x = block(x, rotary, cache)
         if cache is not None:
             cache.advance(ids)
         return self.norm_f(x)
@@ -183,11 +170,6 @@ class GPT(Generates, nn.Module):
         """The model in a folder of ours, or in a Hugging Face folder of GPT-2 or Qwen3, in eval mode."""
         folder = Path(folder)
         settings = files.read_json(folder / "config.json")
-        if isinstance(settings, dict) and settings.get("prior"):
-            raise RunError(
-                f"{folder} holds a decoder with a counting prior, and a GPT would be half of it; "
-                "read it with load_run, or with PriorGPT.from_pretrained"
-            )
         tensors = read_weights(folder)
         if isinstance(settings, dict) and isinstance(settings.get("model"), dict):
             config = ModelConfig.from_dict(settings["model"])

@@ -88,10 +88,6 @@ def gelu_erf(x: np.ndarray) -> np.ndarray:
     return 0.5 * x * (1 + np.sign(x) * (1 - tail))
 
 
-def relu_squared(x: np.ndarray) -> np.ndarray:
-    return np.square(np.maximum(x, 0))
-
-
 def swiglu(x: np.ndarray) -> np.ndarray:
     """silu(gate) * up with silu(x) = x/2 (1 + tanh(x/2)), which never overflows: (T, 2 width) -> (T, width)."""
     width = x.shape[-1] // 2
@@ -102,7 +98,6 @@ def swiglu(x: np.ndarray) -> np.ndarray:
 ACTIVATIONS: dict[str, Function] = {
     "gelu": gelu,
     "gelu_erf": gelu_erf,
-    "relu2": relu_squared,
     "swiglu": swiglu,
 }
 
@@ -134,13 +129,10 @@ class Layer(NamedTuple):
     into_mlp: Function
     activation: Function
     out_of_mlp: Function
-    value_share: float | None
-    blend: list[float] | None
     cache: np.ndarray
 
 
 def prepare_layer(config: ModelConfig, weights: Arrays, name: str) -> Layer:
-    share, blend = weights.get(f"{name}.attention.value_share"), weights.get(f"{name}.blend")
     return Layer(
         norm(config, weights, f"{name}.norm_1"),
         linear(weights, f"{name}.attention.qkv"),
@@ -150,8 +142,6 @@ def prepare_layer(config: ModelConfig, weights: Arrays, name: str) -> Layer:
         linear(weights, f"{name}.mlp.{'gate_up' if config.mlp == 'swiglu' else 'up'}"),
         ACTIVATIONS[config.mlp],
         linear(weights, f"{name}.mlp.down"),
-        None if share is None else share.item(),
-        None if blend is None else blend.tolist(),
         np.zeros((2, config.n_head, config.block_size, config.head_size), np.float32),
     )
 
@@ -212,12 +202,8 @@ class SoloDecoder(Reader):
     def _blocks(self, x: np.ndarray, start: int, end: int, wanted: int) -> np.ndarray:
         """The residual stream of T positions, (T, C), after the last block, where it is wanted: (wanted, C)."""
         T = end - start
-        embedding, first_values = x, None
         for layer in self.layers:
-            if layer.blend is not None:
-                x = layer.blend[0] * x + layer.blend[1] * embedding
-            qk, v = self._qkv(layer, x, start, end, first_values)
-            first_values = v if first_values is None else first_values
+            qk, v = self._qkv(layer, x, start, end)
             keys, values = layer.cache
             keys[:, start:end], values[:, start:end] = qk[1], v
             q = qk[0] * self.scale
@@ -228,16 +214,11 @@ class SoloDecoder(Reader):
             x = x + layer.out_of_mlp(layer.activation(layer.into_mlp(layer.norm_2(x))))
         return x
 
-    def _qkv(
-        self, layer: Layer, x: np.ndarray, start: int, end: int, first_values: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _qkv(self, layer: Layer, x: np.ndarray, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
         """Queries and keys (2, H, T, D) and values (H, T, D), all that happens to them included."""
         H, D = self.config.n_head, self.config.head_size
         qkv = layer.qkv(layer.norm_1(x)).reshape(-1, 3, H, D).transpose(1, 2, 0, 3)  # (3, H, T, D)
-        v = qkv[2]
-        if layer.value_share is not None and first_values is not None:
-            v = v + layer.value_share * (first_values - v)
-        return self._placed(qkv[:2], layer.qk_norm, start, end), v
+        return self._placed(qkv[:2], layer.qk_norm, start, end), qkv[2]
 
     def _placed(self, qk: np.ndarray, qk_norm: Function | None, start: int, end: int) -> np.ndarray:
         """Queries and keys normed and turned to their positions, (2, H, T, D) -> (2, H, T, D)."""

@@ -51,28 +51,19 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor], source: str | Pat
             own[name].copy_(tensor)
 
 
-def save_checkpoint(
-    path: str | Path,
-    model: nn.Module,
-    optimizer: Joined,
-    state: dict[str, Any],
-    average: dict[str, Tensor] | None = None,
-) -> None:
-    """Writes model, optimizer, random state, the averaged weights where there are any, and the JSON-able `state`."""
+def save_checkpoint(path: str | Path, model: nn.Module, optimizer: Joined, state: dict[str, Any]) -> None:
+    """Writes model, optimizer, random state and the JSON-able `state`."""
     tensors = {f"model.{name}": tensor for name, tensor in weights(model).items()}
     for number, moments in optimizer.state().items():
         tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in moments.items()}
-    tensors |= {f"average.{name}": tensor for name, tensor in (average or {}).items()}
     tensors["rng.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["rng.cuda"] = torch.cuda.get_rng_state()
     files.write_tensors(path, tensors, {"version": VERSION, "state": json.dumps(state, allow_nan=False)})
 
 
-def load_checkpoint(
-    path: str | Path, model: nn.Module, optimizer: Joined
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Puts the checkpoint's tensors and random state back in place; returns its `state` and averaged weights."""
+def load_checkpoint(path: str | Path, model: nn.Module, optimizer: Joined) -> dict[str, Any]:
+    """Puts the checkpoint's tensors and random state back in place; returns its `state`."""
     tensors, header = files.read_tensors(path)
     if header.get("version") != VERSION or "state" not in header:
         raise RunError(
@@ -87,7 +78,8 @@ def load_checkpoint(
     torch.set_rng_state(tensors["rng.cpu"])
     if torch.cuda.is_available() and "rng.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["rng.cuda"])
-    return json.loads(header["state"]), _under("average.", tensors)
+    state: dict[str, Any] = json.loads(header["state"])
+    return state
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""What changes over a run, as pure functions of progress: the learning rate, the batch, the context.
+"""The learning rate over a run, as pure functions of progress.
 
 Progress runs from 0 to 1 and is a share of the budget, whatever the budget counts. This file knows no steps,
 no seconds and no optimizer.
@@ -64,25 +64,3 @@ def update_progress(done: float, budget: float, step: float = 1.0) -> float:
     [0.25, 0.5, 0.75]
     """
     return min(1.0, (done + step) / (budget + step))
-
-
-def batch_rows(config: TrainConfig, progress: float) -> int:
-    """Sequences in the batch at `progress`: from a quarter of the batch straight to all of it in `batch_warmup`.
-
-    >>> [batch_rows(TrainConfig(batch_size=8, batch_warmup=0.5), p) for p in (0.0, 0.25, 0.5, 1.0)]
-    [2, 5, 8, 8]
-    """
-    if progress >= config.batch_warmup:
-        return config.batch_size
-    return max(1, round(config.batch_size * (0.25 + 0.75 * progress / config.batch_warmup)))
-
-
-def context_parts(config: TrainConfig, progress: float) -> int:
-    """Into how many pieces each context is cut at `progress`: four, then two in `context_warmup`, then one.
-
-    >>> [context_parts(TrainConfig(context_warmup=0.5), p) for p in (0.0, 0.25, 0.5, 1.0)]
-    [4, 2, 1, 1]
-    """
-    if progress >= config.context_warmup:
-        return 1
-    return 4 if progress < config.context_warmup / 2 else 2

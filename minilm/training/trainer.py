@@ -10,7 +10,6 @@ import json
 import math
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -24,7 +23,6 @@ from minilm import files
 from minilm.config import TrainConfig
 from minilm.errors import DivergenceError, RunError
 from minilm.text.batches import Batches
-from minilm.training.averaging import Average
 from minilm.training.budget import RECORDS, Budget, affordable_chars, next_moment
 from minilm.training.checkpoint import differences, load_checkpoint, load_weights, save_checkpoint, weights
 from minilm.training.evaluation import TOKENS_PER_BATCH, exact_loss
@@ -33,7 +31,7 @@ from minilm.training.interrupts import interruptible
 from minilm.training.optim import build_optimizer
 from minilm.training.precision import Passes
 from minilm.training.readings import Reading, Readings
-from minilm.training.schedules import batch_rows, context_parts, factor
+from minilm.training.schedules import factor
 
 WEIGHTS, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
 SETTLING_STEPS = 10  # a first loss may be anything; after these it may not exceed
@@ -119,7 +117,6 @@ class Trainer:
         self.passes = Passes(self.model, hardware.precision, hardware.compiled)
         self.readings = Readings()
         self.compile_seconds = 0.0
-        self.average = Average(weights(self.model), config.average) if config.average else None
         self.budget = Budget(config, most_steps=most_steps)
         self.state = State(eval_chars=config.eval_chars)
         self.best: dict[str, Tensor] = {}
@@ -151,27 +148,22 @@ class Trainer:
 
     def start_from(self, checkpoint: Path) -> None:
         """Weights, optimizer and place in the text of another training; the clock and the counters start anew."""
-        state, _ = load_checkpoint(checkpoint, self.model, self.optimizer)
+        state = load_checkpoint(checkpoint, self.model, self.optimizer)
         self.batches.restore(state["batches"])
-        if self.average is not None:
-            self.average.load(weights(self.model))
 
     def resume(self) -> int:
         """Goes back to the checkpoint in the folder and returns its step; without one, RunError."""
         assert self.folder is not None
-        values, averaged = load_checkpoint(self.folder / CHECKPOINT, self.model, self.optimizer)
-        theirs = values.pop("config")
+        values = load_checkpoint(self.folder / CHECKPOINT, self.model, self.optimizer)
+        theirs = TrainConfig.from_dict(values.pop("config")).to_dict()
         if changed := differences(theirs, self.config.to_dict()):
             raise RunError(f"cannot resume {self.folder} with other settings: {changed}; use the old ones")
-        if self.average is not None:
-            self.average.load(averaged)
         self.state = State(**values)
         self.batches.restore(self.state.batches)
         if self.state.best_loss is None:  # interrupted before the first evaluation
             self.best = {}
         elif self.state.best_step == self.state.step:  # killed after the checkpoint, before the best weights
-            with self._averaged():
-                self._keep_best()
+            self._keep_best()
         else:
             self.best, _ = files.read_tensors(self.folder / WEIGHTS)
         self._started = time.monotonic() - self.state.seconds
@@ -184,12 +176,7 @@ class Trainer:
             return
         self.state.seconds, self.state.batches = self._seconds(), self.batches.state()
         state = {**asdict(self.state), "config": self.config.to_dict()}
-        averaged = None if self.average is None else self.average.tensors
-        save_checkpoint(self.folder / CHECKPOINT, self.model, self.optimizer, state, averaged)
-
-    def _averaged(self) -> AbstractContextManager[None]:
-        """Inside, the model computes with the weights that are kept in the end."""
-        return nullcontext() if self.average is None else self.average.in_place()
+        save_checkpoint(self.folder / CHECKPOINT, self.model, self.optimizer, state)
 
     def _seconds(self) -> float:
         return time.monotonic() - self._started
@@ -254,8 +241,6 @@ class Trainer:
         self._gradient(rate)
         self.optimizer.step()
         s.step, s.learning_rate = s.step + 1, rate
-        if self.average is not None:
-            self.average.update(s.step)
         took = time.monotonic() - started
         # the first step pays for warming up and is forgotten; then a moving mean
         s.step_seconds = took if s.step <= 2 or s.step_seconds is None else 0.9 * s.step_seconds + 0.1 * took
@@ -264,9 +249,7 @@ class Trainer:
     def _gradient(self, rate: float) -> None:
         """Fills the gradients from the next batch, clipped; on a CPU they and the loss are known to be sound."""
         self.model.train()
-        progress = self.budget.progress(self.state.step, self._seconds())
-        rows, parts = batch_rows(self.config, progress), context_parts(self.config, progress)
-        ids, targets = self.batches.next(rows, parts)  # (B, T) each
+        ids, targets = self.batches.next()  # (B, T) each
         self.optimizer.zero_grad()
         loss = self.passes.gradients(ids, targets)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
@@ -322,8 +305,7 @@ class Trainer:
     def _evaluate(self) -> None:
         """Measures the validation loss, keeps the best weights and writes the checkpoint."""
         started, s = time.monotonic(), self.state
-        with self._averaged():
-            loss = exact_loss(self.model, self.val_tokens, before=self.before, chars=s.eval_chars)
+        loss = exact_loss(self.model, self.val_tokens, before=self.before, chars=s.eval_chars)
         improved = math.isfinite(loss) and (s.best_loss is None or loss < s.best_loss)
         if improved:
             s.best_loss, s.best_step, s.stale = loss, s.step, 0
@@ -335,8 +317,7 @@ class Trainer:
         s.next_evaluation = self.budget.next_evaluation(self.budget.progress(s.step, self._seconds()))
         self.save()  # before the best weights: `resume` can make those from the checkpoint, not the reverse
         if improved:
-            with self._averaged():
-                self._keep_best()
+            self._keep_best()
         self._price(time.monotonic() - started)
 
     def _keep_best(self) -> None:
