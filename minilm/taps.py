@@ -63,7 +63,6 @@ def tapped(model: GPT, taps: Mapping[str, See]) -> Iterator[None]:
     A function that returns None only looks; a tensor that it returns is used instead. A name may be a pattern,
     "blocks.*.hook_mlp_out". Unknown names are a ConfigError. Not for several threads on one model at once.
 
-    hook_resid_pre is what a block receives: with `embedding_skip` the block blends it before it adds to it.
     hook_q and hook_k come after QK-norm and before the rotation, hook_v is what the pattern mixes.
 
     >>> from minilm.config import ModelConfig

@@ -19,7 +19,7 @@ FLOORS = [
     ["speculative"],
     ["sampling"],
     ["model", "conversation"],
-    ["prior", "taps"],
+    ["taps"],
     ["training"],
     ["interpret"],
     ["tuner.objective", "tuner.final"],

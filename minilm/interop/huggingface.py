@@ -275,12 +275,10 @@ def _write_qwen3(config: ModelConfig) -> Settings:
     }
 
 
-OURS_ALONE: Settings = {"embedding_skip": False, "value_skip": False, "bigrams": False}
-
 FAMILIES: dict[str, Family] = {
     "gpt2": Family(
         required={
-            **OURS_ALONE,
+            "bigrams": False,
             "position": "learned",
             "norm": "layernorm",
             "qk_norm": False,
@@ -311,7 +309,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "qwen3": Family(
         required={
-            **OURS_ALONE,
+            "bigrams": False,
             "position": "rope",
             "norm": "rmsnorm",
             "qk_norm": True,

@@ -99,11 +99,6 @@ def part(values: Mapping[str, Any], key: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def prior_of(config: Mapping[str, Any]) -> str:
-    """The prior that a run was trained with; runs from before there was a choice have none."""
-    return str(part(config, "train").get("prior", "none"))
-
-
 def standing(split: str, corpus: Mapping[str, Any], result: Mapping[str, Any]) -> Standing:
     """Model, counting baseline and floor on "val" or "test"."""
     return Standing(

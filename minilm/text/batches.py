@@ -38,19 +38,12 @@ class Batches:
         self._epoch, self._index = 0, 0
         self._drawn = (0, self._draw_starts(0))
 
-    def next(self, rows: int | None = None, parts: int = 1) -> tuple[Tensor, Tensor]:
-        """`(ids, targets)`, both (B, T) int64; `targets` is `ids` one token later.
-
-        `rows` takes another number of windows than `batch_size`. `parts` cuts each window into so many shorter
-        ones, (B parts, T / parts); what does not divide is left out.
-        """
-        starts = self._take(self.batch_size if rows is None else rows)
+    def next(self) -> tuple[Tensor, Tensor]:
+        """`(ids, targets)`, both (B, T) int64; `targets` is `ids` one token later."""
+        starts = self._take(self.batch_size)
         spots = starts[:, None] + np.arange(self.block_size + 1)  # (B, T + 1)
         window = self._gathered(spots)  # (B, T + 1)
-        T = max(1, self.block_size // parts)
-        whole = self.block_size // T * T
-        ids, targets = window[:, :whole], window[:, 1 : whole + 1]
-        return ids.reshape(-1, T).contiguous(), targets.reshape(-1, T).contiguous()
+        return window[:, :-1].contiguous(), window[:, 1:].contiguous()
 
     def _gathered(self, spots: np.ndarray) -> Tensor:
         """The tokens at `spots`, in one gather; only the places travel to a device that holds the text."""

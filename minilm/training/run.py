@@ -3,7 +3,6 @@
 config.json       what was trained, on what, where
 tokenizer.json    the vocabulary
 model.safetensors the best weights
-prior.safetensors the counts that the model starts from, where it has a counting prior
 metrics.jsonl     one record per line, as training went
 checkpoint.safetensors   where to go on after an interruption
 result.json       the final numbers
@@ -18,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from minilm import files
-from minilm.config import ModelConfig, TrainConfig
+from minilm.config import WHERE_REMOVED, ModelConfig, TrainConfig
 from minilm.errors import ConfigError, RunError
 from minilm.model import GPT
-from minilm.prior import PriorGPT
 from minilm.text.corpora import Corpus
 from minilm.text.tokenizers import Tokenizer, load_tokenizer
 from minilm.training.hardware import Hardware
@@ -37,7 +35,7 @@ class Run:
     """A training run. `folder` is None where nothing was written; `model` holds the best weights."""
 
     folder: Path | None
-    model: GPT | PriorGPT
+    model: GPT
     tokenizer: Tokenizer
     config: dict[str, Any]
     metrics: list[dict[str, Any]] = field(default_factory=list)
@@ -88,11 +86,10 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise RunError(f"{folder / CONFIG} lacks {', '.join(missing)}; restore it from a copy")
     try:
         ModelConfig.from_dict(config["model"])
-        train = TrainConfig.from_dict(config["train"])
+        TrainConfig.from_dict(config["train"])
     except ConfigError as error:
-        raise RunError(f"{folder / CONFIG} is damaged: {error}; restore it from a copy") from error
-    if (train.prior != "none") != isinstance(config.get("prior"), dict):
-        raise RunError(f"{folder / CONFIG} is damaged: train and prior disagree; restore it from a copy")
+        advice = "" if WHERE_REMOVED in str(error) else "; restore it from a copy"
+        raise RunError(f"{folder / CONFIG} cannot be read: {error}{advice}") from error
     return config
 
 
@@ -102,7 +99,7 @@ def load_run(path: str | Path) -> Run:
     config = read_config(folder)
     if not (folder / WEIGHTS).is_file():
         raise RunError(f"{folder} has no weights yet; continue its training with --resume {folder}")
-    model = (PriorGPT if config.get("prior") else GPT).from_pretrained(folder)
+    model = GPT.from_pretrained(folder)
     metrics = files.read_records(folder / METRICS) if (folder / METRICS).exists() else []
     result = files.read_json(folder / RESULT) if (folder / RESULT).exists() else {}
     return Run(folder, model, load_tokenizer(folder), config, metrics, result)

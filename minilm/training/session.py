@@ -17,10 +17,7 @@ from minilm import files
 from minilm.config import ModelConfig, TrainConfig, default_recipe
 from minilm.errors import ConfigError, CorpusError, RunError
 from minilm.model import GPT
-from minilm.prior import PRIOR, PriorGPT, describe_prior, numbered, save_prior
 from minilm.text.corpora import Corpus, load_described
-from minilm.text.ngram import best_order
-from minilm.text.prior import BLOCKS, CountingPrior, count
 from minilm.training.checkpoint import differences
 from minilm.training.evaluation import exact_loss
 from minilm.training.hardware import Hardware, check_memory, choose_hardware, memory_errors
@@ -75,29 +72,19 @@ def run_training(
     config = config or default_training
     if model is None:
         model = default.replace(block_size=fitting_block_size(corpus, default.block_size))
-    if isinstance(model, PriorGPT):
-        raise ConfigError(
-            "a model with a counting prior cannot be trained further, its counts know the text they came from; "
-            "give its configuration, and prior='ngram', to train anew"
-        )
     shape = model.config if isinstance(model, GPT) else model
     check_shape(shape, corpus)
     hardware = choose_hardware(config, shape.attention)
     computed = shape.replace(attention=hardware.attention)  # the folder keeps the user's wish
     check_memory(computed, config, hardware.device)
-    decoder = model if isinstance(model, GPT) else build(computed, config.seed)
-    network = with_prior(decoder, config, corpus)
+    network = model if isinstance(model, GPT) else build(computed, config.seed)
     hardware = raced(hardware, network.config, config, (config.batch_size, shape.block_size))
     if on_hardware is not None:
         on_hardware(hardware)
     run = Run(None, network, corpus.tokenizer, describe_run(shape, config, corpus, hardware))
-    if isinstance(network, PriorGPT):
-        run.config["prior"] = describe_prior(network.prior)
     if out is not None:
         run.folder = files.new_folder(out)
         corpus.tokenizer.save(run.folder)
-        if isinstance(network, PriorGPT):
-            save_prior(run.folder / PRIOR, network.prior)
         files.write_json(run.folder / CONFIG, run.config)  # last: with it the folder is a run
     return _train(
         run,
@@ -138,8 +125,7 @@ def resume_training(
     )
     if on_hardware is not None:
         on_hardware(hardware)
-    decoder = build(shape.replace(attention=hardware.attention), config.seed)
-    network = with_prior(decoder, config, corpus, stored.get("prior", {}).get("order"))
+    network = build(shape.replace(attention=hardware.attention), config.seed)
     run = Run(folder, network, corpus.tokenizer, stored)
     return _train(run, corpus, config, hardware, deadline=deadline, test=True, on_record=on_record)
 
@@ -194,18 +180,6 @@ def build(shape: ModelConfig, seed: int) -> GPT:
     return GPT(shape)
 
 
-def with_prior(decoder: GPT, config: TrainConfig, corpus: Corpus, order: int | None = None) -> GPT | PriorGPT:
-    """The decoder, on top of what is counted in the training split where the configuration says so.
-
-    Without `order` the one that predicts the validation split best.
-    """
-    if config.prior == "none":
-        return decoder
-    V = corpus.tokenizer.vocab_size
-    order = best_order(corpus.train, corpus.val) if order is None else order
-    return PriorGPT(decoder, CountingPrior(count(corpus.train, V, order, BLOCKS), V))
-
-
 def check_shape(shape: ModelConfig, corpus: Corpus) -> None:
     """Refuses a model that does not fit the text."""
     if shape.vocab_size != corpus.tokenizer.vocab_size:
@@ -239,10 +213,9 @@ def _train(
         if on_record is not None:
             on_record(values)
 
-    with_counts = isinstance(run.model, PriorGPT)
     trainer = Trainer(
         run.model,
-        numbered(corpus.train, corpus.tokenizer.vocab_size) if with_counts else corpus.train,
+        corpus.train,
         corpus.val,
         config,
         hardware,
@@ -266,7 +239,7 @@ def _train(
 
 
 def final_numbers(
-    model: GPT | PriorGPT, corpus: Corpus, result: TrainResult, chars: int | None, test: bool
+    model: GPT, corpus: Corpus, result: TrainResult, chars: int | None, test: bool
 ) -> dict[str, Any]:
     """The content of result.json; losses in nats per character."""
     before = int(corpus.tokens[corpus.bounds[1] - 1])

@@ -29,11 +29,6 @@ from minilm.tuner.sizing import enough
 from minilm.tuner.space import to_configs
 
 FINAL_STEPS = 4  # times a trial's steps, for the final model of a study without a clock
-WARM = {
-    "warmup": 0.0,
-    "batch_warmup": 0.0,
-    "context_warmup": 0.0,
-}  # what a training that goes on has behind it
 FEWEST_EVALUATIONS = 3  # of a training without a clock; more would cost most of a short one's time
 FEWEST_STEPS = 10  # of what is left by the clock
 CLOSE = 0.02  # nats per character; nearer to its trial's loss than this, the two models are compared exactly
@@ -92,7 +87,7 @@ class Finish:
         return run_training(
             self.corpus,
             model,
-            config.replace(seed=self.settings.seed, **(WARM if goes_on else {})),
+            config.replace(seed=self.settings.seed, **({"warmup": 0.0} if goes_on else {})),
             self.folder / BEST,
             start=start if goes_on else None,
             deadline=self.deadline,

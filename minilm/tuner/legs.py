@@ -34,17 +34,12 @@ class Part:
     chars: int  # per evaluation
 
     def config(self, train: TrainConfig, seed: int, threads: int | None) -> TrainConfig:
-        """The training that this part is: evaluated on a part of the split, never stopped early.
-
-        It does not know which share of the whole it is, so it has whole batches and contexts from the start.
-        """
+        """The training that this part is: evaluated on a part of the split, never stopped early."""
         return train.replace(
             steps=self.steps,
             minutes=None if self.seconds is None else self.seconds / 60,
             schedule=self.schedule,
             warmup=self.warmup,
-            batch_warmup=0.0,
-            context_warmup=0.0,
             evaluations=min(self.evaluations, self.steps or self.evaluations),
             eval_chars=self.chars,
             patience=None,

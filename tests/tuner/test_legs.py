@@ -57,8 +57,8 @@ def test_the_rate_rises_once_and_falls_once():
     assert all(part.warmup == 0 for part in parts[1:])
     assert [part.seconds for part in parts] == pytest.approx([10, 20, 42, 18])
     assert sum(part.seconds for part in parts[:3]) == pytest.approx(HOLD * 90) and parts[2].folder == HELD
-    config = parts[1].config(TrainConfig(batch_warmup=0.5, context_warmup=0.5, patience=3), seed=4, threads=1)
-    assert (config.seed, config.patience, config.batch_warmup, config.context_warmup) == (4, None, 0.0, 0.0)
+    config = parts[1].config(TrainConfig(patience=3), seed=4, threads=1)
+    assert (config.seed, config.patience) == (4, None)
     assert Part("x", 2, None, "constant", 0.0, 8, 64).config(TrainConfig(), 0, None).evaluations == 2
 
 
