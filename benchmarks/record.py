@@ -108,7 +108,7 @@ def one(point: Point, seed: int, steps: int) -> dict[str, Any]:
     import torch
 
     from minilm.errors import DivergenceError
-    from minilm.training.evaluation import exact_loss
+    from minilm.training.evaluate import exact_loss
 
     torch.set_num_threads(1)
     trainer = common.trainer(*configs(point, evaluations=MARKS, eval_chars=CHARS), seed=seed, steps=steps)

@@ -149,8 +149,17 @@ def choose_backend(name: str, device_type: str) -> str:
     """
     name = AUTO.get(device_type, "manual") if name == "auto" else name
     if name not in BACKENDS:
-        raise ConfigError(f"attention must be auto or a backend, got {name!r}; {did_you_mean(name, BACKENDS)}")
+        raise ConfigError(
+            f"attention must be auto or a backend, got {name!r}; {did_you_mean(name, BACKENDS)}"
+        )
     if name not in AUTO.values() or torch.compiler.is_compiling():
         return name
-    formula = (scaled_dot_product_attention, allowed_pairs, attention_scores, causal_mask, attention_weights, mix)
+    formula = (
+        scaled_dot_product_attention,
+        allowed_pairs,
+        attention_scores,
+        causal_mask,
+        attention_weights,
+        mix,
+    )
     return name if backends_agree(BACKENDS[name], BACKENDS["manual"], device_type, formula) else "manual"

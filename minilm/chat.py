@@ -64,9 +64,9 @@ def _begin(run: Run, arguments: argparse.Namespace) -> Conversation:
     """Every mistake is told here, before the first line is read."""
     import torch
 
-    from minilm.choice import check_options
     from minilm.conversation import Conversation
-    from minilm.sampling import KEEP, stream_text
+    from minilm.sampling import check_options
+    from minilm.writing import KEEP, stream_text
 
     how = (arguments.temperature, getattr(arguments, "top_k", None), getattr(arguments, "top_p", None))
     check_options(arguments.chars, *how, KEEP)

@@ -42,7 +42,9 @@ SIGNS = {
     "<=": (operator.le, "at most"),
     "<": (operator.lt, "below"),
 }
-REMOVED: dict[str, Any] = {  # options that were measured and not adopted; an older run may hold their defaults
+REMOVED: dict[
+    str, Any
+] = {  # options that were measured and not adopted; an older run may hold their defaults
     "prior": "none",
     "embedding_skip": False,
     "value_skip": False,
@@ -77,7 +79,11 @@ class _Checked:
             return f"{name} must be one of {', '.join(CHOICES[name])}, got {value!r}; {hint}"
         if kind in ("bool", "str"):
             right = isinstance(value, bool if kind == "bool" else str)
-            return None if right else f"{name} must be {'True or False' if kind == 'bool' else 'a name'}, got {value!r}"
+            return (
+                None
+                if right
+                else f"{name} must be {'True or False' if kind == 'bool' else 'a name'}, got {value!r}"
+            )
         if isinstance(value, bool) or not isinstance(value, int if kind == "int" else (int, float)):
             return f"{name} must be {'a whole number' if kind == 'int' else 'a number'}, got {value!r}"
         if not math.isfinite(value):
@@ -95,7 +101,9 @@ class _Checked:
     @classmethod
     def check_names(cls, names: Mapping[str, Any]) -> None:
         known = {field.name for field in dataclasses.fields(cls)}
-        unknown = [f"unknown key {name!r}, {did_you_mean(str(name), known)}" for name in names if name not in known]
+        unknown = [
+            f"unknown key {name!r}, {did_you_mean(str(name), known)}" for name in names if name not in known
+        ]
         if unknown:
             raise ConfigError(f"{cls.__name__}: " + "; ".join(unknown))
 
@@ -119,7 +127,9 @@ def without_removed(values: Mapping[str, Any]) -> dict[str, Any]:
     {'n_layer': 2}
     """
     wrong = {name: values[name] for name, old in REMOVED.items() if values.get(name, old) != old}
-    faults = [f"{name} was removed and must be {REMOVED[name]!r}, got {value!r}" for name, value in wrong.items()]
+    faults = [
+        f"{name} was removed and must be {REMOVED[name]!r}, got {value!r}" for name, value in wrong.items()
+    ]
     if values.get("mlp") == "relu2":
         faults.append(f"mlp relu2 was removed and must be one of {', '.join(CHOICES['mlp'])}")
     if faults:

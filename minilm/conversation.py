@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 
 from minilm.errors import ConfigError, UnknownCharacterError
-from minilm.sampling import Tokenizer, until_stop
 from minilm.text.turns import Layout
+from minilm.writing import Tokenizer, until_stop
 
 
 class Conversation:

@@ -27,14 +27,6 @@ from minilm.training import checkpoint, hardware
 IGNORED = -100  # a label that is not scored, torch's and Hugging Face's convention
 
 
-class Linear(nn.Linear):
-    """torch's linear map, computed in the number format of its weight, whatever format its input has."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        bias = None if self.bias is None else self.bias.to(self.weight.dtype)
-        return F.linear(x.to(self.weight.dtype), self.weight, bias)
-
-
 class RMSNorm(nn.Module):
     """x / rms(x) * gain over the last axis (Zhang and Sennrich, 2019): LayerNorm without mean and shift.
 
@@ -48,7 +40,9 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))  # half precision would round the sum of squares
+        wide = x.to(
+            torch.promote_types(x.dtype, torch.float32)
+        )  # half precision would round the sum of squares
         inverse = torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)  # (..., 1)
         return (wide * inverse * self.weight).to(x.dtype)
 
@@ -65,8 +59,8 @@ class GeluMLP(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.up = Linear(config.n_embd, config.mlp_width, bias=config.bias)
-        self.down = Linear(config.mlp_width, config.n_embd, bias=config.bias)
+        self.up = nn.Linear(config.n_embd, config.mlp_width, bias=config.bias)
+        self.down = nn.Linear(config.mlp_width, config.n_embd, bias=config.bias)
         self.form = "none" if config.mlp == "gelu_erf" else "tanh"
 
     def forward(self, x: Tensor) -> Tensor:
@@ -78,8 +72,10 @@ class SwigluMLP(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.gate_up = Linear(config.n_embd, 2 * config.mlp_width, bias=config.bias)  # one product for both
-        self.down = Linear(config.mlp_width, config.n_embd, bias=config.bias)
+        self.gate_up = nn.Linear(
+            config.n_embd, 2 * config.mlp_width, bias=config.bias
+        )  # one product for both
+        self.down = nn.Linear(config.mlp_width, config.n_embd, bias=config.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         gate, up = self.gate_up(x).chunk(2, dim=-1)  # each (B, T, width)
@@ -187,8 +183,8 @@ class CausalSelfAttention(nn.Module):
         super().__init__()
         self.config, self.layer = config, layer
         C, D = config.n_embd, config.head_size
-        self.qkv = Linear(C, 3 * C, bias=config.bias)
-        self.proj = Linear(C, C, bias=config.bias)
+        self.qkv = nn.Linear(C, 3 * C, bias=config.bias)
+        self.proj = nn.Linear(C, C, bias=config.bias)
         self.q_norm = RMSNorm(D, config.norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = RMSNorm(D, config.norm_eps) if config.qk_norm else nn.Identity()
         self.attend: Callable[..., Any] | None = None  # a function here runs instead of the backend
@@ -345,7 +341,9 @@ class GPT(nn.Module):
         room = self.config.block_size - start
         if ids.dim() != 2 or ids.dtype not in (torch.int64, torch.int32):
             got = f"shape {tuple(ids.shape)} of {ids.dtype}"
-            raise ConfigError(f"ids must be (B, T) whole numbers, got {got}; ids[None] makes a batch of one text")
+            raise ConfigError(
+                f"ids must be (B, T) whole numbers, got {got}; ids[None] makes a batch of one text"
+            )
         if not 1 <= ids.size(1) <= room:
             raise ConfigError(
                 f"ids must have 1 to {room} tokens (block_size {self.config.block_size}, {start} in the cache), "

@@ -11,7 +11,7 @@ from minilm import cli
 from minilm.errors import ConfigError
 
 if TYPE_CHECKING:
-    from minilm.text.draft import NGramDraft
+    from minilm.fast.draft import NGramDraft
     from minilm.training.run import Run
 
 
@@ -72,7 +72,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _write_one(run: Run, prompt: str, arguments: argparse.Namespace) -> None:
     """Prints a text as it is written."""
-    from minilm.sampling import stream_text
+    from minilm.writing import stream_text
 
     draft = _draft(run) if hasattr(arguments, "draft") else None
     pieces: Iterator[str] = stream_text(
@@ -89,7 +89,7 @@ def _write_one(run: Run, prompt: str, arguments: argparse.Namespace) -> None:
 
 def _write_several(run: Run, prompts: list[str], arguments: argparse.Namespace) -> None:
     """Prints texts once all are written."""
-    from minilm.sampling import texts
+    from minilm.writing import texts
 
     written = texts(run.model, run.tokenizer, prompts, arguments.chars, **_options(arguments))
     if arguments.json:
@@ -115,8 +115,8 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _draft(run: Run) -> NGramDraft:
     """Counts the text that the run was trained on."""
+    from minilm.fast.draft import NGramDraft
     from minilm.text.corpora import load_described
-    from minilm.text.draft import NGramDraft
 
     return NGramDraft(run.tokenizer.vocab_size).fit(load_described(run.config["corpus"]).train)
 

@@ -109,7 +109,9 @@ class Window:
             expected = self.model(self.ids).logits[:, -wanted:]
             self.proven = torch.allclose(logits, expected, rtol=1e-2, atol=1e-2)
             if not self.proven:
-                note("generation reads the whole text for each token: with a cache this model gives other logits")
+                note(
+                    "generation reads the whole text for each token: with a cache this model gives other logits"
+                )
                 self.cache, logits = None, expected
         return logits
 
@@ -203,7 +205,9 @@ def check_options(
         f"max_new_tokens must be a whole number, at least 0, got {max_new_tokens}": (
             isinstance(max_new_tokens, int) and max_new_tokens >= 0
         ),
-        f"temperature must be 0 (greedy) or a positive number, got {temperature}": 0 <= temperature < math.inf,
+        f"temperature must be 0 (greedy) or a positive number, got {temperature}": 0
+        <= temperature
+        < math.inf,
         f"top_k must be a whole number, at least 1, or None, got {top_k}": (
             top_k is None or (isinstance(top_k, int) and top_k >= 1)
         ),
@@ -218,7 +222,9 @@ def check_prompt(ids: Tensor, vocab_size: int) -> None:
     """A prompt is (B, T) token ids of the vocabulary, T at least 1; else a ConfigError."""
     if ids.dim() != 2 or ids.dtype not in (torch.int64, torch.int32) or ids.numel() == 0:
         got = f"shape {tuple(ids.shape)} of {ids.dtype}"
-        raise ConfigError(f"a prompt must be (B, T) whole numbers, T > 0, got {got}; ids[None] makes a batch of one")
+        raise ConfigError(
+            f"a prompt must be (B, T) whole numbers, T > 0, got {got}; ids[None] makes a batch of one"
+        )
     low, high = int(ids.min()), int(ids.max())
     if low < 0 or high >= vocab_size:
         wrong = low if low < 0 else high

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from minilm.attention import CausalSelfAttention, attention_scores, attention_weights, joint_mask, mix
 from minilm.errors import ConfigError, did_you_mean
 from minilm.model import GPT
-from minilm.window import Recomputing, reading
+from minilm.sampling import reading
 
 See = Callable[
     [Tensor], "Tensor | None"

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from minilm.config import PRESETS, ModelConfig
-from minilm.decoding import Decoder
+from minilm.fast.decoder import Decoder
 from minilm.errors import ConfigError
 from minilm.model import GPT
 from minilm.solo import SoloDecoder

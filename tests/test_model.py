@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from minilm.config import PRESETS, ModelConfig
 from minilm.errors import ConfigError, RunError
-from minilm.kv_cache import KVCache
-from minilm.layers import MLPS, BigramTable, RMSNorm
+from minilm.model import KVCache
+from minilm.model import MLPS, BigramTable, RMSNorm
 from minilm.model import GPT
 
 SMALL = {"n_layer": 2, "n_head": 2, "n_embd": 16, "block_size": 12}

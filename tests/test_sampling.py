@@ -8,7 +8,7 @@ from random import Random
 import pytest
 import torch
 
-from minilm.choice import filter_logits, next_token
+from minilm.sampling import filter_logits, next_token
 from minilm.config import PRESETS, ModelConfig
 from minilm.errors import ConfigError, UnknownCharacterError
 from minilm.model import GPT, Output

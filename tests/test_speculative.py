@@ -11,7 +11,7 @@ import torch
 from scipy.stats import chi2
 
 from minilm import speculative
-from minilm.choice import filter_logits
+from minilm.sampling import filter_logits
 from minilm.config import ModelConfig
 from minilm.errors import ConfigError
 from minilm.model import GPT

@@ -10,11 +10,11 @@ from torch.nn import functional as F
 
 from minilm.config import ModelConfig
 from minilm.errors import ConfigError
-from minilm.kv_cache import KVCache
-from minilm.layers import rotate
+from minilm.model import KVCache
+from minilm.model import rotate
 from minilm.model import GPT
 from minilm.taps import names, record, tapped
-from minilm.training.evaluation import exact_loss
+from minilm.training.evaluate import exact_loss
 
 SHAPE = {"n_layer": 3, "n_head": 2, "n_embd": 16, "block_size": 12}
 MODELS = {

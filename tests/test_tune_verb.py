@@ -69,7 +69,7 @@ def test_what_the_verb_prints(study):
 
 def test_the_numbers_hold(study):
     from minilm import load_corpus, load_run
-    from minilm.training.evaluation import exact_loss
+    from minilm.training.evaluate import exact_loss
 
     folder, text, _ = study
     result, run, corpus = (

@@ -18,7 +18,7 @@ from minilm.errors import RunError
 from minilm.files import write_json
 from minilm.model import GPT, WEIGHTS
 from minilm.text.characters import CharTokenizer
-from minilm.training.evaluation import exact_loss
+from minilm.training.evaluate import exact_loss
 from minilm.training.run import CONFIG, FORMAT, VERSION, load_run, read_config
 
 

@@ -29,9 +29,7 @@ def backends_agree(
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device_type, enabled=False):
         for T in (70, 3):  # more than one block of queries; and the last few of 70 moments, as with a cache
             lengths = (T, 70, 70, T)
-            q, k, v, slope = (
-                torch.randn(2, 2, n, 8, generator=generator).to(device_type) for n in lengths
-            )
+            q, k, v, slope = (torch.randn(2, 2, n, 8, generator=generator).to(device_type) for n in lengths)
             inputs, answers = [x.requires_grad_() for x in (q, k, v)], []
             for backend in (quick, manual):
                 output = backend(q, k, v, is_causal=True)  # (2, 2, T, 8)
@@ -39,11 +37,22 @@ def backends_agree(
                 answers.append([output, *gradients])
             differences += [_difference(one, two) for one, two in zip(*answers, strict=True)]
     worst = float(torch.stack(differences).max())  # NaN where one of them is
-    if worst <= TOLERANCE:
-        return True
     name = getattr(quick, "func", quick).__name__
-    note(f"attention is computed as the formula says: {name} differs from it by {worst:.2g}")
-    return False
+    return tell(f"attention ({name} differs by {worst:.2g})", worst <= TOLERANCE)
+
+
+def close(one: Tensor, two: Tensor) -> bool:
+    """Whether two tensors are equal up to TOLERANCE."""
+    return one.shape == two.shape and torch.allclose(one, two, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def tell(what: str, agrees: bool) -> bool:
+    """`agrees`; a line says so where it is False."""
+    if not agrees:
+        note(
+            f"{what} computed as it is written: the quick version of `minilm.fast` computes something else here"
+        )
+    return agrees
 
 
 def _difference(one: Tensor | None, two: Tensor | None) -> Tensor:

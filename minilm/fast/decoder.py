@@ -161,9 +161,7 @@ class Decoder:
             x = x + self.wpe[start : ids.size(1)]
         if self.pairs is not None:  # as in `model.BigramTable`: the first token of a text has no pair
             first = max(start, 1)
-            rows = pair_rows(
-                ids[:, first - 1 : -1], ids[:, first:], self.config.vocab_size, len(self.pairs)
-            )
+            rows = pair_rows(ids[:, first - 1 : -1], ids[:, first:], self.config.vocab_size, len(self.pairs))
             x = x + F.pad(F.embedding(rows, self.pairs), (0, 0, first - start, 0))
         return x.flatten(0, 1)  # (N, C)
 
@@ -213,11 +211,17 @@ def quick_window(model: GPT, batch_size: int = 1, keep: float = 1.0) -> Window:
         expected = model(ids).logits  # (1, T, V)
     try:
         decoder = Decoder(model.config, dict(model.named_parameters()), batch_size=1)
-        parts = [decoder.read(ids[:, :end], start, end - start) for start, end in ((0, T - 1), (T - 1, T)) if end]
-        difference = float((torch.cat(parts, dim=1) - expected).abs().max() / expected.abs().max().clamp(min=1))
+        parts = [
+            decoder.read(ids[:, :end], start, end - start) for start, end in ((0, T - 1), (T - 1, T)) if end
+        ]
+        difference = float(
+            (torch.cat(parts, dim=1) - expected).abs().max() / expected.abs().max().clamp(min=1)
+        )
     except (KeyError, RuntimeError, AttributeError):  # the weights of another architecture
         difference = math.nan
     if difference <= TOLERANCE:
         return QuickWindow(model, batch_size, keep)
-    note("this text is written by the model's own modules, which take longer: the quick decoder computes another model")
+    note(
+        "this text is written by the model's own modules, which take longer: the quick decoder computes another model"
+    )
     return window

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from minilm.errors import ConfigError
 from minilm.model import GPT
+from minilm.sampling import reading
 from minilm.taps import See, tapped
-from minilm.window import reading
 
 
 class Effects(NamedTuple):

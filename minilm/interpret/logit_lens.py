@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from minilm.model import GPT
+from minilm.sampling import reading
 from minilm.taps import record, tapped
-from minilm.window import reading
 
 
 def stage_names(model: GPT) -> list[str]:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from minilm.errors import ConfigError
 from minilm.model import GPT
-from minilm.sampling import Tokenizer
-from minilm.window import reading
+from minilm.sampling import reading
+from minilm.writing import Tokenizer
 
 
 class Guess(NamedTuple):

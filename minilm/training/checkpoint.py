@@ -37,7 +37,9 @@ def read_model(folder: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
         )
     if not (folder / WEIGHTS).exists():
         if (pickled := folder / "pytorch_model.bin").exists():
-            raise RunError(f"{pickled}: pickle refused, it can run any code; convert it to {WEIGHTS} where it came from")
+            raise RunError(
+                f"{pickled}: pickle refused, it can run any code; convert it to {WEIGHTS} where it came from"
+            )
         if (folder / f"{WEIGHTS}.index.json").exists():
             raise RunError(f"{folder} holds weights in several parts, and one {WEIGHTS} is needed; join them")
     tensors = files.read_tensors(folder / WEIGHTS)[0]

@@ -23,6 +23,12 @@ FIRST_STEP = 1e-3  # of a time budget, before a step has been timed
 PRICED = 2048  # characters scored to learn what a character costs
 
 
+SAVED = (
+    *("first_step", "earlier", "eval_chars"),
+    *("next_evaluation", "next_record", "evaluation_seconds", "step_seconds"),
+)
+
+
 class Stop(Enum):
     """Why a run ended."""
 
@@ -36,7 +42,8 @@ class Clock:
     """The length of one run. `chars` are those of the validation split and those scored after the training.
 
     `deadline` is a moment of `time.monotonic()`; `most_steps` end a run by minutes that comes so far, and its schedule
-    then follows whichever ends first. Its `state` is plain JSON for the checkpoint.
+    then follows whichever ends first. A finished run that goes on does so in another `leg`, with a schedule of its own.
+    The `state` is plain JSON for the checkpoint.
     """
 
     def __init__(
@@ -45,24 +52,28 @@ class Clock:
         chars: tuple[int, int],
         deadline: float | None = None,
         most_steps: int | None = None,
+        leg: int = 0,
     ) -> None:
-        self.config, self.chars, self.deadline = config, chars, deadline
+        self.config, self.chars, self.deadline, self.leg = config, chars, deadline, leg
         self.last_step = most_steps if config.total_steps is None else config.total_steps
         self.started = time.monotonic()  # of a resumed run: as if it had never stopped
+        self.first_step, self.earlier = 0, 0.0  # the steps and seconds of the legs before this one
         self.eval_chars = config.eval_chars  # how many characters an evaluation scores; None: all
         self.next_evaluation = self.next_record = 0.0  # progress
         self.evaluation_seconds = 0.0  # of the last evaluation, with the files it writes
         self.step_seconds: float | None = None  # of an update, a moving mean
 
-    SAVED = ("eval_chars", "next_evaluation", "next_record", "evaluation_seconds", "step_seconds")
-
     def state(self) -> dict[str, Any]:
-        return {"seconds": self.seconds(), **{name: getattr(self, name) for name in self.SAVED}}
+        return {"seconds": self.seconds(), "leg": self.leg, **{name: getattr(self, name) for name in SAVED}}
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Goes on in the leg that the state is of, or begins the leg after it."""
+        if state.get("leg", 0) < self.leg:
+            self.first_step, self.earlier = state["step"], state["seconds"] + state.get("earlier", 0.0)
+            return
         self.started = time.monotonic() - state["seconds"]
-        for name in self.SAVED:
-            setattr(self, name, state[name])
+        for name in SAVED:
+            setattr(self, name, state.get(name, getattr(self, name)))
 
     def open(self, evaluate: Callable[[int], object]) -> None:
         """Before the first step: where time ends the run, `evaluate` a number of characters to learn its price."""
@@ -114,7 +125,7 @@ class Clock:
         """
         by_steps = by_time = 0.0
         if self.last_step is not None:
-            by_steps = (steps + ahead) / (self.last_step + ahead)
+            by_steps = (steps - self.first_step + ahead) / (self.last_step - self.first_step + ahead)
         if self.config.minutes is not None:
             step = ahead * self.one_step()
             by_time = (self.seconds() + step) / (self.usable + step)
@@ -126,15 +137,21 @@ class Clock:
             return Stop.FINISHED
         if self.config.patience is not None and stale >= self.config.patience:
             return Stop.EARLY
-        if self.total is not None and steps and self.seconds() + self.one_step() > self.usable:
+        if (
+            self.total is not None
+            and steps > self.first_step
+            and self.seconds() + self.one_step() > self.usable
+        ):
             own = self.config.minutes is not None and self.total == 60 * self.config.minutes
             return Stop.FINISHED if own else Stop.DEADLINE
         return None
 
     def step_took(self, seconds: float, steps: int) -> None:
         """The first step pays for warming up and is forgotten."""
-        first = steps <= 2 or self.step_seconds is None
-        self.step_seconds = seconds if first else 0.9 * self.step_seconds + 0.1 * seconds
+        if steps <= self.first_step + 2 or self.step_seconds is None:
+            self.step_seconds = seconds
+        else:
+            self.step_seconds = 0.9 * self.step_seconds + 0.1 * seconds
 
     def evaluation_due(self, steps: int) -> bool:
         return self.progress(steps) >= self.next_evaluation - 1e-9

@@ -23,7 +23,8 @@ from minilm.attention import choose_backend
 from minilm.config import ModelConfig, TrainConfig
 from minilm.cost import needed_bytes
 from minilm.errors import ConfigError
-from minilm.fast.bf16 import bfloat16_loss
+from minilm.fast.step import quick_forwards, swapped
+from minilm.fast.step import speed_up as speed_up
 
 WHY_BACKEND = {
     "fused": "fused attention is the quickest on CUDA",
@@ -248,17 +249,24 @@ LossOf = Callable[[Tensor, Tensor], Tensor]  # ids and targets, (B, T) each -> m
 
 
 def loss_function(model: nn.Module, precision: str, compiled: bool = False) -> LossOf:
-    """model(ids, targets=targets).loss, in the number format and compiled or not, as the hardware asks for."""
+    """model(ids, targets=targets).loss, in the number format and compiled or not, as the hardware asks for.
 
-    def plain(ids: Tensor, targets: Tensor) -> Tensor:
+    Some modules compute by their stand-ins of `minilm.fast` meanwhile, where these agree with them.
+    """
+
+    def loss_of(ids: Tensor, targets: Tensor) -> Tensor:
         return model(ids, targets=targets)[0]
 
-    loss_of = plain if precision == "fp32" else bfloat16_loss(model)
-    if not compiled:
-        return loss_of
-    cuda = next(model.parameters()).is_cuda
-    mode = "reduce-overhead" if cuda else None  # on CUDA the passes are captured once and then replayed
-    return torch.compile(loss_of, mode=mode, dynamic=False)
+    if compiled:  # on CUDA the passes are captured once and then replayed
+        mode = "reduce-overhead" if next(model.parameters()).is_cuda else None
+        loss_of = torch.compile(loss_of, mode=mode, dynamic=False)
+    swaps = quick_forwards(model, precision)
+
+    def quick_loss_of(ids: Tensor, targets: Tensor) -> Tensor:
+        with swapped(swaps):
+            return loss_of(ids, targets)
+
+    return quick_loss_of
 
 
 def compile_now(loss_of: LossOf, model: nn.Module, batch: tuple[int, int]) -> float:
@@ -284,7 +292,9 @@ class Readings:
     def __init__(self) -> None:
         self._under_way: list[tuple[int, float, Tensor, Any]] = []
 
-    def put(self, step: int, rate: float, loss: Tensor, norm: Tensor) -> list[tuple[int, float, float, float]]:
+    def put(
+        self, step: int, rate: float, loss: Tensor, norm: Tensor
+    ) -> list[tuple[int, float, float, float]]:
         """The (step, rate, loss, norm) that are known without waiting for a GPU."""
         if not loss.is_cuda:
             return [(step, rate, loss.item(), norm.item())]

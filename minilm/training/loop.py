@@ -15,18 +15,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from minilm import files
-from minilm.config import TrainConfig
+from minilm.config import TrainConfig, without_removed
 from minilm.errors import DivergenceError, RunError
 from minilm.text.batches import Batches
-from minilm.training.checkpoint import CHECKPOINT, WEIGHTS, differences, load_checkpoint, load_weights
-from minilm.training.checkpoint import save_checkpoint, weights
+from minilm.training.checkpoint import (
+    CHECKPOINT,
+    WEIGHTS,
+    differences,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+    weights,
+)
 from minilm.training.clock import Clock, Stop, interruptible
 from minilm.training.evaluate import exact_loss
-from minilm.training.hardware import Hardware, Readings, compile_now, loss_function
+from minilm.training.hardware import Hardware, Readings, compile_now, loss_function, speed_up
 from minilm.training.optim import build_optimizer, schedule
 
 SETTLING_STEPS = 10  # a first loss may be anything; after these it may not exceed
@@ -69,12 +75,17 @@ class Trainer:
         folder: Path | None = None,
         on_record: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
-        self.model, self.config, self.hardware, self.clock = model.to(hardware.device), config, hardware, clock
+        self.model, self.config, self.hardware, self.clock = (
+            model.to(hardware.device),
+            config,
+            hardware,
+            clock,
+        )
         self.val_tokens, self.before, self.folder, self.on_record = val_tokens, before, folder, on_record
         self.shape: Any = model.config
         device = None if hardware.device == "cpu" else hardware.device
         self.batches = Batches(train_tokens, self.shape.block_size, config.batch_size, config.seed, device)
-        self.optimizer = build_optimizer(self.model, config, hardware.precision)
+        self.optimizer = speed_up(build_optimizer(self.model, config, hardware.precision))
         self.loss_of = loss_function(self.model, hardware.precision, hardware.compiled)
         self.readings, self.state = Readings(), State()
         self.best: dict[str, Tensor] = {}
@@ -87,7 +98,9 @@ class Trainer:
         """
         model, config, clock, s = self.model, self.config, self.clock, self.state
         if self.hardware.compiled:
-            self.compile_seconds = compile_now(self.loss_of, model, (config.batch_size, self.shape.block_size))
+            self.compile_seconds = compile_now(
+                self.loss_of, model, (config.batch_size, self.shape.block_size)
+            )
         clock.open(self.evaluate)
         with interruptible() as interrupted:
             while True:
@@ -133,7 +146,10 @@ class Trainer:
     def compare(self, loss: float) -> bool:
         """Whether a validation loss is the best so far."""
         s = self.state
-        s.evaluated_step, improved = s.step, math.isfinite(loss) and (s.best_loss is None or loss < s.best_loss)
+        s.evaluated_step, improved = (
+            s.step,
+            math.isfinite(loss) and (s.best_loss is None or loss < s.best_loss),
+        )
         if improved:
             s.best_loss, s.best_step, s.stale = loss, s.step, 0
         else:
@@ -154,7 +170,7 @@ class Trainer:
         s.train_loss = s.loss_sum / s.loss_count if s.loss_count else s.train_loss
         s.loss_sum, s.loss_count = 0.0, 0
         names = ("step", "learning_rate", "train_loss")
-        values = {"progress": clock.progress(s.step), "seconds": clock.seconds()}
+        values = {"progress": clock.progress(s.step), "seconds": clock.earlier + clock.seconds()}
         values |= {name: getattr(s, name) for name in names}
         clock.recorded(s.step)
         if val_loss is not None:
@@ -198,15 +214,17 @@ class Trainer:
     def resume(self, checkpoint: Path | None = None) -> int:
         """Goes back to the checkpoint in the folder and returns its step. From the `checkpoint` of another training
         come weights, optimizer and place in the text alone; clock and counters start anew."""
-        assert checkpoint or self.folder
-        state = load_checkpoint(checkpoint or self.folder / CHECKPOINT, self.model, self.optimizer)
+        path = checkpoint or self.folder / CHECKPOINT
+        state = load_checkpoint(path, self.model, self.optimizer)
         self.batches.restore(state["batches"])
         if checkpoint is not None:
             return 0
-        if changed := differences(type(self.config).from_dict(state["config"]).to_dict(), self.config.to_dict()):
-            raise RunError(f"cannot resume {self.folder} with other settings: {changed}; use the old ones")
-        self.clock.restore(state)
         self.state = s = State(**{field.name: state[field.name] for field in fields(State)})
+        self.clock.restore(state)
+        if state.get("leg", 0) < self.clock.leg:
+            s.stale = 0
+        elif changed := differences(without_removed(state["config"]), self.config.to_dict()):
+            raise RunError(f"cannot resume {self.folder} with other settings: {changed}; use the old ones")
         if s.best_loss is not None:
             if s.best_step == s.step:  # killed after the checkpoint, before the best weights
                 self.keep_best()

@@ -9,7 +9,7 @@ from typing import Any
 
 from minilm.text.compression import CONTEXT, compressed_bits
 from minilm.text.corpora import Corpus
-from minilm.training.evaluation import bits_per_character, exact_loss, perplexity
+from minilm.training.evaluate import bits_per_character, exact_loss, perplexity
 
 Row = dict[str, Any]  # name, val and test in nats per character, each a number or None
 

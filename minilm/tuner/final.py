@@ -18,10 +18,10 @@ from minilm import files
 from minilm.config import TrainConfig
 from minilm.errors import DivergenceError
 from minilm.text.corpora import Corpus
-from minilm.training.evaluation import exact_loss
+from minilm.training.checkpoint import CHECKPOINT, WEIGHTS
+from minilm.training.evaluate import exact_loss
 from minilm.training.run import RESULT, Run, load_run
 from minilm.training.session import run_training
-from minilm.training.trainer import CHECKPOINT, WEIGHTS
 from minilm.tuner.legs import HELD, rung_folder
 from minilm.tuner.records import BEST, MODELS, Trial
 from minilm.tuner.settings import FEWEST_CHARS, FORWARD_SHARE, Settings

@@ -20,12 +20,12 @@ from typing import Any
 from minilm.config import ModelConfig, TrainConfig, default_recipe
 from minilm.errors import ConfigError, DivergenceError, MinilmError
 from minilm.text.corpora import Corpus, load_corpus, load_described
+from minilm.training.checkpoint import CHECKPOINT
 from minilm.training.hardware import Hardware, choose_hardware, free_bytes, physical_cores
 from minilm.training.pace import step_seconds
 from minilm.training.probe import raced
 from minilm.training.run import Run
 from minilm.training.session import run_training
-from minilm.training.trainer import CHECKPOINT
 from minilm.tuner.legs import HELD, Part, leg_parts
 from minilm.tuner.rungs import Ladder
 from minilm.tuner.settings import Budget, trial_steps
@@ -163,7 +163,7 @@ def sample_text(run: Run, characters: int, seed: int, deadline: float | None = N
     """What the model writes from nothing; shorter where the deadline is near."""
     import torch
 
-    from minilm.sampling import stream_text
+    from minilm.writing import stream_text
 
     generator = torch.Generator().manual_seed(seed)
     pieces: list[str] = []

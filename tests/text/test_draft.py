@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from minilm.errors import ConfigError, CorpusError
-from minilm.text.draft import NGramDraft
+from minilm.fast.draft import NGramDraft
 
 
 def by_hand(text: list[int], context: list[int], longest: int) -> Counter[int]:

@@ -250,7 +250,7 @@ def test_a_trained_model_reaches_the_floor_and_does_not_pass_it():
 
     from minilm.config import ModelConfig
     from minilm.model import GPT
-    from minilm.training.evaluation import exact_loss
+    from minilm.training.evaluate import exact_loss
 
     dice, T = Dice(Random(11)), 32
     documents = [QUICK.tell(dice) for _ in range(2800)]
