@@ -68,7 +68,7 @@ class GeluMLP(nn.Module):
 
 
 class SwigluMLP(nn.Module):
-    """down(silu(gate(x)) * up(x)), (B, T, C) -> (B, T, C) (Shazeer, 2020, "GLU Variants Improve Transformer", eq. 6)."""
+    """down(silu(gate(x)) * up(x)), (B, T, C) -> (B, T, C) (Shazeer, 2020, arXiv:2002.05202, eq. 6)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -333,8 +333,8 @@ class GPT(nn.Module):
         except IndexError:
             wrong = ids[(ids < 0) | (ids >= self.config.vocab_size)]
             raise ConfigError(
-                f"ids must be between 0 and {self.config.vocab_size - 1}, got {int(wrong[0])}; encode the text with the "
-                "tokenizer that the model was made for"
+                f"ids must be between 0 and {self.config.vocab_size - 1}, got {int(wrong[0])}; encode the text with "
+                "the model's own tokenizer"
             ) from None
 
     def check_ids(self, ids: Tensor, start: int) -> None:

@@ -6,7 +6,7 @@ It asks a model for logits and knows nothing of how they are computed, or of tex
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -80,6 +80,10 @@ class Window:
     """
 
     def __init__(self, model: Any, batch_size: int, keep: float = 1.0, use_cache: bool = True) -> None:
+        if not 0 < keep <= 1:
+            raise ConfigError(
+                f"keep must be above 0 and at most 1, a share of the window, got {keep}; try 0.5"
+            )
         self.model, self.block_size = model, int(model.config.block_size)
         self.kept = max(1, round(keep * self.block_size))
         self.ids: Tensor | None = None  # (B, S) the tokens in view
@@ -124,25 +128,19 @@ class Window:
 
 
 def stream(
-    model: Any,
+    window: Window,
     ids: Tensor,
     max_new_tokens: int,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
     generator: torch.Generator | None = None,
-    keep: float = 1.0,
-    use_cache: bool = True,
-    window: Window | None = None,
 ) -> Iterator[Tensor]:
     """Yields one (B,) tensor of new tokens at a time; ids is (B, T), prompts of one length.
 
-    `window` reads in another way than by the model itself. The options are checked at the call, before the first
-    token is asked for.
+    The options are checked at the call, before the first token is asked for.
     """
-    check_options(max_new_tokens, temperature, top_k, top_p, keep)
-    check_prompt(ids, model.config.vocab_size)
-    window = window or Window(model, ids.size(0), keep, use_cache)
+    check_options(max_new_tokens, temperature, top_k, top_p)
 
     def tokens(ids: Tensor) -> Iterator[Tensor]:
         for _ in range(max_new_tokens):
@@ -161,17 +159,19 @@ def generate(
     top_k: int | None = None,
     top_p: float | None = None,
     generator: torch.Generator | None = None,
-    stop: Sequence[int] | Sequence[Sequence[int]] | int = (),
-    **options: Any,
+    stop: Any = (),
+    keep: float = 1.0,
+    use_cache: bool = True,
 ) -> Tensor:
-    """The prompts (B, T) with up to n = `max_new_tokens` more, (B, T + n); further options as in `stream`.
+    """The prompts (B, T) with up to n = `max_new_tokens` more, (B, T + n).
 
     `stop` is a token, a sequence of tokens, or several sequences; generation ends when every text has written one of
-    them, which stays at its end. `tokenizer.encode("\\n")` makes one of a text.
+    them, which stays at its end. `tokenizer.encode("\n")` makes one of a text. `keep` as in `Window`.
     """
     stops, prompt = stop_sequences(stop), ids.size(-1)
+    window = Window(model, ids.size(0), keep, use_cache)
     stopped = torch.zeros(ids.size(0), dtype=torch.bool, device=ids.device)
-    for token in stream(model, ids, max_new_tokens, temperature, top_k, top_p, generator, **options):
+    for token in stream(window, ids, max_new_tokens, temperature, top_k, top_p, generator):
         ids = torch.cat((ids, token[:, None]), dim=1)
         for sequence in stops:
             if ids.size(1) - prompt >= len(sequence):
@@ -189,45 +189,23 @@ def stop_sequences(stop: Any) -> list[list[int]]:
     """
     items = stop.tolist() if isinstance(stop, Tensor) else stop
     items = [items] if isinstance(items, (int, str)) else list(items)
-    if items and all(isinstance(item, int) for item in items):
-        items = [items]
-    wrong = [item for item in items if isinstance(item, str) or not len(item)]
-    if wrong:
-        raise ConfigError(f"stop must be tokens, at least one, got {wrong[0]!r}; give tokenizer.encode(text)")
-    return [list(item) for item in items]
+    items = [items] if items and isinstance(items[0], int) else items
+    for item in items:
+        if isinstance(item, str) or not len(item):
+            raise ConfigError(f"stop must be tokens, at least one, got {item!r}; give tokenizer.encode(text)")
+    return items
 
 
-def check_options(
-    max_new_tokens: int, temperature: float, top_k: int | None, top_p: float | None, keep: float
-) -> None:
+def check_options(max_new_tokens: int, temperature: float, top_k: int | None, top_p: float | None) -> None:
     """Reports every impossible option at once, as one ConfigError."""
-    rules = {
-        f"max_new_tokens must be a whole number, at least 0, got {max_new_tokens}": (
-            isinstance(max_new_tokens, int) and max_new_tokens >= 0
-        ),
-        f"temperature must be 0 (greedy) or a positive number, got {temperature}": 0
-        <= temperature
-        < math.inf,
-        f"top_k must be a whole number, at least 1, or None, got {top_k}": (
-            top_k is None or (isinstance(top_k, int) and top_k >= 1)
-        ),
-        f"top_p must be above 0 and at most 1, or None, got {top_p}": top_p is None or 0 < top_p <= 1,
-        f"keep must be above 0 and at most 1, a share of the window, got {keep}": 0 < keep <= 1,
-    }
-    if faults := [sentence for sentence, holds in rules.items() if not holds]:
+    faults = []
+    if not isinstance(max_new_tokens, int) or max_new_tokens < 0:
+        faults.append(f"max_new_tokens must be a whole number, at least 0, got {max_new_tokens}")
+    if not 0 <= temperature < math.inf:  # written so that NaN fails too
+        faults.append(f"temperature must be 0 (greedy) or a positive number, got {temperature}")
+    if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
+        faults.append(f"top_k must be a whole number, at least 1, or None, got {top_k}")
+    if top_p is not None and not 0 < top_p <= 1:
+        faults.append(f"top_p must be above 0 and at most 1, or None, got {top_p}")
+    if faults:
         raise ConfigError("; ".join(faults))
-
-
-def check_prompt(ids: Tensor, vocab_size: int) -> None:
-    """A prompt is (B, T) token ids of the vocabulary, T at least 1; else a ConfigError."""
-    if ids.dim() != 2 or ids.dtype not in (torch.int64, torch.int32) or ids.numel() == 0:
-        got = f"shape {tuple(ids.shape)} of {ids.dtype}"
-        raise ConfigError(
-            f"a prompt must be (B, T) whole numbers, T > 0, got {got}; ids[None] makes a batch of one"
-        )
-    low, high = int(ids.min()), int(ids.max())
-    if low < 0 or high >= vocab_size:
-        wrong = low if low < 0 else high
-        raise ConfigError(
-            f"ids must be between 0 and {vocab_size - 1}, got {wrong}; encode with the model's tokenizer"
-        )

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from minilm.attention import CausalSelfAttention, attention_scores, attention_weights, joint_mask, mix
+from minilm.attention import allowed_pairs, attention_scores, attention_weights, mix
 from minilm.errors import ConfigError, did_you_mean
-from minilm.model import GPT
+from minilm.model import GPT, CausalSelfAttention
 from minilm.sampling import reading
 
 See = Callable[
@@ -73,7 +73,6 @@ def tapped(model: GPT, taps: Mapping[str, See]) -> Iterator[None]:
     """
     placed = [(name, see) for pattern, see in taps.items() for name in matching(model, pattern)]
     with ExitStack() as undo:
-        undo.callback(_read_by_modules(model))
         for name, see in placed:
             undo.callback(_attach(model, name, see))
         yield
@@ -114,20 +113,6 @@ def matching(model: GPT, pattern: str) -> list[str]:
     return found
 
 
-def _read_by_modules(model: GPT) -> Callable[[], None]:
-    """Generation and evaluation read a model by decoders without modules, where no hook can be: while it is tapped,
-    they ask the model itself. Returns what gives the fast readers back."""
-    before = vars(model).get("reader")
-    model.reader = lambda batch_size: Recomputing(model, batch_size)  # type: ignore[method-assign]
-
-    def undo() -> None:
-        del model.reader
-        if before is not None:
-            model.reader = before  # type: ignore[method-assign]
-
-    return undo
-
-
 def _attach(model: GPT, name: str, see: See) -> Callable[[], Any]:
     """Sets the hook behind a name and returns what takes it away."""
     if name == "hook_embed":
@@ -140,7 +125,11 @@ def _attach(model: GPT, name: str, see: See) -> Callable[[], Any]:
     block = model.blocks[int(found[1])]
     module = block.get_submodule(path)
     if kind == "formula":
-        assert isinstance(module, CausalSelfAttention)
+        if not isinstance(module, CausalSelfAttention):
+            raise ConfigError(
+                f"{name} is inside the formula of CausalSelfAttention, but the layer is a {type(module).__name__}; "
+                "look at its input and output instead"
+            )
         return _on_formula(module, found[2].removeprefix("attn."), see)
     if kind == "read":
         return _on_input(module, _reading_only(see, name))
@@ -211,8 +200,7 @@ class _Formula:
         is_causal: bool,
     ) -> Tensor:
         q, k, v = (self.pass_by(n, x, _moved) for n, x in zip(FORMULA[:3], (q, k, v), strict=True))
-        allowed, blind = joint_mask(q, k, mask, is_causal)
-        assert blind is None, "a decoder's query sees at least itself"
+        allowed = allowed_pairs(q, k, mask, is_causal)  # a decoder's query sees at least itself
         scores = attention_scores(q, k)  # (B, H, T, S)
         scores = scores if allowed is None else scores.masked_fill(~allowed, -torch.inf)
         scores = self.pass_by("hook_attn_scores", scores)
@@ -228,6 +216,11 @@ class _Formula:
 
 
 def _on_formula(layer: CausalSelfAttention, name: str, see: See) -> Callable[[], None]:
+    if layer.attend is not None and not isinstance(layer.attend, _Formula):
+        raise ConfigError(
+            f"{name} is inside the formula, but this layer attends by a function of your own, got {layer.attend!r}; "
+            "look at its input and output instead"
+        )
     if not isinstance(layer.attend, _Formula):
         layer.attend = _Formula()
     formula, entry = layer.attend, (name, see)

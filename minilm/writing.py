@@ -12,7 +12,8 @@ import torch
 from torch.nn import functional as F
 
 from minilm.errors import ConfigError, UnknownCharacterError
-from minilm.sampling import Window, check_options, check_prompt, next_token, stream
+from minilm.fast.speculative import Draft, speculate
+from minilm.sampling import Window, check_options, next_token, stream
 
 KEEP = 0.5  # of a full window, where text is streamed
 NOT_GIVEN = -1  # in the place of a token that no prompt gives
@@ -34,17 +35,23 @@ def stream_text(
     stop: Sequence[str] = (),
     keep: float = KEEP,
     window: Window | None = None,
+    draft: Draft | None = None,
     **options: Any,
 ) -> Iterator[str]:
     """Yields the text after the prompt in pieces, and ends before the first stop text; `options` as in `stream`.
 
     A piece is held back while it may still become a stop text or is half of a character. An empty prompt
     starts from a newline, or from token 0 where the vocabulary has none; a prompt with characters outside the
-    vocabulary raises the tokenizer's UnknownCharacterError. A full window drops its older half.
+    vocabulary raises the tokenizer's UnknownCharacterError. A full window drops its older half. `window` reads in
+    another way than by the model itself; a `draft` guesses ahead, see `fast/speculative.py`.
     """
     stops = checked_stops(stop)
     ids = torch.tensor([prompt_ids(tokenizer, prompt)], device=next(model.parameters()).device)  # (1, T)
-    tokens = stream(model, ids, max_new_tokens, keep=keep, window=window, **options)
+    window = window or Window(model, 1, keep)
+    if draft is None:
+        tokens = stream(window, ids, max_new_tokens, **options)
+    else:
+        tokens = speculate(window, draft, ids, max_new_tokens, **options)
     return until_stop(decode_pieces(tokenizer, (int(token) for token in tokens)), stops)
 
 
@@ -140,13 +147,18 @@ def stream_together(
     All are aligned at their first token, so that no place is empty and nothing needs a mask: while one text is already
     being written, a longer prompt is still being read, one token of it at a time.
     """
-    check_options(max_new_tokens, temperature, top_k, top_p, keep)
+    check_options(max_new_tokens, temperature, top_k, top_p)
     if not prompts:
         raise ConfigError("there must be at least one prompt to continue, got none")
     device = next(model.parameters()).device
     rows = [torch.tensor([list(prompt)], dtype=torch.int64, device=device) for prompt in prompts]  # (1, T)
     for row in rows:
-        check_prompt(row, model.config.vocab_size)
+        low, high = (int(row.min()), int(row.max())) if row.numel() else (0, -1)
+        if not 0 <= low <= high < model.config.vocab_size:
+            raise ConfigError(
+                f"a prompt must be ids between 0 and {model.config.vocab_size - 1}, at least one, got "
+                f"{row.tolist()[0]}; encode it with the model's tokenizer"
+            )
     lengths = [row.size(1) for row in rows]
     shortest, longest = min(lengths), max(lengths)
     padded = [F.pad(row, (0, longest - row.size(1)), value=NOT_GIVEN) for row in rows]

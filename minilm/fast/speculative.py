@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from minilm.errors import ConfigError
-from minilm.sampling import Window, check_options, check_prompt, filter_logits
+from minilm.sampling import Window, check_options, filter_logits
 
 REACH = 4  # tokens guessed at most before the model is asked
 
@@ -113,8 +113,7 @@ def speculate(
 
     The distribution of the text is the same as without a draft, the draws are others.
     """
-    check_options(max_new_tokens, temperature, top_k, top_p, 1.0)
-    check_prompt(ids, window.model.config.vocab_size)
+    check_options(max_new_tokens, temperature, top_k, top_p)
     if ids.size(0) != 1:
         raise ConfigError(f"a draft is for one text at a time, got {ids.size(0)}; leave it out for several")
     return _speculate(window, draft, ids, max_new_tokens, temperature, top_k, top_p, generator)

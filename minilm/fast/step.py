@@ -56,7 +56,7 @@ def rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
 
 
 @functools.lru_cache
-def norms_agree(norm: type[nn.Module], forward: Callable[..., Tensor]) -> bool:
+def norms_agree(norm: Any, forward: Callable[..., Tensor]) -> bool:
     """Whether `rms_norm` is what a norm's `forward` computes, with its gradients."""
     generator, answers = torch.Generator().manual_seed(0), []
     module = norm(8, 1e-6).double()
@@ -87,9 +87,10 @@ def quick_forwards(model: nn.Module, precision: str) -> list[Swap]:
         if precision == "bf16"
         else set()
     )
+    module: Any
     for module in model.modules():
         own = "forward" in vars(module)  # the user's
-        kind = type(module)
+        kind: Any = type(module)
         if (
             kind.__name__ == "RMSNorm"
             and hasattr(module, "eps")
@@ -123,7 +124,7 @@ def fused_adamw(parameters: list[Tensor], kept: list[dict[str, Tensor]], group: 
     steps, means, squares = ([k[name] for k in kept] for name in ("step", "exp_avg", "exp_avg_sq"))
     beta1, beta2 = group["betas"]
     options = {"lr": group["lr"], "beta1": beta1, "beta2": beta2, "weight_decay": group["weight_decay"]}
-    gradients = [parameter.grad for parameter in parameters]
+    gradients: list[Any] = [parameter.grad for parameter in parameters]
     torch._foreach_add_(steps, 1)
     torch._fused_adamw_(
         parameters, gradients, means, squares, [], steps, **options, eps=1e-8, amsgrad=False, maximize=False
@@ -148,7 +149,7 @@ def adamw_agrees(rule: Callable[..., None]) -> bool:
 
 
 def turned(matrices: Tensor) -> Tensor:
-    """As `optim.orthogonalised`, (K, n, m) -> (K, n, m): long matrices through the product Q of all rounds' polynomials.
+    """As `optim.orthogonalised`, (K, n, m) -> (K, n, m): long matrices through the product Q of the rounds' polynomials.
 
     P = a + b A + c A^2 is a polynomial of A = X X^T, so A <- P A P follows the rounds without X: the long side m, four
     times n in an MLP, is met once at the beginning and once at the end. In bfloat16 it follows the paper step by step:

@@ -64,7 +64,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         train_tokens: np.ndarray,
         val_tokens: np.ndarray,
         config: TrainConfig,
@@ -75,14 +75,9 @@ class Trainer:
         folder: Path | None = None,
         on_record: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
-        self.model, self.config, self.hardware, self.clock = (
-            model.to(hardware.device),
-            config,
-            hardware,
-            clock,
-        )
+        self.model, self.shape = model.to(hardware.device), model.config
+        self.config, self.hardware, self.clock = config, hardware, clock
         self.val_tokens, self.before, self.folder, self.on_record = val_tokens, before, folder, on_record
-        self.shape: Any = model.config
         device = None if hardware.device == "cpu" else hardware.device
         self.batches = Batches(train_tokens, self.shape.block_size, config.batch_size, config.seed, device)
         self.optimizer = speed_up(build_optimizer(self.model, config, hardware.precision))
@@ -106,9 +101,9 @@ class Trainer:
             while True:
                 stop = clock.stop(s.step, s.stale)
                 if s.evaluated_step < s.step and (stop or clock.evaluation_due(s.step)):
-                    started, loss = time.monotonic(), self.evaluate(clock.eval_chars)
-                    improved = self.compare(loss)
-                    self.record(loss)
+                    started, val_loss = time.monotonic(), self.evaluate(clock.eval_chars)
+                    improved = self.compare(val_loss)
+                    self.record(val_loss)
                     self.save()  # before the best weights: `resume` can make those from it, not the reverse
                     if improved:
                         self.keep_best()
@@ -214,7 +209,8 @@ class Trainer:
     def resume(self, checkpoint: Path | None = None) -> int:
         """Goes back to the checkpoint in the folder and returns its step. From the `checkpoint` of another training
         come weights, optimizer and place in the text alone; clock and counters start anew."""
-        path = checkpoint or self.folder / CHECKPOINT
+        assert checkpoint or self.folder
+        path = checkpoint or Path(self.folder or "") / CHECKPOINT
         state = load_checkpoint(path, self.model, self.optimizer)
         self.batches.restore(state["batches"])
         if checkpoint is not None:
@@ -229,5 +225,5 @@ class Trainer:
             if s.best_step == s.step:  # killed after the checkpoint, before the best weights
                 self.keep_best()
             else:
-                self.best, _ = files.read_tensors(self.folder / WEIGHTS)
+                self.best, _ = files.read_tensors(path.with_name(WEIGHTS))
         return s.step

@@ -77,7 +77,7 @@ def muon(parameters: list[Tensor], kept: list[dict[str, Tensor]], group: dict[st
     lr, decay = group["lr"], group["weight_decay"]
     by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
     for parameter, k in zip(parameters, kept, strict=True):
-        gradient = parameter.grad
+        gradient: Any = parameter.grad
         mean = k["momentum"].lerp_(gradient, 1 - group["momentum"])
         direction = gradient.lerp(mean, group["momentum"])  # the mean of gradients, one gradient ahead
         parts = group["parts"][parameter]
@@ -95,7 +95,8 @@ def adamw(parameters: list[Tensor], kept: list[dict[str, Tensor]], group: dict[s
     (Loshchilov & Hutter, 2017, arXiv:1711.05101, algorithm 2)."""
     lr, decay, (beta1, beta2) = group["lr"], group["weight_decay"], group["betas"]
     for parameter, k in zip(parameters, kept, strict=True):
-        gradient, t = parameter.grad, k["step"].add_(1)
+        gradient: Any = parameter.grad
+        t = k["step"].add_(1)
         mean = k["exp_avg"].lerp_(gradient, 1 - beta1) / (1 - beta1**t)  # both means begin at zero, which the
         square = k["exp_avg_sq"].lerp_(gradient * gradient, 1 - beta2) / (1 - beta2**t)  # powers make up for
         parameter.mul_(1 - lr * decay).addcdiv_(mean, square.sqrt() + 1e-8, value=-lr)
@@ -186,7 +187,8 @@ def build_optimizer(model: nn.Module, train: TrainConfig, precision: str = "fp32
     common |= {"turn": orthogonalised, "turn_in": torch.bfloat16 if precision == "bf16" else torch.float32}
     by_adamw = {**common, "rule": adamw, "memory": adamw_memory}
     by_muon = {**common, "rule": muon, "memory": muon_memory}
-    decaying, others = {"params": list(parts), "share": 1.0}, {"params": list(rest.values()), "share": 1.0}
+    decaying: dict[str, Any] = {"params": list(parts), "share": 1.0}
+    others: dict[str, Any] = {"params": list(rest.values()), "share": 1.0}
     if train.optimizer == "muon" and matrices:
         first = list(dict.fromkeys(parts.values()))  # checkpoints number the parameters in this order
         decaying["params"].sort(key=lambda p: first.index(parts[p]))

@@ -58,7 +58,7 @@ class Run:
         )
 
 
-def foreign_modules(model: nn.Module) -> dict[str, str]:
+def foreign_modules(model: Any) -> dict[str, str]:
     """Where a model is not what its configuration builds: name -> class, the whole model's name being "".
 
     >>> model = GPT(ModelConfig(vocab_size=5, n_layer=1, n_head=1, n_embd=4))
