@@ -35,12 +35,7 @@ class KVCache:
         self.keys = torch.zeros(shape, device=device, dtype=dtype)  # (layers, B, H, block_size, D)
         self.values = torch.zeros_like(self.keys)
         self.length = 0
-        self.tokens: Tensor | None = None  # (B, S) all tokens read, for models that look at more than one
-
-    @property
-    def last(self) -> Tensor | None:
-        """(B,) the last token read."""
-        return self.tokens[:, -1] if self.tokens is not None and self.length else None
+        self.last: Tensor | None = None  # (B,) the last token read
 
     @property
     def room(self) -> int:
@@ -65,13 +60,8 @@ class KVCache:
     def advance(self, ids: Tensor) -> None:
         """Counts the tokens (B, T) as read."""
         self.length += ids.size(1)
-        self.tokens = ids if self.tokens is None else torch.cat((self.tokens, ids), dim=1)
-
-    def cut(self, length: int) -> None:
-        """Forgets all but the first `length` positions."""
-        assert 0 <= length <= self.length
-        self.length, self.tokens = length, None if self.tokens is None else self.tokens[:, :length]
+        self.last = ids[:, -1]
 
     def reset(self) -> None:
         """Forgets everything and keeps the room."""
-        self.length, self.tokens = 0, None
+        self.length, self.last = 0, None
