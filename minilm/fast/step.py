@@ -149,7 +149,7 @@ def adamw_agrees(rule: Callable[..., None]) -> bool:
 
 
 def turned(matrices: Tensor) -> Tensor:
-    """As `optim.orthogonalised`, (K, n, m) -> (K, n, m): long matrices through the product Q of the rounds' polynomials.
+    """As `optim.orthogonalised`, (K, n, m) -> (K, n, m): long matrices through the product Q of all rounds.
 
     P = a + b A + c A^2 is a polynomial of A = X X^T, so A <- P A P follows the rounds without X: the long side m, four
     times n in an MLP, is met once at the beginning and once at the end. In bfloat16 it follows the paper step by step:
