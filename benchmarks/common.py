@@ -139,8 +139,8 @@ def trainer(model: dict[str, Any], train: dict[str, Any], *, seed: int = 0, step
     """A trainer of a changed default recipe on Tiny Shakespeare's 90 %, on one thread, that hardly evaluates."""
     from minilm.config import default_recipe
     from minilm.training.hardware import choose_hardware
-    from minilm.training.session import build
     from minilm.training.loop import Trainer
+    from minilm.training.session import build
 
     corpus, val = shakespeare()
     shape, config = default_recipe(corpus.tokenizer.vocab_size)

@@ -6,13 +6,13 @@ import itertools
 
 import pytest
 import torch
-
-from minilm.config import PRESETS, ModelConfig
-from minilm.fast.decoder import Decoder
-from minilm.errors import ConfigError
-from minilm.model import GPT
 from minilm.solo import SoloDecoder
 from minilm.window import Recomputing, Window
+
+from minilm.config import PRESETS, ModelConfig
+from minilm.errors import ConfigError
+from minilm.fast.decoder import Decoder
+from minilm.model import GPT
 
 V, T = 11, 12
 SMALL = {"n_layer": 2, "n_head": 2, "n_embd": 16, "block_size": T}

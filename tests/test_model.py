@@ -11,9 +11,7 @@ from torch.nn import functional as F
 
 from minilm.config import PRESETS, ModelConfig
 from minilm.errors import ConfigError, RunError
-from minilm.model import KVCache
-from minilm.model import MLPS, BigramTable, RMSNorm
-from minilm.model import GPT
+from minilm.model import GPT, MLPS, BigramTable, KVCache, RMSNorm
 
 SMALL = {"n_layer": 2, "n_head": 2, "n_embd": 16, "block_size": 12}
 V = 11

@@ -8,12 +8,13 @@ from random import Random
 import pytest
 import torch
 
-from minilm.sampling import filter_logits, next_token
 from minilm.config import PRESETS, ModelConfig
 from minilm.errors import ConfigError, UnknownCharacterError
 from minilm.model import GPT, Output
 from minilm.sampling import (
     decode_pieces,
+    filter_logits,
+    next_token,
     prompt_ids,
     stream,
     stream_text,

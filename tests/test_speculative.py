@@ -11,11 +11,10 @@ import torch
 from scipy.stats import chi2
 
 from minilm import speculative
-from minilm.sampling import filter_logits
 from minilm.config import ModelConfig
 from minilm.errors import ConfigError
 from minilm.model import GPT
-from minilm.sampling import stream
+from minilm.sampling import filter_logits, stream
 
 V, LENGTH, DRAWS = 4, 3, 2000
 OPTIONS = [

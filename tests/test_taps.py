@@ -10,9 +10,7 @@ from torch.nn import functional as F
 
 from minilm.config import ModelConfig
 from minilm.errors import ConfigError
-from minilm.model import KVCache
-from minilm.model import rotate
-from minilm.model import GPT
+from minilm.model import GPT, KVCache, rotate
 from minilm.taps import names, record, tapped
 from minilm.training.evaluate import exact_loss
 

@@ -127,7 +127,7 @@ def test_setting_up_is_on_the_clock(monkeypatch, corpus):
         time.sleep(1.0)
         return build_optimizer(*arguments)
 
-    monkeypatch.setattr("minilm.training.trainer.build_optimizer", slow)
+    monkeypatch.setattr("minilm.training.loop.build_optimizer", slow)
     assert run_training(corpus, shape(corpus), TrainConfig(**{**QUICK, "steps": 1})).result["seconds"] > 1.0
 
 
