@@ -1,4 +1,4 @@
-"""A progress bar where a person looks on: one line of a terminal, or one line of a notebook that stays in its place.
+"""Shows progress where a person looks on: one line of a terminal, or one line of a notebook that stays in its place.
 
 Where nobody looks, nothing is drawn: no log file fills up with bars. It knows nothing of what progresses.
 """

@@ -1,4 +1,4 @@
-"""What all verbs share at the command line: flags with defaults, one-sentence errors, exit codes.
+"""Gives every verb its command line: flags with defaults, one-sentence errors, exit codes.
 
 Imports no torch, so that `--help` answers at once. It knows flags and exit codes, and nothing of what a verb
 does.

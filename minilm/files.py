@@ -1,4 +1,4 @@
-"""The only module that writes files, so that a crash can never leave half of one behind.
+"""Writes all files of the package, so that a crash can never leave half of one behind.
 
 A whole file goes to a temporary neighbour, is flushed to the disk and renamed over the old one; a log grows
 by one checksummed line at a time. Whoever reads gets the old content or the new, or a `RunError` that names

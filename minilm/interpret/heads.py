@@ -1,4 +1,4 @@
-"""What the heads look at: attention maps, and three habits that a map can show.
+"""Reads attention maps: they show what each head looks at, and three habits that a head can have.
 
 A head with a habit looks at the first token, at the token before, or, the famous one, at what followed the last time
 that the present token stood here: an induction head (Olsson et al., 2022). A habit is a number from 0 to 1, the

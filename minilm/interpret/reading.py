@@ -1,4 +1,4 @@
-"""How a model reads a text: its surprise at each token, and what it had expected instead.
+"""Measures how a model reads a text: its surprise at each token, and what it had expected instead.
 
 Numbers for one text at a time. This file knows logits; it does not know where in the model they come from.
 """

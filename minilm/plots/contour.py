@@ -1,4 +1,4 @@
-"""The loss over two settings at once, as a map. The numbers, then the picture.
+"""Maps the loss over two settings at once. The numbers, then the picture.
 
 A map between trials is a guess: a smooth surface through the trials' losses, shown only where trials are near.
 """

@@ -1,4 +1,4 @@
-"""Learning curves of one training run: the numbers first, then the picture.
+"""Draws the learning curves of one training run: the numbers first, then the picture.
 
 It reads the records of `metrics.jsonl` as plain dicts and does not know how they came about. Losses are in
 nats per character; a record without a validation loss is a training record only.

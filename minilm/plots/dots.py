@@ -1,4 +1,4 @@
-"""Dots that stand for trials, drawn alike in every picture: a link to the trial's row, a ring where it matters."""
+"""Draws the dots that stand for trials, alike in every picture: a link to the trial's row, a ring where it matters."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What went wrong and where: failed trials grouped by reason, and the setting that they have in common, if any; and
-what was never tried, since it could be seen beforehand that it would not do.
+"""Groups failed trials by reason, with the setting that they have in common, and lists what was never tried, since
+it could be seen beforehand that it would not do.
 
 Numbers and words; nothing is drawn, and a study without failures gets nothing.
 """

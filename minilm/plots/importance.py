@@ -1,4 +1,4 @@
-"""How much each setting mattered: PED-ANOVA, with what mere chance would give beside it. Numbers, then picture.
+"""Estimates how much each setting mattered by PED-ANOVA, beside what chance alone would give. Numbers, then picture.
 
 Watanabe, Bansal, Hutter: "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in Arbitrary Subspaces"
 (IJCAI 2023). A setting matters if its values among the best trials are spread otherwise than among

@@ -1,6 +1,6 @@
-"""The ladder: a handful of losses on one line, so that their distances can be seen at a glance.
+"""Draws a few named losses on one line, the ladder, so that their distances can be seen at a glance.
 
-It sorts and draws named losses (nats per character); what they mean is the caller's business.
+Losses are in nats per character; what they mean is the caller's business.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One self-contained HTML page from headline numbers, sentences and sections.
+"""Builds one self-contained HTML page from headline numbers, sentences and sections.
 
 The page needs no network, no script and no font of its own; every text is escaped. It arranges what it is
 given and knows nothing of runs or studies.

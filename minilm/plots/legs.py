@@ -1,7 +1,6 @@
-"""A trial's legs: the stretches of training after which it waited at a rung, was promoted, or failed.
+"""Reads a trial's legs: the stretches of training after which it waited at a rung, was promoted, or failed.
 
-Numbers only, from records as plain dicts; a record without legs, as older studies wrote it, is one leg. What to
-promote is decided elsewhere.
+Numbers only, from records as plain dicts; a record without legs, as older studies wrote it, is one leg.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pictures of what goes on inside a model while it reads: surprise, attention, logit lens, ablation.
+"""Draws what goes on inside a model while it reads: surprise, attention, logit lens, ablation.
 
 Numbers come in as plain lists and arrays, `Inside` holds them together. This file draws and counts nothing; it knows
 no model and no torch. Blocks and heads count from 0, as in the names of the activations.

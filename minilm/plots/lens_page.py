@@ -1,4 +1,4 @@
-"""The page that shows one text from inside a model: findings first, then pictures, then every number in tables."""
+"""Builds the page that shows one text from inside a model: findings, then pictures, then every number in tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What more time would buy: the loss after twice and four times the training, with an interval. Numbers, then picture.
+"""Estimates the loss after twice and four times the training, with an interval. Numbers, then picture.
 
 Losses of one recipe at a steady learning rate fall as a power of the training time towards a level of their own
 (Hestness et al. 2017, "Deep Learning Scaling is Predictable, Empirically"; Kaplan et al. 2020). The level cannot be

@@ -1,4 +1,4 @@
-"""Parallel coordinates, lying on their side: a row per setting, a line through all rows per trial.
+"""Draws parallel coordinates, lying on their side: a row per setting, a line through all rows per trial.
 
 The numbers, then the picture. The better a trial, the stronger its line, so good neighbourhoods show as bundles.
 """

@@ -1,4 +1,4 @@
-"""The parts that the page of a run and the page of a study share.
+"""Builds the parts that the page of a run and the page of a study share.
 
 Each function turns records (plain dicts) into headlines, a section or a table; none of them writes the page.
 """

@@ -1,4 +1,4 @@
-"""Learning curves of all trials, with the rungs: where each paused, was promoted, or ended. Numbers, then picture.
+"""Draws the learning curves of all trials, with the rungs at which they paused. Numbers, then picture.
 
 The x axis is logarithmic where there are rungs, since each is several times as far as the one before.
 """

@@ -1,4 +1,4 @@
-"""The scale of each setting: where a value stands between the lowest and the highest that were tried.
+"""Scales each setting: a value gets its place between the lowest and the highest that were tried.
 
 Settings may be numbers, on a linear or a logarithmic scale, or names; a setting that only some trials have is fine.
 Numbers only, nothing is drawn.

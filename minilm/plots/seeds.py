@@ -1,4 +1,4 @@
-"""Is the winner better, or was it lucky: finalists trained again with other seeds. The numbers, then the picture."""
+"""Compares the finalists over several seeds, since a winner may only be lucky. The numbers, then the picture."""
 
 from __future__ import annotations
 

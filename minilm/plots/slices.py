@@ -1,4 +1,4 @@
-"""Loss against each setting by itself, one small panel each. The numbers, then the pictures.
+"""Draws the loss against each setting by itself, one small panel each. The numbers, then the pictures.
 
 Where trials were trained from rung to rung, the loss is that of the first rung: only there have all had as much.
 """

@@ -1,4 +1,4 @@
-"""Every number of a study's protocol, as tables: what was searched how, on what, where the time went."""
+"""Lists every number of a study's protocol in tables: what was searched how, on what, where the time went."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page of a search says first: its sentences and its big numbers, from the records alone."""
+"""Finds what the page of a search says first: its sentences and its big numbers, from the records alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of a search, from its folder's records alone, in the order in which a person asks.
+"""Builds the page of a search from its folder's records alone, in the order in which a person asks.
 
 Is it good, what does it write, was it worth it; how it was found, what mattered, what failed; and at the end
 everything needed to do it again. This file knows the order, the parts live elsewhere.

@@ -1,4 +1,4 @@
-"""The parts of a study's page about its search: what happened, which settings matter, why what was proposed.
+"""Builds the parts of a study's page about its search: what happened, which settings matter, why what was proposed.
 
 Each function turns trials into sections of pictures; the numbers come from the files of the pictures.
 """

@@ -1,4 +1,4 @@
-"""The look that all pictures share: a palette, a canvas, direct labels instead of legends, PNG and SVG.
+"""Defines the look that all pictures share: a palette, a canvas, direct labels instead of legends, PNG and SVG.
 
 Colours have one meaning everywhere: blue is the model, pale blue its training loss and other trials, orange
 the default recipe, grey the counting baseline, green the entropy floor, red a failure. They stay apart for

@@ -1,4 +1,4 @@
-"""The corpus `fables`: short tales of promises, whose exact information is known, hence a floor for every
+"""Writes the corpus `fables`: short tales of promises, whose exact information is known, hence a floor for every
 model.
 
     python -m minilm.text.fables > data/fables.txt     # writes the checked-in file again, byte for byte

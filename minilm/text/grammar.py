@@ -1,4 +1,4 @@
-"""A probabilistic grammar of texts that always knows how much information it has told.
+"""Tells texts by a probabilistic grammar that always knows how much information it has told.
 
 A grammar is a set of named lists. A *rule* lists templates, a *pool* lists words with their forms. To tell a
 text is to expand the rule `story`: plain characters are written, `{slots}` are filled. Each draw from a list

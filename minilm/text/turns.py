@@ -1,6 +1,6 @@
-"""How a text writes dialogue: who speaks, how a turn begins, where it ends.
+"""Recognises the way a text writes dialogue: its speakers, how a turn begins, where it ends.
 
-Knows nothing of models, nor of who takes part in a conversation.
+It knows nothing of models.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The course of a sitting: search and choice, final training, sample, page, one after the other, within the deadline.
+"""Runs a sitting: search and choice, final training, sample, page, one after the other, within the deadline.
 
 It joins the parts and prints nothing: a `Watch` tells a verb or a notebook what happens.
 """

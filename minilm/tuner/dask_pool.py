@@ -1,4 +1,4 @@
-"""A Dask cluster as the workers of a study.
+"""Makes a Dask cluster the workers of a study.
 
 Each worker process of the cluster runs one call at a time, because torch's random state and thread count belong to
 the process, and every call is pinned to its worker: so the study knows who runs what, and a worker that dies costs

@@ -1,8 +1,8 @@
-"""When to start a trial, wait, or stop: pure functions of what has happened and of the clock's reading.
+"""Decides whether a free worker starts a trial, continues one, waits or stops.
 
-The plan of a study in minutes is made here too: how long a trial may train, when the search ends, what is
-left for the final model. Nothing here starts, measures or waits; every answer can be tested by a table of
-numbers.
+The plan of a study in minutes is made here too: how long a trial may train, when the search ends, how much time
+remains for the final model. The decisions are functions of plain numbers; only `process_age`, at the end, reads a
+clock.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where trials fail: whether a new point lies among failures. Plain numbers in, yes or no out.
+"""Tells whether a new point lies among failed trials. Plain numbers in, yes or no out.
 
 Hyperopt's TPE reads a failure as a bad loss and goes on to visit where trials fail, about one time in four where half
 of the space does. A training that diverges teaches little the tenth time.

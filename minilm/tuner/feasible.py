@@ -1,4 +1,4 @@
-"""Which configurations are worth a trial at all, and how long a training is in steps: arithmetic before anything runs.
+"""Refuses configurations that are not worth a trial, by arithmetic before anything runs.
 
 A configuration that does not fit into memory, or would see too little text in a whole training to learn from it, is
 refused with a sentence, so that it never costs a worker's time. What the machine can do comes from one short probe,

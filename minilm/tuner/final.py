@@ -1,8 +1,6 @@
-"""The end of a study: the chosen configuration trained at length, or its trial's own model where that is
-better.
+"""Trains the final model of a study from the chosen configuration, or takes its trial's own model where that is better.
 
-The final model is never worse than the best trial's on the validation split. The test split is read here,
-once.
+The final model is never worse than the chosen trial's on the validation split. The test split is read here, once.
 """
 
 from __future__ import annotations

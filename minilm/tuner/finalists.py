@@ -1,4 +1,4 @@
-"""Which configuration is trained at length: the search's best few and the default recipe, once more with fresh seeds.
+"""Compares the search's best trials and the default recipe, each trained again with fresh seeds.
 
 The lowest of many noisy losses is low by luck, too, and two seeds of one configuration differ as much as the best two
 configurations do. So the best are trained again, and means are compared with what seeds alone do to them. This file

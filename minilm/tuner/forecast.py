@@ -1,4 +1,4 @@
-"""What a trial that has not been trained to the end would have reached there: a pure function of all the trials.
+"""Predicts the final loss of trials that have paused earlier, from all the trials together.
 
 A search algorithm compares numbers, and a loss after a ninth of a training cannot be compared with one at the end.
 So the loss at a trial's last rung is moved to the next rung by the straight line through the trials that were seen

@@ -1,4 +1,4 @@
-"""A genetic algorithm as a Hyperopt plug-in: `fmin(..., algo=genetic.suggest)`, and one of our own algorithms.
+"""Searches by a genetic algorithm, a plug-in for Hyperopt: `fmin(..., algo=genetic.suggest)`.
 
 A trial is an individual, its draws are the genes, its loss is the fitness. Steady state, (mu + 1): there are no
 generations, every proposal is one child of the mu best trials so far (Holland, 1975, "Adaptation in Natural and

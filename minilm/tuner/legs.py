@@ -1,4 +1,4 @@
-"""How a trial's training is cut into legs that end at rungs: pure arithmetic on shares of a full training.
+"""Cuts a trial's training into legs that end at rungs: pure arithmetic on shares of a full training.
 
 Inside a search the learning rate rises, stays high, and falls to zero only in the last fifth of a full training
 (warmup-stable-decay, Hu et al., 2024, arXiv:2404.06395). Two trials at the same rung then compare, whatever becomes of

@@ -1,8 +1,7 @@
-"""What one trial computes: a point goes in, a validation loss comes out. The only file of the tuner that
-trains.
+"""Computes one trial: a point goes in, a validation loss comes out.
 
-`run_leg` is what workers run; `train_model` is the same for Hyperopt's own `fmin`. Neither decides
-anything, and a training that diverges or does not fit is an answer here, not an exception.
+`run_leg` is what workers run; `train_model` is the same for Hyperopt's own `fmin`. Neither decides anything, and a
+training that diverges or does not fit is an answer here, not an exception. The machine is measured here too.
 """
 
 from __future__ import annotations

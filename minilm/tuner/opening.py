@@ -1,6 +1,6 @@
-"""How a new study begins: the machine is measured, the minutes are planned, and all is fixed in its settings.
+"""Opens a new study: measures the machine, plans the minutes, and fixes all of it in the study's settings.
 
-Nothing is decided here that `decide` could not decide from numbers; this file fetches the numbers.
+The measuring is in `objective`, the planning in `decide`, the fitted recipe in `sizing`; this file joins them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which point to try next: a pure function of the space, the seed and the history, computed by Hyperopt.
+"""Proposes the next point to try: a pure function of the space, the seed and the history, computed by Hyperopt.
 
 `propose` rebuilds Hyperopt's memory from plain numbers on every call, so that a study continued from its
 records asks exactly what the uninterrupted one would have asked. A failed trial is told to Hyperopt as a

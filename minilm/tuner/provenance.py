@@ -1,4 +1,4 @@
-"""What made a study: versions, commit and machine, so that its numbers can be traced. Imports none of what it names."""
+"""Records what made a study, versions, commit and machine, so that its numbers can be traced. Imports none of them."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The incumbent against the search's best trial: who will be trained to the end.
+"""Compares the incumbent with the search's best trial over a longer training.
 
-The incumbent, the recipe fitted to the minutes, trains in a worker of its own from the first second on, so that the
-search costs it little. The best trial goes on from its checkpoint until the race is over. Small models lead early and
-large ones late, so what counts is not who is ahead, but where both curves are heading. The deciding is arithmetic on
-curves. This file knows folders of runs and workers; it builds no model.
+The incumbent, the recipe fitted to the minutes or else the default recipe, trains in a worker of its own from the first
+second on, so that the search costs it little. The best trial continues from its checkpoint until the race is over.
+Small models lead early and large ones late, so what counts is not who is ahead, but where both curves are heading. The
+deciding is arithmetic on curves. This file knows folders of runs and workers; it builds no model.
 """
 
 from __future__ import annotations

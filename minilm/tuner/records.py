@@ -1,4 +1,4 @@
-"""The study folder on disk: `study.json` says what is searched, `trials.jsonl` gains a line per leg of a trial.
+"""Keeps a study on disk: `study.json` says what is searched, `trials.jsonl` gains a line per leg of a trial.
 
 Everything a study needs to go on, and everything its page shows, is in these two files. What was recorded
 is never rewritten: a trial that trains on gets a further line, and the last one counts. A leg that was running when the

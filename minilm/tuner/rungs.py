@@ -1,4 +1,4 @@
-"""Which paused trial trains on: pure functions of what every trial has reached. No clock, no worker, no torch.
+"""Chooses the paused trial to continue, by pure functions of what every trial has reached. No clock, no worker.
 
 A trial pauses at rungs, fixed shares of a full training, and its last validation loss at a rung is compared with
 those of the others at the same rung. A scheduler takes all that is known and names the paused trial to continue, or

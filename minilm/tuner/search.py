@@ -1,4 +1,4 @@
-"""The search: asks for points, hands their legs to workers, records what comes back, until the rules say stop.
+"""Searches: asks for points, hands their legs to workers, records what comes back, until the rules say stop.
 
 It joins `propose`, `decide`, `forecast`, `records` and a pool, and knows neither torch nor what a leg computes: the
 function, the pool and the clock are given. A worker that dies or hangs costs its trial one leg, which is tried once

@@ -1,6 +1,7 @@
-"""Who is trained to the end: the search, its best confirmed with fresh seeds, and the race against the incumbent.
+"""Chooses the configuration for the final training.
 
-Each is a decision made elsewhere (`decide`, `finalists`, `race`); here they follow one another on workers, within the
+The search comes first; its best trials are confirmed with fresh seeds, and the winner may race the incumbent. The
+arithmetic of each step is in `decide`, `finalists` and `race`; here they follow one another on workers, within the
 clock of a sitting.
 """
 

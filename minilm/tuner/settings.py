@@ -1,6 +1,6 @@
-"""What a study is fixed to from its first trial on: the text, the space, the budget of a trial, the seed.
+"""Holds the settings of a study, which its first trial fixes: the text, the space, the budget of a trial, the seed.
 
-Written to study.json and read back on resume. No torch, no clock, nothing that happens.
+They are written to study.json and read back on resume. What a user may ask for is checked here too. No torch, no clock.
 """
 
 from __future__ import annotations

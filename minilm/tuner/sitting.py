@@ -1,4 +1,4 @@
-"""One sitting of a study: what this process was given to run, and its clock. It does nothing by itself."""
+"""Holds one sitting of a study: what this process was given to run, and its clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recipe fitted to the minutes: how large a model, a context and a batch so many seconds of this machine pay for.
+"""Fits a recipe to the minutes: how large a model, a context and a batch so many seconds of this machine pay for.
 
 Trials of seconds cannot tell: they prefer what learns quickly, and minutes prefer what learns much. So this is known
 beforehand, from a law. A loss falls with the parameters N and with the tokens D that are seen (Hoffmann et al., 2022,

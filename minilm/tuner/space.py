@@ -1,4 +1,4 @@
-"""What can be tuned: the dimensions of the search, the default recipe as a point among them, and the way
+"""Defines what can be tuned: the dimensions of the search, the default recipe as a point among them, and the way
 from a point to configurations that are valid by construction.
 
 A point is a plain dict of values, `{"num_layers": 4, "learning_rate": 3e-3, ...}`. This file draws nothing,

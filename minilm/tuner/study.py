@@ -1,7 +1,7 @@
-"""A whole study: a corpus and a budget go in; a search, a final model, its numbers and a page come out.
+"""Runs a whole study: a corpus and a budget go in; a search, a final model, its numbers and a page come out.
 
-A new one fixes its settings and its folder, a continued one reads them and refuses others. What happens in between
-is a `Sitting`'s.
+A new study fixes its settings and its folder, a continued one reads them and refuses others. `course` runs what
+happens in between.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What a person reads of a study in a terminal at its end: lines and rows.
-
-Text and rows from plain records; nothing is measured here.
-"""
+"""Words the result of a study for a terminal: lines and rows, from plain records."""
 
 from __future__ import annotations
 

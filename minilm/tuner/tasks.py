@@ -1,4 +1,4 @@
-"""What workers are given to do, and which of the models they leave behind are kept. Paths and settings; no training."""
+"""Makes the tasks of the workers, and deletes the models that no later task needs. Paths and settings; no training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever looks on while a study runs: `Watch` sees nothing, `StudyBar` shows a bar on a terminal or in a notebook."""
+"""Shows a running study: `Watch` shows nothing, `StudyBar` a bar on a terminal or in a notebook."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Worker processes that live as long as the study: each runs one picklable function at a time, on one thread.
+"""Keeps worker processes alive as long as the study: each runs one picklable function at a time.
 
 Every slot is its own `ProcessPoolExecutor` of one process, so that a worker that dies costs one call and is
 replaced while the others go on. Workers ignore Ctrl-C, which is the parent's to handle, and end when the
