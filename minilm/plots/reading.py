@@ -70,7 +70,7 @@ def read_study(folder: str | Path) -> StudyRecords:
 
 
 def latest(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The last line of each trial: one that trained on from a rung has several.
+    """The last line of each trial: one that continued from a rung has several.
 
     >>> latest([{"tid": 0, "loss": 2.0}, {"tid": 1}, {"tid": 0, "loss": 1.5}])
     [{'tid': 1}, {'tid': 0, 'loss': 1.5}]

@@ -73,10 +73,10 @@ def _chosen(study: StudyRecords) -> Sentence | None:
     losses = [number(race, name) for name in names]
     if all(value is not None for value in losses):
         mine, theirs = (recipe_name(tid, incumbent) for tid in (race["challenger"], incumbent))
-        end = f"goes on from {mine if race.get('won') else theirs}"
+        end = f"continues from {mine if race.get('won') else theirs}"
         return Sentence(
             "plain",
-            f"Then {mine} trained on against {theirs}: after {losses[2]:.0f} s each it stood at {losses[0]:.3f}, "
+            f"Then {mine} continued beside {theirs}: after {losses[2]:.0f} s each it stood at {losses[0]:.3f}, "
             f"the other at {losses[1]:.3f}. Their curves were heading for "
             f"{losses[3]:.3f} and {losses[4]:.3f} at the end of the time, so the final model {end}.",
         )

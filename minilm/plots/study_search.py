@@ -118,7 +118,7 @@ def _race(longer: Sequence[Trial], folder: Path) -> list[Shown]:
     if challenger is None or incumbent not in race.curves:
         return []
     how = (
-        "The best trial trains on beside the recipe that has trained all along. Small models lead early and large "
+        "The best trial continues beside the recipe that has trained all along. Small models lead early and large "
         "ones late, so look at the slopes: the challenger wins only if its curve is heading clearly lower."
     )
     other = "default" if incumbent == DEFAULT_TID else "fitted"

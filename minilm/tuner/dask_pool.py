@@ -24,7 +24,7 @@ from minilm.errors import EngineError
 from minilm.tuner.travel import pack, run_there, unpack
 
 LOOK = 0.5  # seconds between two looks at who is there
-PATIENCE = 60.0  # seconds without any worker before a study gives up; a restarted one takes a few
+NO_WORKER_TIMEOUT = 60.0  # seconds without any worker before a study gives up; a restarted one takes a few
 SILENCE = 15.0  # seconds after which a scheduler that does not answer counts as gone, and all its workers
 RESTART = 30.0  # seconds for a nanny to replace its worker
 
@@ -71,10 +71,10 @@ class DaskPool:
     def free(self) -> int:
         """Raises EngineError once no worker has been there for a while: a study cannot go on by waiting."""
         with self._lock:
-            if not any(self._slots) and time.monotonic() - self._last_seen > PATIENCE:
+            if not any(self._slots) and time.monotonic() - self._last_seen > NO_WORKER_TIMEOUT:
                 raise EngineError(
-                    f"the Dask cluster at {self.address} has had no worker for {PATIENCE:g} s; start some and go on "
-                    "with --resume"
+                    f"the Dask cluster at {self.address} has had no worker for {NO_WORKER_TIMEOUT:g} s; start some "
+                    "and go on with --resume"
                 )
             return len(self._idle())
 

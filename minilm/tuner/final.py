@@ -20,10 +20,10 @@ from minilm.training.evaluation import exact_loss
 from minilm.training.run import RESULT, Run, load_run
 from minilm.training.session import run_training
 from minilm.training.trainer import CHECKPOINT, WEIGHTS
-from minilm.tuner.legs import HELD, rung_folder
+from minilm.tuner.legs import HOLD, rung_folder
 from minilm.tuner.records import BEST, MODELS, Trial
 from minilm.tuner.settings import FEWEST_CHARS, FORWARD_SHARE, Settings
-from minilm.tuner.sizing import enough
+from minilm.tuner.sizing import useful_tokens
 from minilm.tuner.space import to_configs
 
 FINAL_STEPS = 4  # times a trial's steps, for the final model of a study without a clock
@@ -34,7 +34,9 @@ WARM = {
 }  # what a training that goes on has behind it
 FEWEST_EVALUATIONS = 3  # of a training without a clock; more would cost most of a short one's time
 FEWEST_STEPS = 10  # of what is left by the clock
-CLOSE = 0.02  # nats per character; nearer to its trial's loss than this, the two models are compared exactly
+COMPARED_WITHIN = (
+    0.02  # nats per character; if the final loss is not lower by more, both models are scored again
+)
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,13 @@ class Finish:
     def run(self, chosen: Trial, kept: Path | None = None, trained: float = 0.0) -> Run:
         """The final model in the study's folder `best`, scored on both splits.
 
-        `kept` is the folder of the model that `chosen` has trained so far; by itself its trial's. By the clock it is
-        trained on from there, `trained` seconds of one worker, or from where its learning rate was still high, so that
-        little of it is lost.
+        `kept` is the folder of the model that `chosen` has trained so far; by itself its trial's. By the clock the
+        training continues from there, after `trained` seconds of one worker, or from where its learning rate was still
+        high, so that little of it is lost.
         """
         trained = trained if kept is not None else (chosen.held or 0.0)
         home = self.folder / MODELS / str(chosen.tid)
-        held = home / HELD if kept is None else kept
+        held = home / HOLD if kept is None else kept
         kept = home / rung_folder(self.settings.ladder.top) if kept is None else kept
         has_model = (kept / WEIGHTS).is_file()
         if has_model and self._too_short():
@@ -104,12 +106,12 @@ class Finish:
         if self.settings.enough is None:
             return None
         seen = trained * (chosen.tokens_per_second or 0.0)
-        tokens = enough(len(self.corpus.train), float(chosen.point.get("dropout", 0.0))) - seen
+        tokens = useful_tokens(len(self.corpus.train), float(chosen.point.get("dropout", 0.0))) - seen
         return max(round(tokens / tokens_per_step), FEWEST_STEPS)
 
     def _trial_is_better(self, chosen: Trial, kept: Path, run: Run) -> bool:
         """On the same characters: a trial's own loss is of a part of the split."""
-        if chosen.loss is None or run.result["val_loss"] <= chosen.loss - CLOSE:
+        if chosen.loss is None or run.result["val_loss"] <= chosen.loss - COMPARED_WITHIN:
             return False
         return _loss(load_run(kept), self.corpus, "val") < _loss(run, self.corpus, "val")
 

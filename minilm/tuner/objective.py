@@ -25,7 +25,7 @@ from minilm.training.probe import raced
 from minilm.training.run import Run
 from minilm.training.session import run_training
 from minilm.training.trainer import CHECKPOINT
-from minilm.tuner.legs import HELD, Part, leg_parts
+from minilm.tuner.legs import HOLD, Part, leg_parts
 from minilm.tuner.rungs import Ladder
 from minilm.tuner.settings import Budget, trial_steps
 from minilm.tuner.space import Limits, limits_for, repaired, to_configs
@@ -99,7 +99,7 @@ class _Leg:
         self.steps += run.result["steps"]
         self.seconds += run.result["seconds"]
         self.tokens += run.result["tokens_seen"]
-        self.held = self.seconds if part.folder == HELD else self.held
+        self.held = self.seconds if part.folder == HOLD else self.held
         return run
 
     def facts(self) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def prepare(corpus: dict[str, Any], threads: int | None = 1) -> None:
 
 
 def machine() -> tuple[Hardware, int]:
-    """What this process would train on, and the physical cores of the machine."""
+    """The hardware that this process would use, and the physical cores of the machine."""
     return choose_hardware(TrainConfig()), physical_cores()
 
 

@@ -4,7 +4,7 @@
 records asks exactly what the uninterrupted one would have asked. A failed trial is told to Hyperopt as a
 failure, which it reads as an infinitely bad loss: a NaN would be dropped, and the empty region would look
 promising for ever (hyperopt issue 662). This file runs nothing and knows no models; `Proposer` only
-remembers who was asked what.
+remembers which trial got which point.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ from hyperopt.pyll import as_apply
 from minilm.errors import ConfigError, did_you_mean
 from minilm.tuner.algorithms import ALGORITHMS
 from minilm.tuner.failures import doomed
-from minilm.tuner.space import FITTED_TID, Dimension, Draw, Point, draw_of, to_hyperopt
+from minilm.tuner.space import DEFAULT_TID, FITTED_TID, Dimension, Draw, Point, draw_of, to_hyperopt
 
-PATIENCE = 10  # refused points before chance takes over: an algorithm may insist
+MOST_REFUSALS = (
+    10  # of an algorithm's points for one trial; then chance takes over, since an algorithm may insist
+)
 ATTEMPTS = 60  # at a point that is not refused
 REDRAWS = 3  # of a point that lies among failures
 RANDOM_REDRAWS = 100  # of a known point, by chance; breeding looks for a new one by itself
@@ -119,13 +121,13 @@ def propose(
     """
     if algo not in ALGORITHMS:
         raise ConfigError(f"unknown search algorithm {algo!r}, {did_you_mean(algo, ALGORITHMS)}")
-    if tid == 0:
+    if tid == DEFAULT_TID:
         return dict(space.first or {}), []
     if tid == FITTED_TID and space.second is not None:
         return dict(space.second), []
     refused: list[Refused] = []
     while True:
-        who = algo if len(refused) < PATIENCE else "random"
+        who = algo if len(refused) < MOST_REFUSALS else "random"
         draw = _drawn(space, who, (seed, tid, len(refused)), _with(history, tid, refused))
         why = None if space.refusal is None else space.refusal(space.point(draw))
         if why is None or len(refused) == ATTEMPTS:
@@ -154,10 +156,10 @@ def _drawn(space: SearchSpace, algo: str, seeds: tuple[int, int, int], history: 
         draw = drawn("random" if redraw else algo, redraw)
         if not doomed(draw, good, failed):
             break
-    known = [told.draw for told in history.values()]
+    tried = [told.draw for told in history.values()]
     who, tries = ("random", RANDOM_REDRAWS) if algo == "random" else ("genetic", 1)
     for again in range(tries):
-        if draw not in known:
+        if draw not in tried:
             break
         draw = drawn(who, REDRAWS + 1 + again)
     return draw
@@ -180,13 +182,13 @@ def hyperopt_trials(space: SearchSpace, history: Mapping[int, Told]) -> Trials:
 
 
 def _document(labels: Collection[str], tid: int, told: Told) -> dict[str, Any]:
-    held = {label: [told.draw[label]] if label in told.draw else [] for label in labels}
-    idxs = {label: [tid] if values else [] for label, values in held.items()}
+    values = {label: [told.draw[label]] if label in told.draw else [] for label in labels}
+    idxs = {label: [tid] if found else [] for label, found in values.items()}
     return {
         "tid": tid,
         "state": JOB_STATE_RUNNING if told.running else JOB_STATE_DONE,
         "result": _result(told),
-        "misc": {"tid": tid, "cmd": None, "workdir": None, "idxs": idxs, "vals": held},
+        "misc": {"tid": tid, "cmd": None, "workdir": None, "idxs": idxs, "vals": values},
         **_UNUSED,
     }
 

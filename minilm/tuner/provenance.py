@@ -12,7 +12,7 @@ from typing import Any
 import minilm
 
 PACKAGES = ("torch", "hyperopt", "numpy")
-PATIENCE = 2.0  # seconds for git to answer
+GIT_TIMEOUT = 2.0  # seconds
 
 
 def made_by() -> dict[str, Any]:
@@ -47,7 +47,7 @@ def _commit() -> str | None:
         return None
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--match", ""]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=GIT_TIMEOUT)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() if answer.returncode == 0 else None

@@ -47,7 +47,7 @@ def result_of(
     sample: str,
 ) -> dict[str, Any]:
     """The content of a study's result.json: `config` and `numbers` are the final run's."""
-    default = next((trial for trial in trials if trial.tid == 0), None)
+    default = next((trial for trial in trials if trial.tid == DEFAULT_TID), None)
     return {
         "best": {
             "tid": chosen.tid,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from minilm.config import TrainConfig
 from minilm.tuner.finalists import finalists
-from minilm.tuner.legs import HELD, leg_parts, rung_folder
+from minilm.tuner.legs import HOLD, leg_parts, rung_folder
 from minilm.tuner.objective import Task
 from minilm.tuner.race import CHECKPOINT
 from minilm.tuner.records import MODELS, Trial, TrialState
@@ -56,7 +56,7 @@ def prune(models: Path, trials: Sequence[Trial], ladder: Ladder, busy: Collectio
 
     Nothing of the trials in `busy`: a worker reads and writes there.
     """
-    keep = {one.tid: {HELD, rung_folder(ladder.top)} for one in finalists(trials, search_seed=0)}
+    keep = {one.tid: {HOLD, rung_folder(ladder.top)} for one in finalists(trials, search_seed=0)}
     for rung in range(ladder.top):
         paused = [t for t in trials if t.state is TrialState.PAUSED and len(t.losses) == rung + 1]
         reached = sum(len(t.losses) > rung for t in trials)
