@@ -202,14 +202,6 @@ def _tensor_digest(tensors: dict[str, Tensor], header: dict[str, str]) -> str:
     return digest.hexdigest()
 
 
-def sha256_file(path: str | Path) -> str:
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def new_folder(path: str | Path) -> Path:
     """An empty folder for a run, created with its parents; a folder that holds anything is refused."""
     path = Path(path)

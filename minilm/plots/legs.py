@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from minilm.plots.reading import number
 from minilm.plots.trials import Trial, succeeded
 from minilm.plots.verdict import is_number
 
@@ -37,7 +38,7 @@ def legs_of(trial: Trial) -> list[Leg]:
 
 
 def _leg(tid: int, record: Trial, loss: float | None) -> Leg:
-    started, ended, seconds = (_number(record, key) for key in ("started", "ended", "seconds"))
+    started, ended, seconds = (number(record, key) for key in ("started", "ended", "seconds"))
     rung, reason = record.get("rung"), record.get("reason")
     return Leg(
         tid,
@@ -49,11 +50,6 @@ def _leg(tid: int, record: Trial, loss: float | None) -> Leg:
         loss if is_number(loss) else None,
         None if reason is None else str(reason),
     )
-
-
-def _number(record: Trial, key: str) -> float | None:
-    value = record.get(key)
-    return value if is_number(value) else None
 
 
 def last_rung(trial: Trial) -> int:

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 
-from minilm.plots.style import COLOR, FONT_SIZE, Picture, canvas, name_axes, style_axes
+from minilm.plots.style import COLOR, FONT_SIZE, Picture, canvas, name_axes, note, style_axes
 
 WIDTH = 11.0  # inches, of the pictures that take the whole page
 LONGEST = 6  # characters of a token that fit into a cell
@@ -220,9 +220,7 @@ def draw_stage_losses(inside: Inside) -> Picture:
     x = range(len(inside.stages))
     axes.plot(x, inside.stage_losses, color=COLOR["model"], linewidth=2, marker="o", markersize=6)
     for place, loss in zip(x, inside.stage_losses, strict=True):
-        axes.annotate(
-            f"{loss:.2f}", (place, loss), (0, 8), textcoords="offset points", ha="center", color=COLOR["ink"]
-        )
+        note(axes, f"{loss:.2f}", (place, loss), (0, 8), COLOR["ink"], ha="center")
     axes.set_xticks(list(x), inside.stages)
     axes.set_ylim(0, max(inside.stage_losses) * 1.15)
     axes.set_xlim(-0.3, len(inside.stages) - 0.7)

@@ -19,12 +19,12 @@ from matplotlib.axes import Axes
 from minilm.plots.slices import log_axis
 from minilm.plots.style import (
     COLOR,
-    FONT_SIZE,
     LOSS_LABEL,
     Picture,
     bits_axis,
     canvas,
     name_axes,
+    note,
     save_png,
 )
 from minilm.plots.trials import Point
@@ -174,13 +174,4 @@ def draw_more_time(numbers: MoreTime, path_png: str | Path | None = None) -> Pic
 
 
 def _name(axes: Axes, at: Point, words: str, color: str, above: bool) -> None:
-    axes.annotate(
-        words,
-        at,
-        xytext=(0, 9 if above else -9),
-        textcoords="offset points",
-        ha="center",
-        va="bottom" if above else "top",
-        fontsize=FONT_SIZE,
-        color=color,
-    )
+    note(axes, words, at, (0, 9 if above else -9), color, ha="center", va="bottom" if above else "top")

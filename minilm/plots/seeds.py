@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from minilm.plots.reading import number, part
-from minilm.plots.style import COLOR, FONT_SIZE, Picture, canvas, name_axes, save_png, style_axes
+from minilm.plots.style import COLOR, Picture, canvas, name_axes, note, save_png, style_axes
 from minilm.plots.trials import DEFAULT_TID
 from minilm.plots.verdict import Sentence, is_number
 
@@ -102,16 +102,8 @@ def draw_finalists(found: Sequence[Finalist], path_png: str | Path | None = None
             )
         axes.plot(one.losses, [row] * len(one.losses), "o", color=color, markersize=6, alpha=0.85)
         axes.plot([one.mean] * 2, [row - 0.28, row + 0.28], color=color, linewidth=2)
-        axes.annotate(
-            f"{one.mean:.3f}",
-            (1.0, row),
-            xycoords=("axes fraction", "data"),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            color=color,
-            fontsize=FONT_SIZE,
-        )
+        right = ("axes fraction", "data")
+        note(axes, f"{one.mean:.3f}", (1.0, row), (6, 0), color, xycoords=right, va="center")
     axes.set_yticks(range(len(found)), [one.name for one in found])
     axes.set_ylim(max(1, len(found)) - 0.5, -0.5)
     axes.margins(x=0.12)

@@ -130,9 +130,9 @@ def _slice_axes(axes: Axes, one: Slice) -> None:
     axes.set_xlabel(NAMES.get(one.name, one.name), color=COLOR["ink"], fontsize=FONT_SIZE)
 
 
-def log_axis(axes: Axes) -> None:
-    """A logarithmic x axis with plain numbers at 1 and 3 times the powers of ten."""
+def log_axis(axes: Axes, last: float = math.inf) -> None:
+    """A logarithmic x axis with plain numbers at 1 and 3 times the powers of ten, up to `last`."""
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: plain(x)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: plain(x) if x <= last else ""))
     axes.xaxis.set_minor_locator(NullLocator())

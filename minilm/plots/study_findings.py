@@ -21,6 +21,8 @@ from minilm.plots.verdict import (
 )
 from minilm.tuner.space import DEFAULT_TID, recipe_name
 
+FLAT = 0.005  # nats per character; a gain that may be smaller is not promised
+
 
 def result_of(study: StudyRecords) -> dict[str, Any]:
     """Final numbers: the study's own, and those of its best run where the study has none."""
@@ -112,7 +114,7 @@ def _future(future: MoreTime | None) -> Sentence | None:
     if future is None:
         return None
     twice, now = future.gains[0], future.now[1]
-    if now - twice.low < 0.005:
+    if now - twice.low < FLAT:
         return Sentence("plain", "More training time would buy hardly anything: the curve is flat.")
     return Sentence(
         "plain",

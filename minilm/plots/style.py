@@ -149,6 +149,14 @@ def style_axes(axes: Axes, grid: Literal["x", "y"] = "y") -> Axes:
     return axes
 
 
+def note(
+    axes: Axes, text: str, at: tuple[float, float], offset: tuple[float, float], color: str, **look: Any
+) -> None:
+    """Writes a few words beside a point, `offset` from it in points."""
+    look = {"fontsize": FONT_SIZE, **look}
+    axes.annotate(text, at, xytext=offset, textcoords="offset points", color=color, **look)
+
+
 def name_axes(axes: Axes, x: str, y: str) -> None:
     axes.set_xlabel(x, color=COLOR["muted"], fontsize=FONT_SIZE)
     axes.set_ylabel(y, color=COLOR["muted"], fontsize=FONT_SIZE)

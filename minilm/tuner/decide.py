@@ -24,15 +24,14 @@ CONFIRM_SHARE = 0.06  # for the best trials and the default recipe with fresh se
 RACE_SHARE = 0.08  # for the best trial against the incumbent
 SHORTEST_RACE = 8.0  # seconds; what a shorter one shows is only how curves begin
 FINAL_SHARE = 0.25  # for the final training at least, however slow the start was
+RESERVE_SECONDS, RESERVE_SHARE = 4.4, 0.25  # for test split, sample and page; and of short minutes at most
 WARM_UP = 6.0  # seconds until workers are ready: they load torch, all at once
 TRIALS_WANTED = 4.5  # full trainings in a search; most trials stop at a ninth of one
 SHORTEST, LONGEST = 3.5, 120.0  # seconds of training in a trial
-LONGEST_SHARE = (
-    0.35  # of the search; with many workers a trial must still be able to climb after others have ended
-)
+LONGEST_SHARE = 0.35  # of the search, for one trial: others must have ended before it climbs
 STEP_TRIAL_LIMIT = 1800.0  # seconds after which a trial with a step budget counts as hung
 OVERHEAD = 0.15  # share of a trial's time for its evaluations and for building the model
-GPU_WORKERS = 4
+GPU_WORKERS = 4  # that share one GPU: a small model leaves it idle
 ALL_CORES_LEAD = 1.5  # times the steps of as many single cores; a smaller lead of all cores together is noise
 MOST_WORKERS = 64  # TPE learns little from trials that all run at once
 START_GRACE = 15.0  # seconds in which a worker must have loaded torch and the text
@@ -190,7 +189,7 @@ def plan(minutes: float, workers: int, started: float = 0.0, useful_seconds: flo
     if not minutes > 0:
         raise ConfigError(f"minutes must be above 0, got {minutes}; 3 is the default")
     total = 60.0 * minutes
-    reserve = min(0.25 * total, 4.4 + 0.01 * total)
+    reserve = min(RESERVE_SHARE * total, RESERVE_SECONDS + 0.01 * total)
     # without a race the best trials need not be compared
     confirm, race = (CONFIRM_SHARE, RACE_SHARE) if RACE_SHARE * total >= SHORTEST_RACE else (0.0, 0.0)
     useful = math.inf if useful_seconds is None else useful_seconds
@@ -238,7 +237,8 @@ def seconds_needed(trial_seconds: float, measured: Collection[float]) -> float:
 
 
 def seconds_allowed(trial_seconds: float | None, warm: bool) -> float:
-    """After this a trial counts as hung. A worker that is not `warm` first loads torch and the text."""
+    """After this a trial counts as hung: twice its time and what starting takes. A worker that is not `warm` first
+    loads torch and the text."""
     if trial_seconds is None:
         return STEP_TRIAL_LIMIT
     return 2.0 * trial_seconds + 3.0 + (0.0 if warm else START_GRACE)

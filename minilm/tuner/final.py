@@ -27,16 +27,11 @@ from minilm.tuner.sizing import useful_tokens
 from minilm.tuner.space import to_configs
 
 FINAL_STEPS = 4  # times a trial's steps, for the final model of a study without a clock
-WARM = {
-    "warmup": 0.0,
-    "batch_warmup": 0.0,
-    "context_warmup": 0.0,
-}  # what a training that goes on has behind it
+# what a training that continues has behind it
+WARM = {"warmup": 0.0, "batch_warmup": 0.0, "context_warmup": 0.0}
 FEWEST_EVALUATIONS = 3  # of a training without a clock; more would cost most of a short one's time
 FEWEST_STEPS = 10  # of what is left by the clock
-COMPARED_WITHIN = (
-    0.02  # nats per character; if the final loss is not lower by more, both models are scored again
-)
+COMPARED_WITHIN = 0.02  # nats per character; a final loss that is not lower by more is compared exactly
 
 
 @dataclass(frozen=True)

@@ -45,10 +45,8 @@ class Task:
     parts: tuple[Part, ...]
     seed: int = 0
     threads: int | None = 1
-    out: str | None = (
-        None  # the trial's folder: each part leaves its model and checkpoint in one of its own there
-    )
-    start: str | None = None  # checkpoint to go on from
+    out: str | None = None  # the trial's folder; each part leaves its model and checkpoint in one below
+    start: str | None = None  # checkpoint to continue from
 
 
 def run_leg(task: Task) -> dict[str, Any]:

@@ -26,9 +26,7 @@ from minilm.tuner.algorithms import ALGORITHMS
 from minilm.tuner.failures import doomed
 from minilm.tuner.space import DEFAULT_TID, FITTED_TID, Dimension, Draw, Point, draw_of, to_hyperopt
 
-MOST_REFUSALS = (
-    10  # of an algorithm's points for one trial; then chance takes over, since an algorithm may insist
-)
+MOST_REFUSALS = 10  # of an algorithm's points for a trial; then chance draws, as an algorithm may insist
 ATTEMPTS = 60  # at a point that is not refused
 REDRAWS = 3  # of a point that lies among failures
 RANDOM_REDRAWS = 100  # of a known point, by chance; breeding looks for a new one by itself
@@ -232,9 +230,7 @@ class Proposer:
     seed: int = 0
     draws: dict[int, Draw] = field(default_factory=dict)
     losses: dict[int, float | None] = field(default_factory=dict)  # of the trials that ended
-    refused: dict[int, list[Refused]] = field(
-        default_factory=dict
-    )  # before the trial of that number was found
+    refused: dict[int, list[Refused]] = field(default_factory=dict)  # before a trial's point was found
 
     def ask(self, tid: int | None = None, known: Collection[int] | None = None) -> tuple[int, Point]:
         """`(tid, point)`. `known` limits the ended trials whose loss counts; others show as running."""
@@ -249,11 +245,6 @@ class Proposer:
         """The trial ended with this loss; None or a number that is not finite: it failed."""
         assert tid in self.draws, f"trial {tid} was never asked for"
         self.losses[tid] = loss if is_loss(loss) else None
-
-    def replay(self, tid: int, draw: Draw, loss: float | None) -> None:
-        """Remembers a trial of an earlier sitting."""
-        self.draws[tid] = dict(draw)
-        self.tell(tid, loss)
 
     def history(self, known: Collection[int] | None = None, but: int | None = None) -> dict[int, Told]:
         """What Hyperopt may know before it proposes trial `but`."""

@@ -52,9 +52,7 @@ class Search:
     on_tick: Callable[[], None] | None = None
     running: dict[Future, Trial] = field(default_factory=dict)
     _retries: list[Trial] = field(default_factory=list)  # lost a leg and get one more chance
-    _durations: dict[int, list[float]] = field(
-        default_factory=dict
-    )  # rung -> seconds of legs to it, start to end
+    _durations: dict[int, list[float]] = field(default_factory=dict)  # rung -> seconds of legs to it
     _cold: set[int] = field(default_factory=set)  # workers that replace a dead one and have ended no leg yet
     _late: set[Future] = field(default_factory=set)  # whose worker was stopped
 

@@ -21,12 +21,8 @@ EVALUATION_SHARE = 0.1  # of a trial's work, for its evaluations
 FORWARD_SHARE = (
     1 / 3
 )  # of a training step's work: to evaluate a character costs a third of a step's work on it
-CHARS_PER_SECOND = (
-    250  # of a full training in seconds: what a CPU core evaluates eight times in a tenth of that time
-)
-EARLY_SHARE = (
-    0.5  # of the minutes; where training uses the text up before that, the study's first line says so
-)
+CHARS_PER_SECOND = 250  # of a full training: a CPU core evaluates as many EVALUATIONS times in a tenth of it
+EARLY_SHARE = 0.5  # of the minutes; the study's first line says where a text is used up before
 FEWEST_CHARS = 4000  # an estimate from less would choose by luck
 
 
@@ -74,9 +70,7 @@ class Settings:
     pace: dict[str, float] = field(default_factory=dict)  # threads -> seconds of the default recipe's step
     engine: str | None = None  # dask://host:port where no local processes train
     fitted: dict[str, Any] | None = None  # the recipe for these minutes, where it is another than the default
-    enough: float | None = (
-        None  # seconds of its training on all cores that use the text up, see sizing.useful_tokens
-    )
+    enough: float | None = None  # seconds of its training that use the text up, see sizing.useful_tokens
 
     @property
     def incumbent(self) -> int:

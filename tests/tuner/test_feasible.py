@@ -146,7 +146,8 @@ def test_refusals_are_the_same_after_a_replay():
     whole = search("tpe", limits, seed=3)
     continued = Proposer(space_within(limits), "tpe", seed=3)
     for tid in range(15):
-        continued.replay(tid, whole.draws[tid], whole.losses[tid])
+        continued.draws[tid] = whole.draws[tid]
+        continued.tell(tid, whole.losses[tid])
     for tid in range(15, 24):
         continued.ask()
         continued.tell(tid, whole.losses[tid])
