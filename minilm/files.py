@@ -1,7 +1,7 @@
 """Writes all files of the package, so that a crash can never leave half of one behind.
 
 A whole file goes to a temporary neighbour, is flushed to the disk and renamed over the old one; a log grows
-by one checksummed line at a time. Whoever reads gets the old content or the new, or a `RunError` that names
+by one checksummed line at a time. A reader gets the old content or the new, or a `RunError` that names
 the file. This file knows nothing of what the bytes mean, and it never unpickles.
 """
 

@@ -19,7 +19,7 @@ A_FEW = 8  # tokens said twice
 
 
 def attention_maps(model: GPT, ids: Tensor) -> Tensor:
-    """Who looks at whom, (B, T) -> (layers, B, H, T, T); each row of a map sums to 1.
+    """The attention that each token gives to each, (B, T) -> (layers, B, H, T, T); each row of a map sums to 1.
 
     >>> from minilm.config import ModelConfig
     >>> model = GPT(ModelConfig(vocab_size=5, n_layer=2, n_head=1, n_embd=4, block_size=4))

@@ -52,6 +52,11 @@ def _leg(tid: int, record: Trial, loss: float | None) -> Leg:
     )
 
 
+def seconds_trained(trial: Trial) -> float:
+    """Seconds of training in all its legs."""
+    return sum(leg.seconds or 0.0 for leg in legs_of(trial))
+
+
 def last_rung(trial: Trial) -> int:
     """The highest rung at which the trial arrived with a loss."""
     return max((leg.rung for leg in legs_of(trial) if leg.loss is not None), default=0)
@@ -80,7 +85,7 @@ def common_rung(one: Trial, other: Trial) -> int | None:
 
 
 def ranked(trials: Sequence[Trial]) -> list[Trial]:
-    """Trials from best to worst: who came further stands before who did not, failures last.
+    """Trials from best to worst: one that came further stands before one that did not, failures last.
 
     Losses of different rungs do not compare, as the trainings were not equally long; within one they do. A trial
     that was promoted was among the best of the rung below, so the order is the search's own.

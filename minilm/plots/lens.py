@@ -21,10 +21,7 @@ from minilm.plots.style import COLOR, FONT_SIZE, Picture, canvas, name_axes, not
 WIDTH = 11.0  # inches, of the pictures that take the whole page
 LONGEST = 6  # characters of a token that fit into a cell
 MONO = "DejaVu Sans Mono"
-MAP_TOKENS, LETTERED = (
-    160,
-    64,
-)  # so much of a long text is shown in a map, and in one with letters at its sides
+MAP_TOKENS, LETTERED = 160, 64  # tokens of a long text that a map shows, and one with letters at its sides
 
 
 class Guess(NamedTuple):
@@ -83,8 +80,13 @@ def address(place: int) -> str:
 def describe(inside: Inside, place: int) -> str:
     """A token's surprise and what had been expected, in a line; `place` counts from 0, the first has none."""
     nats = inside.surprisal[place - 1]
-    expected = ", ".join(f"{visible(g.text)} {percent(g.probability)}" for g in inside.guesses[place - 1])
-    return f"{visible(inside.tokens[place])}: {nats:.2f} nats, p = {percent(math.exp(-nats))}; expected {expected}"
+    p, expected = percent(math.exp(-nats)), expected_at(inside, place)
+    return f"{visible(inside.tokens[place])}: {nats:.2f} nats, p = {p}; expected {expected}"
+
+
+def expected_at(inside: Inside, place: int) -> str:
+    """The guesses at a token's place with their probabilities, best first."""
+    return ", ".join(f"{visible(g.text)} {percent(g.probability)}" for g in inside.guesses[place - 1])
 
 
 def percent(share: float) -> str:

@@ -239,7 +239,5 @@ def _tables(inside: Inside) -> Section:
 
 def _token_row(inside: Inside, place: int) -> list[str]:
     nats = inside.surprisal[place - 1]
-    expected = ", ".join(
-        f"{visible(guess.text)} {percent(guess.probability)}" for guess in inside.guesses[place - 1]
-    )
-    return [str(place), visible(inside.tokens[place]), f"{nats:.3f}", percent(math.exp(-nats)), expected]
+    p, expected = percent(math.exp(-nats)), lens.expected_at(inside, place)
+    return [str(place), visible(inside.tokens[place]), f"{nats:.3f}", p, expected]

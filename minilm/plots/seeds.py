@@ -53,7 +53,7 @@ def _finalist(record: Mapping[str, Any]) -> Finalist | None:
 
 
 def judged(result: Mapping[str, Any]) -> Sentence | None:
-    """What the study itself concluded, in its own words. It compared short trainings, which is said where the final
+    """The study's own conclusion in its own words. It compared short trainings, which is said where the final
     model does not follow the winner of them."""
     verdict, chosen = part(result, "verdict"), part(result, "best").get("tid")
     text = str(verdict.get("text") or "").rstrip(".")

@@ -104,7 +104,7 @@ def _chosen(study: StudyRecords) -> Sentence | None:
 
 
 def _parameters(study: StudyRecords, tid: int) -> float:
-    """How many the trial's model has; 0 where nobody knows."""
+    """How many the trial's model has; 0 where that is unknown."""
     return next(
         (number(trial, "n_parameters") or 0.0 for trial in study.trials if trial.get("tid") == tid), 0.0
     )

@@ -107,7 +107,7 @@ def _workers(trials: Sequence[Trial], longer: Sequence[Trial], folder: Path) -> 
     )
     if any(bar.rung for bar in timeline.bars):
         how += " Pale bars are first legs, stronger ones go on from a rung."
-    return [shown(draw_timeline(timeline), "Who did what when", how, folder / "timeline.png")]
+    return [shown(draw_timeline(timeline), "What each worker did", how, folder / "timeline.png")]
 
 
 def _race(longer: Sequence[Trial], folder: Path) -> list[Shown]:

@@ -48,7 +48,7 @@ class Dialogue:
         return bool(self.exchanges)
 
     def speakers(self, me: str | None = None, it: str | None = None) -> tuple[str, str]:
-        """Of those who are given, or else of all, the two of whom one most often answers the other.
+        """The two speakers of which one most often answers the other, among those that are given or else among all.
 
         >>> talk = Dialogue(exchanges=(("Fox", "Owl"), ("Owl", "Fox"), ("Fox", "Owl"), ("Hen", "Fox")))
         >>> talk.speakers(), talk.speakers(me="Hen"), talk.speakers(it="Cat")

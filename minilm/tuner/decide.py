@@ -58,7 +58,7 @@ class Rules:
 
     `trials`: how many there are at most. `in_order`: a proposal sees only trials that are `workers` older
     than it, so that it does not depend on which worker was faster. `search_end`: no leg ends later. `scheduler`: a
-    key of SCHEDULERS, who climbs the `ladder`.
+    key of SCHEDULERS, which names the trial to climb the `ladder`.
     """
 
     workers: int

@@ -96,8 +96,8 @@ class Finish:
         )
 
     def _steps_left(self, chosen: Trial, tokens_per_step: int, trained: float) -> int | None:
-        """How many steps use the text up, None where nobody knows. A longer training would hold its rate high until it
-        knows the text by heart, and only then let it fall."""
+        """How many steps use the text up, None where that is unknown. A longer training would hold its rate high until
+        it knows the text by heart, and only then let it fall."""
         if self.settings.enough is None:
             return None
         seen = trained * (chosen.tokens_per_second or 0.0)

@@ -24,7 +24,7 @@ TOURNAMENT = 3  # so many individuals are drawn, the best of them becomes a pare
 IMMIGRANTS = 0.1  # share of proposals without parents: what the whole population lacks comes from outside
 MUTATIONS = 1.5  # genes that mutate in a child, on average
 STEP = (-2.0, -0.5)  # of a mutation, as a power of ten times the gene's range: mostly small, now and then far
-BIRTHS, DRAWS = 20, 500  # attempts at a child, then at a random point, that nobody has tried yet
+BIRTHS, DRAWS = 20, 500  # attempts at a child, then at a random point, that is new
 UNORDERED = ("randint", "categorical")  # hp.choice, hp.pchoice, hp.randint: neighbours have nothing in common
 
 Genes = dict[str, float]  # label -> raw value; genes whose condition is not met are absent

@@ -125,8 +125,8 @@ def propose(
         return dict(space.second), []
     refused: list[Refused] = []
     while True:
-        who = algo if len(refused) < MOST_REFUSALS else "random"
-        draw = _drawn(space, who, (seed, tid, len(refused)), _with(history, tid, refused))
+        name = algo if len(refused) < MOST_REFUSALS else "random"
+        draw = _drawn(space, name, (seed, tid, len(refused)), _with(history, tid, refused))
         why = None if space.refusal is None else space.refusal(space.point(draw))
         if why is None or len(refused) == ATTEMPTS:
             return draw, refused
@@ -134,7 +134,7 @@ def propose(
 
 
 def _drawn(space: SearchSpace, algo: str, seeds: tuple[int, int, int], history: Mapping[int, Told]) -> Draw:
-    """One draw that nobody has tried yet, while there is one.
+    """One draw that was not tried yet, while there is one.
 
     Where the algorithm wants to go among failures chance draws again, REDRAWS times at most, since it may be wrong to
     call a point doomed. A known point would be trained to the same loss once more; a child of the best, or for a
@@ -145,9 +145,9 @@ def _drawn(space: SearchSpace, algo: str, seeds: tuple[int, int, int], history: 
     good = [told.draw for told in history.values() if told.loss is not None]
     failed = [told.draw for told in history.values() if told.loss is None and not told.running]
 
-    def drawn(who: str, again: int) -> Draw:
-        fresh = seed_of(seed, tid, attempt + again * (ATTEMPTS + 1))
-        (doc,) = ALGORITHMS[who]([tid], space.domain, trials, fresh)
+    def drawn(name: str, redraw: int) -> Draw:
+        fresh = seed_of(seed, tid, attempt + redraw * (ATTEMPTS + 1))
+        (doc,) = ALGORITHMS[name]([tid], space.domain, trials, fresh)
         return {label: values[0].item() for label, values in doc["misc"]["vals"].items() if len(values)}
 
     for redraw in range(REDRAWS + 1):
@@ -155,11 +155,11 @@ def _drawn(space: SearchSpace, algo: str, seeds: tuple[int, int, int], history: 
         if not doomed(draw, good, failed):
             break
     tried = [told.draw for told in history.values()]
-    who, tries = ("random", RANDOM_REDRAWS) if algo == "random" else ("genetic", 1)
-    for again in range(tries):
+    name, tries = ("random", RANDOM_REDRAWS) if algo == "random" else ("genetic", 1)
+    for number in range(tries):
         if draw not in tried:
             break
-        draw = drawn(who, REDRAWS + 1 + again)
+        draw = drawn(name, REDRAWS + 1 + number)
     return draw
 
 
@@ -191,7 +191,7 @@ def _document(labels: Collection[str], tid: int, told: Told) -> dict[str, Any]:
     }
 
 
-# what else a document of Hyperopt has, and nobody reads here
+# what else a document of Hyperopt has; it is not read here
 _UNUSED = dict.fromkeys(("spec", "exp_key", "owner", "version", "book_time", "refresh_time"))
 
 

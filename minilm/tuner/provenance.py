@@ -43,7 +43,7 @@ def _version(package: str) -> str | None:
 def _commit() -> str | None:
     """The commit of the checkout that this package is in, with `-dirty` behind it where files differ from it."""
     root = Path(__file__).parents[2]
-    if not (root / ".git").exists():  # installed: a repository further up would be somebody else's
+    if not (root / ".git").exists():  # installed: a repository further up would be another project's
         return None
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--match", ""]
     try:

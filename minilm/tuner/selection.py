@@ -55,7 +55,7 @@ class Chosen:
     folder: Path | None = None
     race: RaceOutcome | None = None
     trained: float = 0.0  # seconds of training that the folder's model has behind it
-    legs: tuple[dict[str, Any], ...] = ()  # trainings longer than a trial, for the page: who, when, the curve
+    legs: tuple[dict[str, Any], ...] = ()  # trainings longer than a trial, for the page: trial, times, curve
     finalists: tuple[Finalist, ...] = ()
     outcome: Outcome | None = None
 
@@ -260,15 +260,15 @@ def _losses(
     found: dict[tuple[int, int], float] = {}
     while waiting or running:
         while waiting and pool.free:
-            who = waiting.pop(0)
-            running[pool.submit(objective.run_leg, tasks[who])] = who
+            key = waiting.pop(0)
+            running[pool.submit(objective.run_leg, tasks[key])] = key
         if limit is not None and sitting.clock() > limit:
             for future in running:
                 pool.kill(future)
             waiting.clear()
         for future in wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done:
-            who, answer = running.pop(future), None if future.exception() else future.result()
+            key, answer = running.pop(future), None if future.exception() else future.result()
             if answer is not None and is_loss(answer["loss"]):
-                found[who] = answer["loss"]
+                found[key] = answer["loss"]
         sitting.tick()
     return found

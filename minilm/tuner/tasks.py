@@ -51,7 +51,7 @@ def seed_task(settings: Settings, folder: Path, point: Point, tid: int, seed: in
 
 def prune(models: Path, trials: Sequence[Trial], ladder: Ladder, busy: Collection[int] = ()) -> None:
     """Throws away what no leg will start from and no final training: models of failed trials, of all that is fully
-    trained but the finalists, one of whom will be chosen, of rungs left behind, and of those paused so far down their
+    trained but the finalists, one of which will be chosen, of rungs left behind, and of those paused so far down their
     rung that they will hardly be called.
 
     Nothing of the trials in `busy`: a worker reads and writes there.

@@ -25,7 +25,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 
 class Pool(Protocol):
-    """What a search needs from whoever runs its trials."""
+    """The methods that a search needs of the engine that runs its trials."""
 
     @property
     def free(self) -> int:
