@@ -22,13 +22,7 @@ LARGE_MAPS = 2  # heads shown with letters
 def lens_page(inside: Inside, path: str | Path, name: str) -> Path:
     """Writes the page, self-contained, and returns its path; `name` says whose model it is."""
     with _foreign_glyphs_are_the_browsers():
-        sections = [
-            _surprise(inside),
-            _lens(inside),
-            _attention(inside),
-            _ablation(inside),
-            _tables(inside),
-        ]
+        sections = [_surprise(inside), _lens(inside), _attention(inside), _ablation(inside), _tables(inside)]
     title = "".join(inside.tokens).strip().replace("\n", " ")
     return write_page(
         path,

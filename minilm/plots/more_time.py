@@ -17,16 +17,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from minilm.plots.slices import log_axis
-from minilm.plots.style import (
-    COLOR,
-    LOSS_LABEL,
-    Picture,
-    bits_axis,
-    canvas,
-    name_axes,
-    note,
-    save_png,
-)
+from minilm.plots.style import COLOR, LOSS_LABEL, Picture, bits_axis, canvas, name_axes, note, save_png
 from minilm.plots.trials import Point
 from minilm.plots.verdict import is_number
 

@@ -71,7 +71,7 @@ def curves_section(run: RunRecords, folder: Path, title: str) -> Section:
     if not numbers.train and not numbers.val:
         return Section(title, "No measurement has been recorded yet.")
     pictures = [
-        shown(draw_curves(numbers), "Learning curves", _curves_caption(numbers), folder / "curves.png"),
+        shown(draw_curves(numbers), "Learning curves", _curves_caption(numbers), folder / "curves.png")
     ]
     if numbers.learning_rate:
         pictures.append(_learning_rate(numbers, folder))

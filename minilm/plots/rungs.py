@@ -28,15 +28,7 @@ from minilm.plots.style import (
     note,
     save_png,
 )
-from minilm.plots.trials import (
-    ROLE_COLOR,
-    Point,
-    Trial,
-    best_trial,
-    default_trial,
-    loss_window,
-    succeeded,
-)
+from minilm.plots.trials import ROLE_COLOR, Point, Trial, best_trial, default_trial, loss_window, succeeded
 from minilm.plots.verdict import is_number
 
 

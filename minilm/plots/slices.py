@@ -17,16 +17,7 @@ from minilm.plots.dots import LEAST_ROOM, mark_special, plain_dots
 from minilm.plots.legs import equal_loss, last_rung
 from minilm.plots.scales import Scale, scales, value_of
 from minilm.plots.style import COLOR, FONT_SIZE, Picture, canvas, save_png, style_axes
-from minilm.plots.trials import (
-    NAMES,
-    Dot,
-    Trial,
-    best_trial,
-    default_trial,
-    loss_window,
-    plain,
-    succeeded,
-)
+from minilm.plots.trials import NAMES, Dot, Trial, best_trial, default_trial, loss_window, plain, succeeded
 
 
 class Slice(NamedTuple):

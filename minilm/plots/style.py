@@ -52,10 +52,7 @@ class Picture(Figure):
     """
 
     def __init__(self, width: float, height: float) -> None:
-        super().__init__(
-            figsize=(width, height),
-            facecolor=COLOR["paper"],
-        )
+        super().__init__(figsize=(width, height), facecolor=COLOR["paper"])
         FigureCanvasAgg(self)  # a user's backend must not decide what our files look like
         self.hovers: dict[str, str] = {}
 
