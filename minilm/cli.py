@@ -1,4 +1,4 @@
-"""What all verbs share at the command line: flags with defaults, one-sentence errors, exit codes.
+"""Gives every verb its command line: flags with defaults, one-sentence errors, exit codes.
 
 Imports no torch, so that `--help` answers at once. It knows flags and exit codes, and nothing of what a verb
 does.
@@ -77,10 +77,10 @@ class _Parser(argparse.ArgumentParser):
 def parser(verb: str, example: str, about: str | None = None) -> argparse.ArgumentParser:
     """The parser of a verb: its one-line purpose, defaults in every help text, and one example.
 
-    A verb's second word, as in `tune race`, says itself what it is `about`.
+    A program beside the verbs, such as a benchmark, says itself what it is `about`.
     """
     return _Parser(
-        prog=f"python -m minilm.{verb}",
+        prog=" ".join(example.split()[:3]),  # python -m MODULE
         description=about or VERBS[verb],
         epilog=f"example: {example}",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,

@@ -1,4 +1,4 @@
-"""What a training costs, from its two configurations alone: floating-point operations of a step, bytes of memory.
+"""Computes the cost of a training from its two configurations: floating-point operations of a step, bytes of memory.
 
 Arithmetic on shapes; a test counts the same with torch's own counters. It knows no machine and no clock, and imports
 in milliseconds.

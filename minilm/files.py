@@ -1,7 +1,7 @@
-"""The only module that writes files, so that a crash can never leave half of one behind.
+"""Writes all files of the package, so that a crash can never leave half of one behind.
 
 A whole file goes to a temporary neighbour, is flushed to the disk and renamed over the old one; a log grows
-by one checksummed line at a time. Whoever reads gets the old content or the new, or a `RunError` that names
+by one checksummed line at a time. A reader gets the old content or the new, or a `RunError` that names
 the file. This file knows nothing of what the bytes mean, and it never unpickles.
 """
 
@@ -203,14 +203,6 @@ def _tensor_digest(tensors: dict[str, Tensor], header: dict[str, str]) -> str:
         tensor = tensors[name].contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def sha256_file(path: str | Path) -> str:
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
     return digest.hexdigest()
 
 

@@ -34,6 +34,8 @@ def backends_agree(
             inputs, answers = [x.requires_grad_() for x in (q, k, v)], []
             for backend in (quick, manual):
                 output = backend(q, k, v, is_causal=True)  # (2, 2, T, 8)
+                if output.shape != slope.shape:
+                    return tell(f"attention (got {tuple(output.shape)} for {tuple(slope.shape)})", False)
                 gradients = torch.autograd.grad(output, inputs, slope, allow_unused=True)
                 answers.append([output, *gradients])
             differences += [_difference(one, two) for one, two in zip(*answers, strict=True)]

@@ -1,4 +1,4 @@
-"""`tokenizer.json`, the file in a run folder that says how text became numbers.
+"""Reads and writes `tokenizer.json`, the file in a run folder that says how text became numbers.
 
 Knows the envelope (format and kind) and refuses to know what a kind stores inside it.
 """
