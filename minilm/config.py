@@ -6,14 +6,11 @@ imports in milliseconds, so that `--help` can show every default.
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import operator
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-from minilm.errors import ConfigError, did_you_mean
+from minilm.errors import Checked
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "position": ("rope", "learned"),
@@ -36,109 +33,13 @@ BOUNDS = {  # of numbers
     "seed": ">= 0, <= 9223372036854775807",
     "threads": ">= 1, <= 4096",
 }
-SIGNS = {
-    ">=": (operator.ge, "at least"),
-    ">": (operator.gt, "above"),
-    "<=": (operator.le, "at most"),
-    "<": (operator.lt, "below"),
-}
-REMOVED: dict[
-    str, Any
-] = {  # options that were measured and not adopted; an older run may hold their defaults
-    "prior": "none",
-    "embedding_skip": False,
-    "value_skip": False,
-    "average": 0.0,
-    "batch_warmup": 0.0,
-    "context_warmup": 0.0,
-}
-Config = TypeVar("Config", bound="_Checked")
+# Options that were measured and not adopted: older runs hold them, and may hold nothing but these values.
+REMOVED: dict[str, Any] = {"prior": "none", "embedding_skip": False, "value_skip": False}
+REMOVED |= dict.fromkeys(("average", "batch_warmup", "context_warmup"), 0.0)
 
 
 @dataclass(frozen=True)
-class _Checked:
-    """Checks every field against its annotation, `CHOICES` and `BOUNDS`, then the subclass's own rules."""
-
-    def __new__(cls, *values: Any, **named: Any) -> Any:
-        cls.check_names(named)
-        return super().__new__(cls)
-
-    def __post_init__(self) -> None:
-        faults = [fault for field in dataclasses.fields(self) if (fault := self._fault(field))]
-        faults = faults or self.combined_faults()
-        if faults:
-            raise ConfigError("; ".join(faults))
-
-    def _fault(self, field: dataclasses.Field) -> str | None:
-        name, value = field.name, getattr(self, field.name)
-        kind, _, optional = str(field.type).partition(" | ")
-        if value is None:
-            return None if optional else f"{name} must be given"
-        if name in CHOICES and value not in CHOICES[name]:
-            hint = did_you_mean(str(value), CHOICES[name])
-            return f"{name} must be one of {', '.join(CHOICES[name])}, got {value!r}; {hint}"
-        if kind in ("bool", "str"):
-            right = isinstance(value, bool if kind == "bool" else str)
-            return (
-                None
-                if right
-                else f"{name} must be {'True or False' if kind == 'bool' else 'a name'}, got {value!r}"
-            )
-        if isinstance(value, bool) or not isinstance(value, int if kind == "int" else (int, float)):
-            return f"{name} must be {'a whole number' if kind == 'int' else 'a number'}, got {value!r}"
-        if not math.isfinite(value):
-            return f"{name} must be finite, got {value!r}"
-        for sign, limit in map(str.split, BOUNDS[name].split(", ")):
-            holds, words = SIGNS[sign]
-            if not holds(value, int(limit)):
-                return f"{name} must be {words} {limit}, got {value!r}"
-        return None
-
-    def combined_faults(self) -> list[str]:
-        """Faults that need more than one field to see."""
-        return []
-
-    @classmethod
-    def check_names(cls, names: Mapping[str, Any]) -> None:
-        known = {field.name for field in dataclasses.fields(cls)}
-        unknown = [
-            f"unknown key {name!r}, {did_you_mean(str(name), known)}" for name in names if name not in known
-        ]
-        if unknown:
-            raise ConfigError(f"{cls.__name__}: " + "; ".join(unknown))
-
-    def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
-        """The configuration with these fields; an unknown key is an error with a suggestion."""
-        return cls(**without_removed(values))
-
-    def replace(self: Config, **changes: Any) -> Config:
-        """A copy with some fields changed; unknown names are errors with a suggestion."""
-        return type(self).from_dict({**self.to_dict(), **changes})
-
-
-def without_removed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values without the options of `REMOVED`; one that does not hold its old default is a ConfigError.
-
-    >>> without_removed({"n_layer": 2, "value_skip": False})
-    {'n_layer': 2}
-    """
-    wrong = {name: values[name] for name, old in REMOVED.items() if values.get(name, old) != old}
-    faults = [
-        f"{name} was removed and must be {REMOVED[name]!r}, got {value!r}" for name, value in wrong.items()
-    ]
-    if values.get("mlp") == "relu2":
-        faults.append(f"mlp relu2 was removed and must be one of {', '.join(CHOICES['mlp'])}")
-    if faults:
-        raise ConfigError(f"{'; '.join(faults)}; use the minilm that had it, of commit d0be72f")
-    return {name: value for name, value in values.items() if name not in REMOVED}
-
-
-@dataclass(frozen=True)
-class ModelConfig(_Checked):
+class ModelConfig(Checked, choices=CHOICES, bounds=BOUNDS, removed=REMOVED):
     """The architecture of a decoder. The defaults are the `modern` preset: the shape of Qwen3.
 
     >>> ModelConfig(vocab_size=65, n_embd=6, n_head=128)
@@ -192,13 +93,13 @@ class ModelConfig(_Checked):
     @property
     def n_parameters(self) -> int:
         """Trainable numbers, in closed form; a test compares it with the built model."""
-        C, bias = self.n_embd, int(self.bias)
+        C, W, bias = self.n_embd, self.mlp_width, int(self.bias)
         norm = C * (2 if self.norm == "layernorm" and self.bias else 1)  # a gain, and LayerNorm's shift
         attention = 4 * (C * C + bias * C) + (2 * self.head_size if self.qk_norm else 0)
-        in_matrices = 2 if self.mlp == "swiglu" else 1
-        mlp = (in_matrices + 1) * C * self.mlp_width + bias * (in_matrices * self.mlp_width + C)
-        rows = self.vocab_size * (1 if self.tie_embeddings else 2) + (self.bigram_rows if self.bigrams else 0)
-        rows += self.block_size if self.position == "learned" else 0
+        into = 2 if self.mlp == "swiglu" else 1  # matrices into the MLP
+        mlp = (into + 1) * C * W + bias * (into * W + C)
+        rows = self.vocab_size * (1 if self.tie_embeddings else 2) + self.bigrams * self.bigram_rows
+        rows += self.block_size * (self.position == "learned")
         return rows * C + self.n_layer * (attention + mlp + 2 * norm) + norm
 
     @classmethod
@@ -213,7 +114,7 @@ class ModelConfig(_Checked):
 
 
 @dataclass(frozen=True)
-class TrainConfig(_Checked):
+class TrainConfig(Checked, choices=CHOICES, bounds=BOUNDS, removed=REMOVED):
     """One training run: how long, how fast, how often it looks at the validation split.
 
     >>> TrainConfig(steps=10, minutes=1.0)

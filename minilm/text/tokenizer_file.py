@@ -10,9 +10,7 @@ from typing import Any
 
 from minilm import files
 from minilm.errors import RunError
-
-FILE = "tokenizer.json"
-FORMAT = "minilm-tokenizer"
+from minilm.text.characters import FILE, FORMAT
 
 
 def write_tokenizer(folder: str | Path, kind: str, fields: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from minilm import files
-from minilm.config import TrainConfig, without_removed
+from minilm.config import TrainConfig
 from minilm.errors import DivergenceError, RunError
 from minilm.text.batches import Batches
 from minilm.training.checkpoint import (
@@ -219,7 +219,7 @@ class Trainer:
         self.clock.restore(state)
         if state.get("leg", 0) < self.clock.leg:
             s.stale = 0
-        elif changed := differences(without_removed(state["config"]), self.config.to_dict()):
+        elif changed := differences(self.config.without_removed(state["config"]), self.config.to_dict()):
             raise RunError(f"cannot resume {self.folder} with other settings: {changed}; use the old ones")
         if s.best_loss is not None:
             if s.best_step == s.step:  # killed after the checkpoint, before the best weights

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from minilm.config import ModelConfig, TrainConfig, default_recipe, without_removed
+from minilm.config import ModelConfig, TrainConfig, default_recipe
 from minilm.cost import work
 from minilm.errors import ConfigError, did_you_mean
 from minilm.tuner.feasible import Limits, objection
@@ -209,7 +209,7 @@ def to_configs(
     >>> model.n_layer, model.n_head, train.learning_rate, train.batch_size
     (2, 2, 0.001, 8)
     """
-    fields = without_removed({ALIASES.get(name, name): value for name, value in point.items()})
+    fields = ModelConfig.without_removed({ALIASES.get(name, name): value for name, value in point.items()})
     unknown = [
         f"{name!r}, {did_you_mean(str(name), [*ALIASES, *_OWNERS])}" for name in fields if name not in _OWNERS
     ]
