@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -28,11 +27,7 @@ IGNORED = -100  # a label that is not scored, torch's and Hugging Face's convent
 
 
 class RMSNorm(nn.Module):
-    """x / rms(x) * gain over the last axis (Zhang and Sennrich, 2019): LayerNorm without mean and shift.
-
-    >>> RMSNorm(2, 1e-6)(torch.tensor([3.0, 4.0])).pow(2).mean().round(decimals=3).item()
-    1.0
-    """
+    """x / rms(x) * gain over the last axis (Zhang and Sennrich, 2019): LayerNorm without mean and shift."""
 
     def __init__(self, channels: int, eps: float) -> None:
         super().__init__()
@@ -40,9 +35,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = x.to(
-            torch.promote_types(x.dtype, torch.float32)
-        )  # half precision would round the sum of squares
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))  # half precision would round the sum
         inverse = torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)  # (..., 1)
         return (wide * inverse * self.weight).to(x.dtype)
 
@@ -127,12 +120,6 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
     A product of two turned vectors depends on their distance only. (The paper pairs the neighbours 2i and
     2i + 1; checkpoints of the Llama and Qwen families pair the halves, and so do we.)
-
-    >>> cos, sin = rotary_tables(8, 4, 10_000.0)
-    >>> x, y = torch.randn(4), torch.randn(4)
-    >>> near = rotate(x, cos[2], sin[2]) @ rotate(y, cos[1], sin[1])
-    >>> torch.allclose(near, rotate(x, cos[7], sin[7]) @ rotate(y, cos[6], sin[6]), atol=1e-5)
-    True
     """
     cos, sin = cos.to(x.dtype), sin.to(x.dtype)
     left, right = x.chunk(2, dim=-1)  # (..., T, D/2)
@@ -243,7 +230,7 @@ class Output(NamedTuple):
     logits: Tensor
 
 
-class GPT(nn.Module):
+class GPT(checkpoint.Pretrained, nn.Module):
     """A decoder-only transformer (Radford et al., 2019, and what came after, as the configuration says).
 
     The weights are drawn from torch's global generator: seed it before building.
@@ -259,8 +246,12 @@ class GPT(nn.Module):
     sin: Tensor
     generate = generate  # model.generate(ids, max_new_tokens, temperature=0.8, ...), see `minilm.sampling`
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig | None = None) -> None:
         super().__init__()
+        if not isinstance(config, ModelConfig):
+            raise ConfigError(
+                f"a GPT needs a ModelConfig, got {config!r}; try GPT(ModelConfig(vocab_size=65))"
+            )
         hardware.check_weights(config)
         self.config = config
         V, C = config.vocab_size, config.n_embd
@@ -305,10 +296,23 @@ class GPT(nn.Module):
         `labels` are ids to be shifted here: position t is scored on label t + 1. `targets` are aligned
         already. -100 is ignored in both. With a cache, ids are the positions that follow what it holds.
         """
-        start = cache.length if cache is not None else 0
-        self.check_ids(ids, start)
+        start, (V, T) = (
+            (0 if cache is None else cache.length),
+            (self.config.vocab_size, self.config.block_size),
+        )
+        if ids.dim() != 2 or ids.is_floating_point() or not 1 <= ids.size(1) <= T - start:
+            raise ConfigError(
+                f"ids must be (B, T) whole numbers, 1 to {T - start} tokens (block_size {T}, {start} in the cache), "
+                f"got shape {tuple(ids.shape)} of {ids.dtype}; crop them, or make a batch of one text by ids[None]"
+            )
         end = start + ids.size(1)
-        x = self.embedded(ids)  # (B, T, C)
+        try:
+            x = self.wte(ids)  # (B, T, C)
+        except IndexError:
+            wrong = ids[(ids < 0) | (ids >= V)][0]
+            raise ConfigError(
+                f"ids must be between 0 and {V - 1}, got {wrong}; use the model's own tokenizer"
+            ) from None
         if self.wpe is not None:
             x = x + self.wpe.weight[start:end]
         if self.bigrams is not None:
@@ -326,59 +330,20 @@ class GPT(nn.Module):
         flat = logits.flatten(0, 1).float()  # (B T, V)
         return Output(F.cross_entropy(flat, targets.flatten(), ignore_index=IGNORED), logits)
 
-    def embedded(self, ids: Tensor) -> Tensor:
-        """The row of each token, (B, T) -> (B, T, C)."""
-        try:
-            return self.wte(ids)
-        except IndexError:
-            wrong = ids[(ids < 0) | (ids >= self.config.vocab_size)]
-            raise ConfigError(
-                f"ids must be between 0 and {self.config.vocab_size - 1}, got {int(wrong[0])}; encode the text with "
-                "the model's own tokenizer"
-            ) from None
-
-    def check_ids(self, ids: Tensor, start: int) -> None:
-        room = self.config.block_size - start
-        if ids.dim() != 2 or ids.dtype not in (torch.int64, torch.int32):
-            got = f"shape {tuple(ids.shape)} of {ids.dtype}"
-            raise ConfigError(
-                f"ids must be (B, T) whole numbers, got {got}; ids[None] makes a batch of one text"
-            )
-        if not 1 <= ids.size(1) <= room:
-            raise ConfigError(
-                f"ids must have 1 to {room} tokens (block_size {self.config.block_size}, {start} in the cache), "
-                f"got {ids.size(1)}; crop them"
-            )
-
     def new_cache(self, batch_size: int) -> KVCache:
         """An empty cache for `batch_size` texts, to be given to each call in turn."""
         return KVCache(self.config, batch_size, self.wte.weight)
-
-    @classmethod
-    def from_pretrained(cls, folder: str | Path) -> GPT:
-        """The model in a folder of ours, or in a Hugging Face folder of GPT-2 or Qwen3, in eval mode."""
-        config, tensors = checkpoint.read_model(folder)
-        with torch.random.fork_rng(devices=[]):  # the start values are overwritten, no draw should be spent
-            model = cls(config)
-        checkpoint.load_weights(model, tensors, folder)
-        return model.eval()
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Writes config.json and model.safetensors into `folder`, which is made if it is missing."""
-        checkpoint.write_model(folder, self.config, self.state_dict())
 
 
 def aligned_targets(ids: Tensor, labels: Tensor | None, targets: Tensor | None) -> Tensor | None:
     """What each position should predict, (B, T), the last one nothing where labels were shifted."""
     if labels is not None and targets is not None:
         raise ConfigError("give labels (shifted here) or targets (already aligned), not both")
-    given, name = (targets, "targets") if labels is None else (labels, "labels")
-    if given is None:
-        return None
-    if given.shape != ids.shape:
+    name, given = ("targets", targets) if labels is None else ("labels", labels)
+    if given is not None and given.shape != ids.shape:
         raise ConfigError(f"{name} must have the shape of ids, {tuple(ids.shape)}, got {tuple(given.shape)}")
     if labels is None:
-        return given.long()
+        return given if given is None else given.long()
     if labels.size(1) < 2:
         raise ConfigError("labels must have at least 2 tokens, each predicted from the one before, got 1")
     return F.pad(labels[:, 1:], (0, 1), value=IGNORED).long()  # cheaper than cutting the larger logits

@@ -6,7 +6,6 @@ imports torch only when a tensor is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -57,9 +56,6 @@ class CharTokenizer:
 
         An unknown character raises `UnknownCharacterError`; with `errors="replace"` it becomes "?" (where
         that is unknown too a space, else id 0).
-
-        >>> CharTokenizer.from_text("why?").encode("how", errors="replace")
-        [1, 0, 2]
         """
         ids = self.encode_array(text, errors)
         if return_tensors is None:
@@ -71,18 +67,20 @@ class CharTokenizer:
         return torch.from_numpy(ids.astype(np.int64))[None]  # (1, T)
 
     def encode_array(self, text: str, errors: str = "strict") -> np.ndarray:
-        """The ids of `text` as an array (T,) of `dtype`; needs little memory beside it."""
+        """The ids of `text` as an array (T,) of `dtype`."""
         if errors not in ("strict", "replace"):
             raise ConfigError(f'errors must be "strict" or "replace", got {errors!r}')
-        ids = np.empty(len(text), self.dtype)
+        ids = self._ids[np.minimum(code_points(text), len(self._ids) - 1)]
+        unknown = ids < 0
+        if errors == "strict" and unknown.any():
+            letters = sorted(set(text) - set(self.characters))
+            shown = " ".join(map(repr, letters[:10])) + (" ..." if len(letters) > 10 else "")
+            raise UnknownCharacterError(
+                f"the text has characters that the vocabulary of {self.vocab_size} lacks: {shown}; leave them out, or "
+                'encode with errors="replace"'
+            )
         stand_in = next((self.characters.index(c) for c in "? " if c in self.characters), 0)
-        for start, part in pieces(text):
-            found = self._ids[np.minimum(code_points(part), len(self._ids) - 1)]
-            unknown = found < 0
-            if errors == "strict" and unknown.any():
-                raise UnknownCharacterError(self.unknown(part))
-            ids[start : start + len(part)] = np.where(unknown, stand_in, found)
-        return ids
+        return np.where(unknown, stand_in, ids).astype(self.dtype)
 
     def decode(self, ids: Any) -> str:
         """The text of `ids` (T,), a list, array or tensor; an id outside the vocabulary raises
@@ -95,30 +93,28 @@ class CharTokenizer:
                 "encoded by another tokenizer?"
             )
         points = code_points(self.characters)  # id -> code point, (V,)
-        parts = (points[part.astype(np.int64)] for _, part in pieces(array))
-        return "".join(part.tobytes().decode("utf-32-le", "surrogatepass") for part in parts)
+        return points[array.astype(np.int64)].tobytes().decode("utf-32-le", "surrogatepass")
 
     def save(self, folder: str | Path) -> None:
         """Writes `folder/tokenizer.json`."""
-        files.make_folder(folder)
         fields = {"format": FORMAT, "kind": "char", "characters": self.characters}
-        files.write_json(Path(folder) / FILE, fields)
+        files.write_json(files.make_folder(folder) / FILE, fields)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> CharTokenizer:
         """The tokenizer that `save` wrote; `RunError` where it is missing, damaged or of another kind."""
         path = Path(folder) / FILE
         fields = files.read_json(path)
-        if not isinstance(fields, dict) or (fields.get("format"), fields.get("kind")) != (FORMAT, "char"):
-            got = fields.get("kind") if isinstance(fields, dict) else fields
-            raise RunError(
-                f'{path} must be a tokenizer of ours, "format": "{FORMAT}", of kind \'char\', got {got!r}; '
-                "minilm.text.tokenizers.load_tokenizer reads every kind"
-            )
+        kind = fields.get("kind") if isinstance(fields, dict) and fields.get("format") == FORMAT else None
         try:
-            return cls(str(fields.get("characters", "")))
+            if kind == "char":
+                return cls(str(fields.get("characters", "")))
         except CorpusError as error:
             raise RunError(f"{path} is damaged: {error}") from error
+        raise RunError(
+            f'{path} must be a tokenizer of ours, "format": "{FORMAT}", of kind \'char\', got {kind!r}; '
+            "minilm.text.tokenizers.load_tokenizer reads every kind"
+        )
 
     @cached_property
     def _ids(self) -> np.ndarray:
@@ -127,22 +123,6 @@ class CharTokenizer:
         table = np.full(int(points[-1]) + 2, -1, np.int32)
         table[points] = np.arange(self.vocab_size)
         return table
-
-    def unknown(self, text: str) -> str:
-        """The sentence about what the vocabulary lacks."""
-        unknown = sorted(set(text) - set(self.characters))
-        shown = " ".join(map(repr, unknown[:10])) + (" ..." if len(unknown) > 10 else "")
-        known = repr(self.characters[:200]) + (" ..." if self.vocab_size > 200 else "")
-        return (
-            f"the text has characters that the vocabulary lacks: {shown}; the {self.vocab_size} known are"
-            f' {known}; leave the others out, or encode with errors="replace"'
-        )
-
-
-def pieces(sequence: Any) -> Iterator[tuple[int, Any]]:
-    """(start, piece) of a long text or array, a million at a time: code points take four bytes for each character."""
-    for start in range(0, len(sequence), 1 << 20):
-        yield start, sequence[start : start + (1 << 20)]
 
 
 def code_points(text: str) -> np.ndarray:

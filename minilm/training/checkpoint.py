@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,28 @@ from minilm.interop import huggingface
 
 WEIGHTS, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
 VERSION = "1"  # of a checkpoint
+Self = TypeVar("Self", bound="Pretrained")
+
+
+class Pretrained:
+    """What reads and writes a model as a folder; its class takes a ModelConfig."""
+
+    config: ModelConfig
+
+    @classmethod
+    def from_pretrained(cls: type[Self], folder: str | Path) -> Self:
+        """The model in a folder of ours, or in a Hugging Face folder of GPT-2 or Qwen3, in eval mode."""
+        config, tensors = read_model(folder)
+        with torch.random.fork_rng(devices=[]):  # the start values are overwritten, no draw should be spent
+            model: Any = cls(config)  # type: ignore[call-arg]
+        load_weights(model, tensors, folder)
+        return model.eval()
+
+    def save_pretrained(self: Any, folder: str | Path) -> None:
+        """Writes config.json and model.safetensors into `folder`, which is made if it is missing."""
+        folder = files.make_folder(folder)
+        files.write_tensors(folder / WEIGHTS, self.state_dict(), {})
+        files.write_json(folder / "config.json", {"format": "minilm", "model": self.config.to_dict()})
 
 
 def read_model(folder: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
@@ -46,13 +68,6 @@ def read_model(folder: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     if isinstance(settings, dict) and isinstance(settings.get("model"), dict):
         return ModelConfig.from_dict(settings["model"]), tensors
     return huggingface.from_huggingface(settings, tensors)
-
-
-def write_model(folder: str | Path, config: ModelConfig, tensors: dict[str, Tensor]) -> None:
-    """Writes config.json and model.safetensors into `folder`, which is made if it is missing."""
-    folder = files.make_folder(folder)
-    files.write_tensors(folder / WEIGHTS, tensors, {})
-    files.write_json(folder / "config.json", {"format": "minilm", "model": config.to_dict()})
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:
