@@ -9,6 +9,7 @@ Axes: B batch, T tokens, S keys, C channels, H heads, D head size, V vocabulary.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -217,10 +218,11 @@ class Block(nn.Module):
 
 def in_context(module: nn.Module, x: Tensor, rotary: Any, cache: KVCache | None) -> Tensor:
     """module(x), with the positions and the cache where its `forward` has parameters of these names."""
-    forward = getattr(module.forward, "__func__", module.forward)
-    parameters = forward.__code__.co_varnames[: forward.__code__.co_argcount]
-    given = {"rotary": rotary, "cache": cache}
-    return module(x, **{name: value for name, value in given.items() if name in parameters})
+    code = getattr(getattr(module.forward, "__func__", module.forward), "__code__", None)
+    takes_all = code is not None and code.co_flags & inspect.CO_VARKEYWORDS
+    names = code.co_varnames[: code.co_argcount] if code is not None else ()
+    context = {"rotary": rotary, "cache": cache}
+    return module(x, **{name: value for name, value in context.items() if takes_all or name in names})
 
 
 class Output(NamedTuple):

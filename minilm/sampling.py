@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minilm.errors import ConfigError, note
+from minilm.errors import ConfigError, note, number_fault
 
 
 def filter_logits(
@@ -23,9 +23,6 @@ def filter_logits(
 
     top_k is applied first; the nucleus is the smallest set of most likely tokens whose probability reaches
     top_p (Holtzman et al., 2020, eq. 2). At least one token stays; temperature 0 keeps the most likely only.
-
-    >>> filter_logits(torch.tensor([[3.0, 1.0, 2.0]]), top_k=2)
-    tensor([[ 0., -inf, -1.]])
     """
     logits = logits.float() - logits.max(dim=-1, keepdim=True).values  # the best is 0 at any temperature
     top_k = 1 if temperature == 0 else top_k
@@ -80,16 +77,13 @@ class Window:
     """
 
     def __init__(self, model: Any, batch_size: int, keep: float = 1.0, use_cache: bool = True) -> None:
-        if not 0 < keep <= 1:
-            raise ConfigError(
-                f"keep must be above 0 and at most 1, a share of the window, got {keep}; try 0.5"
-            )
+        if fault := number_fault("keep", keep, "> 0, <= 1"):
+            raise ConfigError(f"{fault}; it is a share of the window")
         self.model, self.block_size = model, int(model.config.block_size)
         self.kept = max(1, round(keep * self.block_size))
         self.ids: Tensor | None = None  # (B, S) the tokens in view
         self.length = 0  # how many of them are in the cache
-        has_cache = use_cache and hasattr(model, "new_cache")
-        self.cache = model.new_cache(batch_size) if has_cache else None
+        self.cache = model.new_cache(batch_size) if use_cache and hasattr(model, "new_cache") else None
         self.proven = False  # whether the cache has been seen to change nothing
 
     def read(self, new: Tensor, wanted: int = 1) -> Tensor:
@@ -109,15 +103,14 @@ class Window:
         if self.cache is None:
             return self.model(self.ids).logits[:, -wanted:]  # (B, wanted, V)
         logits = self.model(self.ids[:, start:], cache=self.cache).logits[:, -wanted:]  # (B, wanted, V)
-        if start and not self.proven:  # a module of the user's own may need all tokens at once
-            expected = self.model(self.ids).logits[:, -wanted:]
-            self.proven = torch.allclose(logits, expected, rtol=1e-2, atol=1e-2)
-            if not self.proven:
-                note(
-                    "generation reads the whole text for each token: with a cache this model gives other logits"
-                )
-                self.cache, logits = None, expected
-        return logits
+        if not start or self.proven:
+            return logits
+        expected = self.model(self.ids).logits[:, -wanted:]  # a module of the user's own may need all tokens
+        self.proven = torch.allclose(logits, expected, rtol=1e-2, atol=1e-2)
+        if not self.proven:
+            note("generation reads all tokens for each new one: with a cache this model gives other logits")
+            self.cache = None
+        return expected
 
     def forget(self, T: int) -> None:
         """Unreads the last T tokens."""
@@ -182,11 +175,7 @@ def generate(
 
 
 def stop_sequences(stop: Any) -> list[list[int]]:
-    """A token, a sequence or several of them, as several; text is a ConfigError, a model knows only tokens.
-
-    >>> stop_sequences(3), stop_sequences([3, 4]), stop_sequences([[3], [4]])
-    ([[3]], [[3, 4]], [[3], [4]])
-    """
+    """A token, a sequence or several of them, as several; text is a ConfigError, a model knows only tokens."""
     items = stop.tolist() if isinstance(stop, Tensor) else stop
     items = [items] if isinstance(items, (int, str)) else list(items)
     items = [items] if items and isinstance(items[0], int) else items
@@ -198,14 +187,11 @@ def stop_sequences(stop: Any) -> list[list[int]]:
 
 def check_options(max_new_tokens: int, temperature: float, top_k: int | None, top_p: float | None) -> None:
     """Reports every impossible option at once, as one ConfigError."""
-    faults = []
-    if not isinstance(max_new_tokens, int) or max_new_tokens < 0:
-        faults.append(f"max_new_tokens must be a whole number, at least 0, got {max_new_tokens}")
-    if not 0 <= temperature < math.inf:  # written so that NaN fails too
-        faults.append(f"temperature must be 0 (greedy) or a positive number, got {temperature}")
-    if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
-        faults.append(f"top_k must be a whole number, at least 1, or None, got {top_k}")
-    if top_p is not None and not 0 < top_p <= 1:
-        faults.append(f"top_p must be above 0 and at most 1, or None, got {top_p}")
-    if faults:
-        raise ConfigError("; ".join(faults))
+    faults = [
+        number_fault("max_new_tokens", max_new_tokens, ">= 0", whole=True),
+        number_fault("temperature", temperature, ">= 0"),  # 0 is greedy
+        None if top_k is None else number_fault("top_k", top_k, ">= 1", whole=True),
+        None if top_p is None else number_fault("top_p", top_p, "> 0, <= 1"),
+    ]
+    if found := list(filter(None, faults)):
+        raise ConfigError("; ".join(found))

@@ -5,6 +5,7 @@ Progress runs from 0 to 1 and is a share of the steps or of the time. Knows numb
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -14,6 +15,7 @@ from enum import Enum
 from typing import Any
 
 from minilm.config import TrainConfig
+from minilm.errors import DivergenceError
 
 RECORDS = 100  # training records per run
 EVALUATION_SHARE = 0.1  # of a time budget, for the evaluations before the last one
@@ -23,6 +25,8 @@ FIRST_STEP = 1e-3  # of a time budget, before a step has been timed
 PRICED = 2048  # characters scored to learn what a character costs
 
 
+SETTLING_STEPS = 10  # a first loss may be anything; after these it may not exceed
+DIVERGED = 3.0  # ... this many times the loss of a blind guess, ln(V)
 SAVED = (
     *("first_step", "earlier", "eval_chars"),
     *("next_evaluation", "next_record", "evaluation_seconds", "step_seconds"),
@@ -146,6 +150,23 @@ class Clock:
             return Stop.FINISHED if own else Stop.DEADLINE
         return None
 
+    def check(self, step: int, rate: float, loss: float, norm: float, vocab_size: int) -> None:
+        """Ends a training that has left the numbers which lead anywhere, by a DivergenceError."""
+        if not math.isfinite(loss):
+            what = f"the loss became {loss}"
+        elif not math.isfinite(norm):
+            what = f"the gradient's norm became {norm}"
+        elif step > SETTLING_STEPS and loss > DIVERGED * math.log(max(2, vocab_size)):
+            what = f"the loss rose to {loss:.3g} nats per token, {DIVERGED:g} times a blind guess"
+        else:
+            return
+        raise DivergenceError(
+            f"training diverged at step {step} with learning rate {rate:.3g}: {what}; "
+            f"try learning_rate={self.config.learning_rate / 10:.2g}",
+            step=step,
+            learning_rate=rate,
+        )
+
     def step_took(self, seconds: float, steps: int) -> None:
         """The first step pays for warming up and is forgotten."""
         if steps <= self.first_step + 2 or self.step_seconds is None:
@@ -159,15 +180,18 @@ class Clock:
     def record_due(self, steps: int) -> bool:
         return self.progress(steps) >= self.next_record - 1e-9
 
-    def recorded(self, steps: int) -> None:
-        self.next_record = next_moment(self.progress(steps), 1 / RECORDS)
+    def recorded(self, steps: int, evaluated: bool) -> None:
+        """When the next record is due, and after an evaluation the next one.
 
-    def evaluated(self, steps: int) -> None:
-        """By the clock the next evaluation is at least half a spacing away: each evaluation prices the next one, a new
-        price moves all multiples of the spacing, and the nearest may be due at once."""
-        spacing = self.spacing()
-        ahead = 0.0 if self.total is None else spacing / 2
-        self.next_evaluation = next_moment(self.progress(steps) + ahead, spacing)
+        By the clock that is at least half a spacing away: each evaluation prices the next one, a new price moves all
+        multiples of the spacing, and the nearest may be due at once.
+        """
+        progress, spacing = self.progress(steps), self.spacing()
+        self.next_record = next_moment(progress, 1 / RECORDS)
+        if evaluated:
+            self.next_evaluation = next_moment(
+                progress + (0.0 if self.total is None else spacing / 2), spacing
+            )
 
     def spacing(self) -> float:
         """Progress between evaluations: as configured, or wider where they would eat the time."""

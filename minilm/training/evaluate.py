@@ -22,18 +22,10 @@ LOGITS_PER_BATCH = 2**25  # numbers, 128 MiB of float32: large vocabularies get 
 
 
 def bits_per_character(nats: float) -> float:
-    """
-    >>> round(bits_per_character(1.5), 3)
-    2.164
-    """
     return nats / math.log(2)
 
 
 def perplexity(nats: float) -> float:
-    """
-    >>> round(perplexity(math.log(65)), 6)
-    65.0
-    """
     return math.exp(nats)
 
 

@@ -19,24 +19,14 @@ from torch import Tensor, nn
 
 from minilm import files
 from minilm.config import TrainConfig
-from minilm.errors import DivergenceError, RunError
+from minilm.errors import RunError
 from minilm.text.batches import Batches
-from minilm.training.checkpoint import (
-    CHECKPOINT,
-    WEIGHTS,
-    differences,
-    load_checkpoint,
-    load_weights,
-    save_checkpoint,
-    weights,
-)
+from minilm.training import checkpoint
+from minilm.training.checkpoint import CHECKPOINT, WEIGHTS, weights
 from minilm.training.clock import Clock, Stop, interruptible
 from minilm.training.evaluate import exact_loss
 from minilm.training.hardware import Hardware, Readings, compile_now, loss_function, speed_up
 from minilm.training.optim import build_optimizer, schedule
-
-SETTLING_STEPS = 10  # a first loss may be anything; after these it may not exceed
-DIVERGED = 3.0  # ... this many times the loss of a blind guess, ln(V)
 
 
 @dataclass
@@ -48,7 +38,7 @@ class State:
     best_loss: float | None = None  # nats per character
     best_step: int = 0
     stale: int = 0  # evaluations since the best one
-    evaluated_step: int = -1
+    evaluated_step: int = 0
     loss_sum: float = 0.0  # since the last record
     loss_count: int = 0
     train_loss: float | None = None  # of the last record
@@ -84,18 +74,13 @@ class Trainer:
         self.loss_of = loss_function(self.model, hardware.precision, hardware.compiled)
         self.readings, self.state = Readings(), State()
         self.best: dict[str, Tensor] = {}
-        self.compile_seconds = 0.0  # part of the clock's
+        batch = (config.batch_size, self.shape.block_size)
+        self.compile_seconds = compile_now(self.loss_of, self.model, batch) if hardware.compiled else 0.0
 
     def fit(self) -> Stop:
-        """Runs until the clock, patience or Ctrl-C ends it and says which; then the model holds the best weights.
-
-        Raises DivergenceError before a bad step has touched the weights.
-        """
+        """Runs until the clock or Ctrl-C ends it and says which; then the model holds the best weights. Raises
+        DivergenceError before a bad step has touched them."""
         model, config, clock, s = self.model, self.config, self.clock, self.state
-        if self.hardware.compiled:
-            self.compile_seconds = compile_now(
-                self.loss_of, model, (config.batch_size, self.shape.block_size)
-            )
         clock.open(self.evaluate)
         with interruptible() as interrupted:
             while True:
@@ -131,7 +116,7 @@ class Trainer:
                     break
         if not self.best:  # interrupted before the first evaluation: the weights so far
             self.keep_best()
-        load_weights(model, self.best, "the best step")
+        checkpoint.load_weights(model, self.best, "the best step")
         model.eval()
         return stop
 
@@ -141,16 +126,13 @@ class Trainer:
     def compare(self, loss: float) -> bool:
         """Whether a validation loss is the best so far."""
         s = self.state
-        s.evaluated_step, improved = (
-            s.step,
-            math.isfinite(loss) and (s.best_loss is None or loss < s.best_loss),
-        )
-        if improved:
+        s.evaluated_step = s.step
+        if math.isfinite(loss) and (s.best_loss is None or loss < s.best_loss):
             s.best_loss, s.best_step, s.stale = loss, s.step, 0
-        else:
-            self.check(s.step + 1, s.learning_rate, loss)
-            s.stale += 1
-        return improved
+            return True
+        self.clock.check(s.step + 1, s.learning_rate, loss, 0.0, self.shape.vocab_size)
+        s.stale += 1
+        return False
 
     def keep_best(self) -> None:
         self.best = {name: tensor.detach().cpu().clone() for name, tensor in weights(self.model).items()}
@@ -164,39 +146,18 @@ class Trainer:
         s, clock = self.state, self.clock
         s.train_loss = s.loss_sum / s.loss_count if s.loss_count else s.train_loss
         s.loss_sum, s.loss_count = 0.0, 0
-        names = ("step", "learning_rate", "train_loss")
-        values = {"progress": clock.progress(s.step), "seconds": clock.earlier + clock.seconds()}
-        values |= {name: getattr(s, name) for name in names}
-        clock.recorded(s.step)
-        if val_loss is not None:
-            values["val_loss"] = val_loss
-            clock.evaluated(s.step)
+        values = {name: getattr(s, name) for name in ("step", "learning_rate", "train_loss")}
+        values |= {"progress": clock.progress(s.step), "seconds": clock.earlier + clock.seconds()}
+        values |= {} if val_loss is None else {"val_loss": val_loss}
+        clock.recorded(s.step, evaluated=val_loss is not None)
         if self.on_record is not None:
             self.on_record(values)
 
     def read(self, readings: list[tuple[int, float, float, float]]) -> None:
-        """Adds each (step, rate, loss, norm) to the next record, where they are sound."""
+        """Adds each (step, rate, loss, norm) to the next record, or raises DivergenceError."""
         for step, rate, loss, norm in readings:
-            self.check(step, rate, loss, norm)
+            self.clock.check(step, rate, loss, norm, self.shape.vocab_size)
             self.state.loss_sum, self.state.loss_count = self.state.loss_sum + loss, self.state.loss_count + 1
-
-    def check(self, step: int, rate: float, loss: float, norm: float = 0.0) -> None:
-        """Raises DivergenceError where a training has left the numbers that lead anywhere."""
-        if not math.isfinite(loss):
-            what = f"the loss became {loss}"
-        elif not math.isfinite(norm):
-            what = f"the gradient's norm became {norm}"
-        elif step > SETTLING_STEPS and loss > DIVERGED * math.log(max(2, self.shape.vocab_size)):
-            what = f"the loss rose to {loss:.3g} nats per token, {DIVERGED:g} times a blind guess"
-        else:
-            return
-        self.optimizer.zero_grad()
-        raise DivergenceError(
-            f"training diverged at step {step} with learning rate {rate:.3g}: {what}; "
-            f"try learning_rate={self.config.learning_rate / 10:.2g}",
-            step=step,
-            learning_rate=rate,
-        )
 
     def save(self) -> None:
         """Writes the checkpoint, where there is a folder."""
@@ -204,22 +165,24 @@ class Trainer:
         if self.folder is not None:
             state = {**asdict(self.state), **self.clock.state(), "batches": self.batches.state()}
             state["config"] = self.config.to_dict()
-            save_checkpoint(self.folder / CHECKPOINT, self.model, self.optimizer, state)
+            checkpoint.save_checkpoint(self.folder / CHECKPOINT, self.model, self.optimizer, state)
 
-    def resume(self, checkpoint: Path | None = None) -> int:
-        """Goes back to the checkpoint in the folder and returns its step. From the `checkpoint` of another training
+    def resume(self, other: Path | None = None) -> int:
+        """Goes back to the checkpoint in the folder and returns its step. From the one of an `other` training
         come weights, optimizer and place in the text alone; clock and counters start anew."""
-        assert checkpoint or self.folder
-        path = checkpoint or Path(self.folder or "") / CHECKPOINT
-        state = load_checkpoint(path, self.model, self.optimizer)
+        assert other or self.folder
+        path = other or Path(self.folder or "") / CHECKPOINT
+        state = checkpoint.load_checkpoint(path, self.model, self.optimizer)
         self.batches.restore(state["batches"])
-        if checkpoint is not None:
+        if other is not None:
             return 0
         self.state = s = State(**{field.name: state[field.name] for field in fields(State)})
         self.clock.restore(state)
         if state.get("leg", 0) < self.clock.leg:
             s.stale = 0
-        elif changed := differences(self.config.without_removed(state["config"]), self.config.to_dict()):
+        elif changed := checkpoint.differences(
+            self.config.without_removed(state["config"]), self.config.to_dict()
+        ):
             raise RunError(f"cannot resume {self.folder} with other settings: {changed}; use the old ones")
         if s.best_loss is not None:
             if s.best_step == s.step:  # killed after the checkpoint, before the best weights

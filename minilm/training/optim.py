@@ -30,12 +30,7 @@ SCHEDULES: dict[str, Callable[[float, float], float]] = {
 
 
 def schedule(config: TrainConfig, progress: float) -> float:
-    """What the highest learning rate is multiplied by at `progress`: a straight rise first, then the shape.
-
-    >>> config = TrainConfig(warmup=0.1, schedule="linear")
-    >>> [round(schedule(config, p), 3) for p in (0.05, 0.1, 0.55, 1.0)]
-    [0.5, 1.0, 0.5, 0.0]
-    """
+    """What the highest learning rate is multiplied by at `progress`: a straight rise first, then the shape."""
     progress = min(max(progress, 0.0), 1.0)
     if progress < config.warmup:
         return progress / config.warmup
@@ -51,11 +46,6 @@ def orthogonalised(matrices: Tensor) -> Tensor:
 
     Newton-Schulz: x -> a x + b x^3 + c x^5 on every singular value, a few rounds, leads (0, 1] near 1, fast for
     small values (Jordan et al., 2024, "Muon: An optimizer for hidden layers in neural networks").
-
-    >>> torch.manual_seed(0) and None
-    >>> singular = torch.linalg.svdvals(orthogonalised(torch.randn(3, 8, 16)))
-    >>> bool((singular > 0.5).all() and (singular < 1.5).all())
-    True
     """
     a, b, c = NEWTON_SCHULZ
     tall = matrices.size(-2) > matrices.size(-1)
@@ -78,7 +68,7 @@ def muon(parameters: list[Tensor], kept: list[dict[str, Tensor]], group: dict[st
     by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
     for parameter, k in zip(parameters, kept, strict=True):
         gradient: Any = parameter.grad
-        mean = k["momentum"].lerp_(gradient, 1 - group["momentum"])
+        mean = k.setdefault("momentum", torch.zeros_like(parameter)).lerp_(gradient, 1 - group["momentum"])
         direction = gradient.lerp(mean, group["momentum"])  # the mean of gradients, one gradient ahead
         parts = group["parts"][parameter]
         for matrix, part in zip(parameter.chunk(parts), direction.chunk(parts), strict=True):
@@ -94,6 +84,7 @@ def adamw(parameters: list[Tensor], kept: list[dict[str, Tensor]], group: dict[s
     """The mean of late gradients over the root of the mean of their squares; decay pulls at the parameter alone
     (Loshchilov & Hutter, 2017, arXiv:1711.05101, algorithm 2)."""
     lr, decay, (beta1, beta2) = group["lr"], group["weight_decay"], group["betas"]
+    remember(parameters, kept)
     for parameter, k in zip(parameters, kept, strict=True):
         gradient: Any = parameter.grad
         t = k["step"].add_(1)
@@ -102,15 +93,12 @@ def adamw(parameters: list[Tensor], kept: list[dict[str, Tensor]], group: dict[s
         parameter.mul_(1 - lr * decay).addcdiv_(mean, square.sqrt() + 1e-8, value=-lr)
 
 
-def muon_memory(parameter: Tensor) -> dict[str, Tensor]:
-    """What Muon keeps of a parameter between two steps."""
-    return {"momentum": torch.zeros_like(parameter)}
-
-
-def adamw_memory(parameter: Tensor) -> dict[str, Tensor]:
-    """What AdamW keeps of a parameter between two steps, by the names that torch gives it."""
-    step = torch.zeros((), device=parameter.device)
-    return {"step": step, "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
+def remember(parameters: list[Tensor], kept: list[dict[str, Tensor]]) -> None:
+    """Begins what AdamW keeps of each parameter, by the names that torch gives it."""
+    for parameter, k in zip(parameters, kept, strict=True):
+        if not k:
+            k |= {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+            k["step"] = torch.zeros((), device=parameter.device)
 
 
 class Optimizer:
@@ -133,11 +121,8 @@ class Optimizer:
         """Moves every parameter that has a gradient, by its group's share of the learning rate."""
         for group in self.groups:
             moved = [parameter for parameter in group["params"] if parameter.grad is not None]
-            for parameter in moved:
-                if parameter not in self.kept:
-                    self.kept[parameter] = group["memory"](parameter)
             if moved:
-                kept = [self.kept[parameter] for parameter in moved]
+                kept = [self.kept.setdefault(parameter, {}) for parameter in moved]
                 group["rule"](moved, kept, {**group, "lr": learning_rate * group["share"]})
 
     def zero_grad(self) -> None:
@@ -178,25 +163,18 @@ def matrices_and_rest(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[s
 def build_optimizer(model: nn.Module, train: TrainConfig, precision: str = "fp32") -> Optimizer:
     """The optimizer of the configuration. Matrices decay and nothing else; under "bf16" Muon's products are bfloat16,
     as in the paper. The weights of queries, keys and values lie in one matrix, and so do SwiGLU's two."""
-    matrices, rest = matrices_and_rest(model)
+    (matrices, rest), by_muon = matrices_and_rest(model), train.optimizer == "muon"
     stacked = {"qkv.weight": 3, "gate_up.weight": 2}
     parts = {
         p: next((n for end, n in stacked.items() if name.endswith(end)), 1) for name, p in matrices.items()
     }
-    common = {"betas": (train.beta1, train.beta2), "momentum": train.momentum, "parts": parts}
-    common |= {"turn": orthogonalised, "turn_in": torch.bfloat16 if precision == "bf16" else torch.float32}
-    by_adamw = {**common, "rule": adamw, "memory": adamw_memory}
-    by_muon = {**common, "rule": muon, "memory": muon_memory}
-    decaying: dict[str, Any] = {"params": list(parts), "share": 1.0}
-    others: dict[str, Any] = {"params": list(rest.values()), "share": 1.0}
-    if train.optimizer == "muon" and matrices:
-        first = list(dict.fromkeys(parts.values()))  # checkpoints number the parameters in this order
-        decaying["params"].sort(key=lambda p: first.index(parts[p]))
+    first = list(dict.fromkeys(parts.values()))  # checkpoints number the parameters in this order
+    turn_in = torch.bfloat16 if precision == "bf16" else torch.float32
+    turning = {"momentum": train.momentum, "parts": parts, "turn": orthogonalised, "turn_in": turn_in}
+    group: dict[str, Any] = {"rule": adamw, "betas": (train.beta1, train.beta2), "share": 1.0}
+    decaying = {**group, "params": list(parts), "weight_decay": train.weight_decay}
+    others = {**group, "params": list(rest.values()), "weight_decay": 0.0}
+    if by_muon and matrices:
+        decaying |= {**turning, "rule": muon, "params": sorted(parts, key=lambda p: first.index(parts[p]))}
         others["share"] = 0.7  # tables and gains move less far than Muon's matrices
-        decaying |= by_muon
-    return Optimizer(
-        [
-            {**by_adamw, **decaying, "weight_decay": train.weight_decay},
-            {**by_adamw, **others, "weight_decay": 0.0},
-        ]
-    )
+    return Optimizer([decaying, others])
