@@ -108,24 +108,15 @@ def fused_attention(
 ) -> Any:
     """The same through torch's kernels, which never hold all weights at once (Dao et al., 2022, "FlashAttention").
 
-    Two wishes those kernels cannot meet go to the formula: `return_weights`, and dropout on a CPU.
-
-    >>> q = torch.randn(2, 4, 3, 8)
-    >>> torch.allclose(fused_attention(q, q, q), scaled_dot_product_attention(q, q, q), atol=1e-6)
-    True
+    What they cannot do goes to the formula: `return_weights`, masks (where torch gives NaN to a query that may see
+    nothing, and its is_causal aligns the first query with the first key), and dropout on a CPU.
     """
-    if options.get("return_weights") or (options.get("dropout_p") and q.device.type == "cpu"):
+    causal = is_causal and q.size(-2) > 1
+    plain = mask is None and not options.get("return_weights") and (not causal or q.size(-2) == k.size(-2))
+    if not plain or (options.get("dropout_p") and q.device.type == "cpu"):
         return scaled_dot_product_attention(q, k, v, mask, is_causal=is_causal, **options)
     options.pop("return_weights", None)
-    if mask is None and is_causal and q.size(-2) == k.size(-2):  # a training builds no mask
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True, **options)
-    # Otherwise a mask: torch's is_causal aligns the first query with the first key, wrong where T < S.
-    allowed = allowed_pairs(q, k, mask, is_causal)
-    if allowed is None:
-        return F.scaled_dot_product_attention(q, k, v, **options)
-    blind = ~torch.atleast_2d(allowed).any(dim=-1, keepdim=True)  # torch would give these NaN
-    output = F.scaled_dot_product_attention(q, k, v, allowed | blind, **options)
-    return output.masked_fill(blind, 0.0)
+    return F.scaled_dot_product_attention(q, k, v, is_causal=causal, **options)
 
 
 def manual_attention(*tensors: Tensor, **options: Any) -> Any:
@@ -142,11 +133,7 @@ AUTO = {"cuda": "fused", "cpu": "blocked"}  # what "auto" means where it agrees 
 
 
 def choose_backend(name: str, device_type: str) -> str:
-    """The key in `BACKENDS` of what runs: a quick backend only where it computes what the formula above computes.
-
-    >>> choose_backend("auto", "cpu"), choose_backend("auto", "mps"), choose_backend("manual", "cpu")
-    ('blocked', 'manual', 'manual')
-    """
+    """The key in `BACKENDS` of what runs: a quick backend only where it computes what the formula above computes."""
     name = AUTO.get(device_type, "manual") if name == "auto" else name
     if name not in BACKENDS:
         raise ConfigError(

@@ -8,38 +8,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from minilm.errors import Checked
 
-CHOICES: dict[str, tuple[str, ...]] = {
-    "position": ("rope", "learned"),
-    "norm": ("rmsnorm", "layernorm"),
-    "mlp": ("swiglu", "gelu", "gelu_erf"),
-    "init": ("zero", "gpt2"),
-    "optimizer": ("muon", "adamw"),
-    "schedule": ("linear", "cosine", "constant", "wsd"),
-    "device": ("auto", "cpu", "cuda", "mps"),
-    "precision": ("auto", "fp32", "bf16"),
-}
-BOUNDS = {  # of numbers
-    **dict.fromkeys(("vocab_size", "block_size", "n_layer", "n_head", "n_embd", "mlp_hidden"), ">= 1"),
-    **dict.fromkeys(("steps", "batch_size", "evaluations", "eval_chars", "patience"), ">= 1"),
-    **dict.fromkeys(("dropout", "momentum", "beta1", "beta2", "warmup"), ">= 0, < 1"),
-    **dict.fromkeys(("minutes", "learning_rate", "grad_clip"), "> 0"),
-    **dict.fromkeys(("norm_eps", "decay"), "> 0, <= 1"),
-    "rope_base": "> 1",
-    "weight_decay": ">= 0",
-    "seed": ">= 0, <= 9223372036854775807",
-    "threads": ">= 1, <= 4096",
-}
+Count = Annotated[int, ">= 1"]
+Share = Annotated[float, ">= 0, < 1"]
+Positive = Annotated[float, "> 0"]
 # Options that were measured and not adopted: older runs hold them, and may hold nothing but these values.
 REMOVED: dict[str, Any] = {"prior": "none", "embedding_skip": False, "value_skip": False}
 REMOVED |= dict.fromkeys(("average", "batch_warmup", "context_warmup"), 0.0)
 
 
 @dataclass(frozen=True)
-class ModelConfig(Checked, choices=CHOICES, bounds=BOUNDS, removed=REMOVED):
+class ModelConfig(Checked, removed=REMOVED):
     """The architecture of a decoder. The defaults are the `modern` preset: the shape of Qwen3.
 
     >>> ModelConfig(vocab_size=65, n_embd=6, n_head=128)
@@ -48,23 +30,25 @@ class ModelConfig(Checked, choices=CHOICES, bounds=BOUNDS, removed=REMOVED):
     minilm.errors.ConfigError: n_head must divide n_embd, got 128 and 6
     """
 
-    vocab_size: int = None  # type: ignore[assignment]  # must be given
-    block_size: int = 128  # the longest context, in tokens
-    n_layer: int = 3
-    n_head: int = 4
-    n_embd: int = 128  # channels of the residual stream
-    position: str = "rope"
-    norm: str = "rmsnorm"
-    norm_eps: float = 1e-6
+    vocab_size: Count = None  # type: ignore[assignment]  # must be given
+    block_size: Count = 128  # the longest context, in tokens
+    n_layer: Count = 3
+    n_head: Count = 4
+    n_embd: Count = 128  # channels of the residual stream
+    position: Literal["rope", "learned"] = "rope"
+    norm: Literal["rmsnorm", "layernorm"] = "rmsnorm"
+    norm_eps: Annotated[float, "> 0, <= 1"] = 1e-6
     qk_norm: bool = True  # RMSNorm on each head's queries and keys
-    mlp: str = "swiglu"
-    mlp_hidden: int | None = None  # None: 8/3 x n_embd, rounded up to 32, for swiglu; else 4 x n_embd
+    mlp: Literal["swiglu", "gelu", "gelu_erf"] = "swiglu"
+    mlp_hidden: Count | None = None  # None: 8/3 x n_embd, rounded up to 32, for swiglu; else 4 x n_embd
     bias: bool = False
     tie_embeddings: bool = True
     bigrams: bool = False  # a table of pairs (previous token, token), added to the embedding
-    init: str = "zero"  # start of what adds to the residual stream: nothing, or small and scaled by the depth
-    dropout: float = 0.0
-    rope_base: float = 10_000.0
+    init: Literal["zero", "gpt2"] = (
+        "zero"  # start of what adds to the residual stream: nothing, or small and scaled by the depth
+    )
+    dropout: Share = 0.0
+    rope_base: Annotated[float, "> 1"] = 10_000.0
     attention: str = "auto"  # a key of BACKENDS, a choice of speed, not of mathematics
 
     def combined_faults(self) -> list[str]:
@@ -114,36 +98,32 @@ class ModelConfig(Checked, choices=CHOICES, bounds=BOUNDS, removed=REMOVED):
 
 
 @dataclass(frozen=True)
-class TrainConfig(Checked, choices=CHOICES, bounds=BOUNDS, removed=REMOVED):
-    """One training run: how long, how fast, how often it looks at the validation split.
+class TrainConfig(Checked, removed=REMOVED):
+    """One training run: how long, how fast, how often it looks at the validation split."""
 
-    >>> TrainConfig(steps=10, minutes=1.0)
-    Traceback (most recent call last):
-    ...
-    minilm.errors.ConfigError: give steps or minutes, not both, got steps=10 and minutes=1.0
-    """
-
-    steps: int | None = None  # with neither steps nor minutes: 1000
-    minutes: float | None = None  # wall clock, set-up and evaluations included
-    batch_size: int = 8  # small: a CPU learns most per second from many small steps, benchmarks/RESULTS.md
-    optimizer: str = "muon"  # for matrices; embeddings and gains always take AdamW
-    learning_rate: float = 0.03  # of the matrices under Muon; AdamW alone wants a tenth of it
-    momentum: float = 0.95  # Muon's
-    schedule: str = "linear"
-    warmup: float = 0.02  # share of the budget spent raising the learning rate
-    decay: float = 0.2  # share of the budget spent lowering it; wsd only
-    weight_decay: float = 0.1
-    beta1: float = 0.9
-    beta2: float = 0.99
-    grad_clip: float = 1.0
-    evaluations: int = 20  # how many times the validation loss is measured
-    eval_chars: int | None = None  # None: the whole split, exactly
-    patience: int | None = 6  # evaluations without improvement before training stops; None: never stop early
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "auto"
+    steps: Count | None = None  # with neither steps nor minutes: 1000
+    minutes: Positive | None = None  # wall clock, set-up and evaluations included
+    batch_size: Count = 8  # small: a CPU learns most per second from many small steps, benchmarks/RESULTS.md
+    optimizer: Literal["muon", "adamw"] = "muon"  # for matrices; embeddings and gains always take AdamW
+    learning_rate: Positive = 0.03  # of the matrices under Muon; AdamW alone wants a tenth of it
+    momentum: Share = 0.95  # Muon's
+    schedule: Literal["linear", "cosine", "constant", "wsd"] = "linear"
+    warmup: Share = 0.02  # share of the budget spent raising the learning rate
+    decay: Annotated[float, "> 0, <= 1"] = 0.2  # share of the budget spent lowering it; wsd only
+    weight_decay: Annotated[float, ">= 0"] = 0.1
+    beta1: Share = 0.9
+    beta2: Share = 0.99
+    grad_clip: Positive = 1.0
+    evaluations: Count = 20  # how many times the validation loss is measured
+    eval_chars: Count | None = None  # None: the whole split, exactly
+    patience: Count | None = (
+        6  # evaluations without improvement before training stops; None: never stop early
+    )
+    seed: Annotated[int, ">= 0, <= 9223372036854775807"] = 0
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False  # torch.compile of the passes; its seconds are part of the budget
-    threads: int | None = None  # None: one per physical core
+    threads: Annotated[int, ">= 1, <= 4096"] | None = None  # None: one per physical core
 
     def combined_faults(self) -> list[str]:
         if self.steps is not None and self.minutes is not None:
@@ -157,11 +137,7 @@ class TrainConfig(Checked, choices=CHOICES, bounds=BOUNDS, removed=REMOVED):
 
 
 class Preset(NamedTuple):
-    """Named starting values: fields of ModelConfig (without vocab_size) and of TrainConfig.
-
-    >>> PRESETS["nano"].configs(65)[1].steps
-    2000
-    """
+    """Named starting values: fields of ModelConfig (without vocab_size) and of TrainConfig."""
 
     about: str
     model: dict[str, Any]

@@ -14,7 +14,19 @@ import math
 import operator
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, TypeVar
+from types import UnionType
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 
 class MinilmError(ValueError):
@@ -115,20 +127,51 @@ def number_fault(name: str, value: Any, bounds: str, whole: bool = False) -> str
     return None
 
 
+class Rule(NamedTuple):
+    """What a field may hold."""
+
+    kind: type
+    optional: bool
+    choices: tuple[str, ...] = ()
+    bounds: str = ""
+
+
+@functools.cache
+def rules(cls: Any) -> dict[str, Rule]:
+    """The rule of each field of a dataclass, read from its annotations."""
+    hints = get_type_hints(cls, include_extras=True)
+    found = {}
+    for field in dataclasses.fields(cls):
+        kinds = [hints[field.name]]
+        if get_origin(kinds[0]) in (Union, UnionType):
+            kinds = list(get_args(kinds[0]))
+        (hint,) = (kind for kind in kinds if kind is not type(None))
+        optional = len(kinds) > 1
+        if get_origin(hint) is Literal:
+            found[field.name] = Rule(str, optional, choices=get_args(hint))
+        elif get_origin(hint) is Annotated:
+            kind, bounds = get_args(hint)
+            found[field.name] = Rule(kind, optional, bounds=bounds)
+        else:
+            found[field.name] = Rule(hint, optional)
+    return found
+
+
 Self = TypeVar("Self", bound="Checked")
 
 
 class Checked:
     """The base of a frozen dataclass that reports every fault of its fields at once, as one `ConfigError`.
 
-    `choices` are the values of some fields, `bounds` those of numbers; `removed` are options of older versions and the
-    only values that `from_dict` forgives them.
+    Annotations are the rules: int, float, bool, str, Literal with the choices, Annotated[float, ">= 0, < 1"] with the
+    bounds, each with `| None` where it may be absent. `removed` are options of older versions, and the only values that
+    `from_dict` forgives them.
     """
 
-    _rules: ClassVar[tuple[Mapping, Mapping, Mapping]]
+    removed: ClassVar[Mapping[str, Any]]
 
-    def __init_subclass__(cls, choices: Mapping, bounds: Mapping, removed: Mapping) -> None:
-        cls._rules = (choices, bounds, removed)
+    def __init_subclass__(cls, removed: Mapping[str, Any]) -> None:
+        cls.removed = removed
 
     def __new__(cls, *values: Any, **named: Any) -> Any:
         known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
@@ -146,17 +189,17 @@ class Checked:
             raise ConfigError("; ".join(faults))
 
     def _fault(self, field: dataclasses.Field) -> str | None:
-        (choices, bounds, _), name, value = self._rules, field.name, getattr(self, field.name)
-        kind, _, optional = str(field.type).partition(" | ")
+        cls: Any = type(self)
+        name, value, rule = field.name, getattr(self, field.name), rules(cls)[field.name]
         if value is None:
-            return None if optional else f"{name} must be given"
-        if name in choices and value not in choices[name]:
-            hint = did_you_mean(str(value), choices[name])
-            return f"{name} must be one of {', '.join(choices[name])}, got {value!r}; {hint}"
-        if kind in ("bool", "str"):
-            right, rule = {"bool": (bool, "True or False"), "str": (str, "a name")}[kind]
-            return None if isinstance(value, right) else f"{name} must be {rule}, got {value!r}"
-        return number_fault(name, value, bounds[name], whole=kind == "int")
+            return None if rule.optional else f"{name} must be given"
+        if rule.choices and value not in rule.choices:
+            hint = did_you_mean(str(value), rule.choices)
+            return f"{name} must be one of {', '.join(rule.choices)}, got {value!r}; {hint}"
+        if rule.kind in (bool, str):
+            words = "True or False" if rule.kind is bool else "a name"
+            return None if isinstance(value, rule.kind) else f"{name} must be {words}, got {value!r}"
+        return number_fault(name, value, rule.bounds, whole=rule.kind is int)
 
     def combined_faults(self) -> list[str]:
         """Faults that need more than one field to see."""
@@ -173,7 +216,7 @@ class Checked:
     @classmethod
     def without_removed(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values without removed options; one that does not hold its old default is a ConfigError."""
-        removed = cls._rules[2]
+        removed = cls.removed
         faults = [
             f"{name} was removed and must be {old!r}, got {values[name]!r}"
             for name, old in removed.items()

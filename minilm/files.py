@@ -210,11 +210,11 @@ def new_folder(path: str | Path) -> Path:
     """An empty folder for a run, created with its parents; a folder that holds anything is refused."""
     path = Path(path)
     if path.exists() and not path.is_dir():
-        raise StorageError(
-            f"cannot make the folder {path}: a file of that name is there; choose another --out"
-        )
+        raise StorageError(f"out must be a new folder, and a file named {path} is there; choose another name")
     if path.is_dir() and any(path.iterdir()):
-        raise StorageError(f"the folder {path} is not empty; choose another --out, or --resume it")
+        raise StorageError(
+            f"out must be a new folder, and {path} is not empty; choose another, or resume the run there"
+        )
     make_folder(path)
     with _storage_errors(path, 0):
         probe = path / f"write-test{TEMPORARY}"  # a read-only folder should fail now, not after the training

@@ -120,24 +120,16 @@ class Window:
             self.cache.cut(self.length)
 
 
-def stream(
-    window: Window,
-    ids: Tensor,
-    max_new_tokens: int,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    generator: torch.Generator | None = None,
-) -> Iterator[Tensor]:
+def stream(window: Window, ids: Tensor, max_new_tokens: int, **choice: Any) -> Iterator[Tensor]:
     """Yields one (B,) tensor of new tokens at a time; ids is (B, T), prompts of one length.
 
-    The options are checked at the call, before the first token is asked for.
+    `choice` are the options of `next_token`, checked at the call, before the first token is asked for.
     """
-    check_options(max_new_tokens, temperature, top_k, top_p)
+    check_options(max_new_tokens, **choice)
 
     def tokens(ids: Tensor) -> Iterator[Tensor]:
         for _ in range(max_new_tokens):
-            token = next_token(window.read(ids)[:, -1], temperature, top_k, top_p, generator)  # (B,)
+            token = next_token(window.read(ids)[:, -1], **choice)  # (B,)
             yield token
             ids = token[:, None]
 
@@ -158,17 +150,17 @@ def generate(
 ) -> Tensor:
     """The prompts (B, T) with up to n = `max_new_tokens` more, (B, T + n).
 
-    `stop` is a token, a sequence of tokens, or several sequences; generation ends when every text has written one of
-    them, which stays at its end. `tokenizer.encode("\n")` makes one of a text. `keep` as in `Window`.
+    `stop` is a token, a sequence of tokens, or several sequences, such as `tokenizer.encode("\n")`; generation ends when
+    every text has written one of them, which stays at its end. `keep` as in `Window`.
     """
-    stops, prompt = stop_sequences(stop), ids.size(-1)
-    window = Window(model, ids.size(0), keep, use_cache)
+    stops, prompt, window = stop_sequences(stop), ids.size(-1), Window(model, ids.size(0), keep, use_cache)
+    choice = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "generator": generator}
     stopped = torch.zeros(ids.size(0), dtype=torch.bool, device=ids.device)
-    for token in stream(window, ids, max_new_tokens, temperature, top_k, top_p, generator):
+    for token in stream(window, ids, max_new_tokens, **choice):
         ids = torch.cat((ids, token[:, None]), dim=1)
-        for sequence in stops:
-            if ids.size(1) - prompt >= len(sequence):
-                stopped |= (ids[:, -len(sequence) :] == ids.new_tensor(sequence)).all(dim=1)
+        for end in stops:
+            if ids.size(1) - prompt >= len(end):
+                stopped |= (ids[:, -len(end) :] == ids.new_tensor(end)).all(dim=1)
         if stops and stopped.all():
             break
     return ids
@@ -185,13 +177,13 @@ def stop_sequences(stop: Any) -> list[list[int]]:
     return items
 
 
-def check_options(max_new_tokens: int, temperature: float, top_k: int | None, top_p: float | None) -> None:
+def check_options(max_new_tokens: int, **choice: Any) -> None:
     """Reports every impossible option at once, as one ConfigError."""
-    faults = [
-        number_fault("max_new_tokens", max_new_tokens, ">= 0", whole=True),
-        number_fault("temperature", temperature, ">= 0"),  # 0 is greedy
-        None if top_k is None else number_fault("top_k", top_k, ">= 1", whole=True),
-        None if top_p is None else number_fault("top_p", top_p, "> 0, <= 1"),
+    bounds = {"temperature": ">= 0", "top_k": ">= 1", "top_p": "> 0, <= 1"}  # temperature 0 is greedy
+    faults = [number_fault("max_new_tokens", max_new_tokens, ">= 0", whole=True)]
+    given = {name: choice[name] for name in bounds if choice.get(name) is not None}
+    faults += [
+        number_fault(name, value, bounds[name], whole=name == "top_k") for name, value in given.items()
     ]
     if found := list(filter(None, faults)):
         raise ConfigError("; ".join(found))

@@ -108,8 +108,9 @@ def save_checkpoint(
 ) -> None:
     """Writes model, optimizer, random state and the JSON-able `state`."""
     tensors = {f"model.{name}": tensor for name, tensor in weights(model).items()}
-    for number, moments in optimizer.state().items():
-        tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in moments.items()}
+    for number, parameter in enumerate(optimizer.parameters):
+        kept = optimizer.kept.get(parameter, {})
+        tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in kept.items()}
     tensors["rng.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["rng.cuda"] = torch.cuda.get_rng_state()
@@ -124,11 +125,11 @@ def load_checkpoint(path: str | Path, model: nn.Module, optimizer: Any) -> dict[
             f"{path} must be a checkpoint of version {VERSION}, got {header.get('version')}; train anew"
         )
     load_weights(model, _under("model.", tensors), path)
-    moments: dict[int, dict[str, Tensor]] = {}
+    optimizer.kept = {}
     for name, tensor in _under("optimizer.", tensors).items():
         number, _, key = name.partition(".")
-        moments.setdefault(int(number), {})[key] = tensor
-    optimizer.load_state(moments)
+        parameter = optimizer.parameters[int(number)]
+        optimizer.kept.setdefault(parameter, {})[key] = tensor.to(parameter.device)
     torch.set_rng_state(tensors["rng.cpu"])
     if torch.cuda.is_available() and "rng.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["rng.cuda"])

@@ -130,18 +130,6 @@ class Optimizer:
         for parameter in self.parameters:
             parameter.grad = None
 
-    def state(self) -> dict[int, dict[str, Tensor]]:
-        """The tensors of every parameter that has been moved, by its number over all groups."""
-        return {number: self.kept[p] for number, p in enumerate(self.parameters) if p in self.kept}
-
-    def load_state(self, tensors: dict[int, dict[str, Tensor]]) -> None:
-        """Goes back to what `state` gave."""
-        self.kept = {
-            p: {name: tensor.to(p.device) for name, tensor in tensors[number].items()}
-            for number, p in enumerate(self.parameters)
-            if number in tensors
-        }
-
 
 def matrices_and_rest(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:
     """The parameters by name: matrices between activations, and embeddings, the head, gains and biases.
