@@ -48,7 +48,7 @@ class State:
     best_loss: float | None = None  # nats per character
     best_step: int = 0
     stale: int = 0  # evaluations since the best one
-    evaluated_step: int = -1
+    evaluated_step: int = 0
     loss_sum: float = 0.0  # since the last record
     loss_count: int = 0
     train_loss: float | None = None  # of the last record

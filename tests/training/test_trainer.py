@@ -86,7 +86,7 @@ def test_it_stops_early_when_nothing_improves(corpus):
 def test_divergence_names_step_and_rate(tmp_path, corpus, rate):
     config = TrainConfig(**{**QUICK, "steps": 200, "learning_rate": rate, "warmup": 0.0, "grad_clip": 1e9})
     with pytest.raises(
-        DivergenceError, match=r"diverged at step \d+ with learning rate .*try --lr"
+        DivergenceError, match=r"diverged at step \d+ with learning rate .*try learning_rate="
     ) as caught:
         run_training(corpus, shape(corpus), config, tmp_path / "run")
     assert caught.value.step >= 1 and caught.value.learning_rate > 0
