@@ -132,6 +132,20 @@ def test_setting_up_is_on_the_clock(monkeypatch, corpus):
 
 
 @pytest.mark.clock
+def test_nothing_is_measured_before_the_first_step(monkeypatch, corpus):
+    """However much of the time the setting-up has taken: an untrained model is no result."""
+
+    def slow(*arguments):
+        time.sleep(1.0)
+        return build_optimizer(*arguments)
+
+    monkeypatch.setattr("minilm.training.loop.build_optimizer", slow)
+    config = TrainConfig(minutes=0.03, batch_size=4, threads=1, patience=None)
+    run = run_training(corpus, shape(corpus), config)
+    assert all(record["step"] > 0 and record["train_loss"] > 0 for record in run.metrics)
+
+
+@pytest.mark.clock
 @pytest.mark.parametrize(("most", "steps"), [(20, range(20, 21)), (10**9, range(21, 10**9))])
 def test_the_rate_has_fallen_when_steps_or_time_end_a_run_by_the_clock(corpus, most, steps):
     config = TrainConfig(minutes=0.1, batch_size=4, threads=1, patience=None)
