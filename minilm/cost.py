@@ -14,7 +14,11 @@ SLACK = 1.3  # what allocators lose on activations of many sizes
 COPIES = 3  # of the parameters: value, gradient, best value
 WORKING_COPIES = 4  # of the matrices of one shape, while Muon turns them
 ITERATIONS = 5  # of Muon's Newton-Schulz, see training/optim.py
-SHORT, BLOCK, LONG_BLOCK = 128, 64, 128  # blocked attention takes so many queries at a time, see causal.py
+SHORT, BLOCK, LONG_BLOCK = (
+    128,
+    64,
+    128,
+)  # blocked attention takes so many queries at a time, see fast/blocked.py
 
 
 def matrices(model: ModelConfig) -> list[tuple[int, int]]:

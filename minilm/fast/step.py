@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import MethodType
 from typing import Any
 
 import torch
@@ -89,17 +90,13 @@ def quick_forwards(model: nn.Module, precision: str) -> list[Swap]:
     )
     module: Any
     for module in model.modules():
-        own = "forward" in vars(module)  # the user's
         kind: Any = type(module)
-        if (
-            kind.__name__ == "RMSNorm"
-            and hasattr(module, "eps")
-            and not own
-            and norms_agree(kind, kind.forward)
-        ):
-            swaps.append((module, functools.partial(_norm, module)))
-        if kind is nn.Linear and not own and id(module.weight) in matrices:
-            swaps.append((module, functools.partial(bfloat16_linear, module)))
+        if "forward" in vars(module):  # the user's
+            continue
+        if f"{kind.__module__}.{kind.__name__}" == "minilm.model.RMSNorm" and norms_agree(kind, kind.forward):
+            swaps.append((module, MethodType(_norm, module)))
+        if kind is nn.Linear and id(module.weight) in matrices:
+            swaps.append((module, MethodType(bfloat16_linear, module)))
     return swaps
 
 

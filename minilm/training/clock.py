@@ -74,6 +74,7 @@ class Clock:
         """Goes on in the leg that the state is of, or begins the leg after it."""
         if state.get("leg", 0) < self.leg:
             self.first_step, self.earlier = state["step"], state["seconds"] + state.get("earlier", 0.0)
+            self.eval_chars = state["eval_chars"]  # the best loss so far is one of so many
             return
         self.started = time.monotonic() - state["seconds"]
         for name in SAVED:
@@ -88,8 +89,8 @@ class Clock:
                 started = time.monotonic()
                 evaluate(sample)
                 each = (time.monotonic() - started) / sample
-            affordable = int(FINAL_SHARE * self.total / each / (2 if self.chars[1] else 1))
             if (chars + self.chars[1]) * each > FINAL_SHARE * self.total:
+                affordable = int(FINAL_SHARE * self.total / each / (2 if self.chars[1] else 1))
                 self.eval_chars = chars = max(1, min(chars, affordable))
             self.evaluation_seconds = each * chars
         self.next_evaluation = self.next_evaluation or self.spacing()

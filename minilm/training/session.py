@@ -127,10 +127,10 @@ def resume_training(
     done = len(result.get("legs", [result])) if result else 0  # how many legs have ended
     if done > len(legs):
         if more := _another_leg(stored["train"], result, changes):
-            legs = [*legs, more]
-            stored["legs"] = legs
-            files.write_json(folder / CONFIG, stored)
-    elif legs and all(changes.get(key, value) == value for key, value in legs[-1].items()):
+            stored["legs"] = legs = [*legs, more]
+    elif legs and legs[-1] == {
+        key: changes[key] for key in ("steps", "minutes") if changes.get(key) is not None
+    }:
         changes = {key: value for key, value in changes.items() if key not in ("steps", "minutes")}
     _refuse_changes(folder, stored, corpus, changes)
     if done > len(legs):
@@ -146,6 +146,10 @@ def resume_training(
         refuse_foreign(folder, stored)
         model = build(shape, config.seed)
     run = Run(folder, model, corpus.tokenizer, stored, result=result)
+    if (
+        done == len(legs) > 0
+    ):  # a leg begins, or has not ended: written only now that nothing is refused any more
+        files.write_json(folder / CONFIG, stored)
     clock = Clock(config, (len(corpus.val), len(corpus.test)), deadline, leg=len(legs))
     return _train(run, corpus, config, hardware, clock, on_record=on_record)
 
