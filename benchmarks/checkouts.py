@@ -1,9 +1,9 @@
 """Measures the package of this checkout against that of another one, in turns, each in a process of its own.
 
-`throughput.py --against PATH` and `evaluation.py --against PATH` use it; make the other checkout with `git worktree add
-PATH COMMIT`. A process measures when it is asked to and sleeps in between, so the sides meet the same busy moments; both
-are started anew for each sitting, since two processes of the same code may differ by a few per cent. Beside its seconds
-each round gives a loss: under the same seed both sides should have the same one.
+`throughput.py --against PATH` and `evaluation.py --against PATH` use it; make the other checkout with
+`git worktree add PATH COMMIT`. A process measures when it is asked to and sleeps in between, so that a busy moment hits
+both sides; both are started anew for each sitting, since two processes of the same code may differ by a few per cent.
+Beside its seconds each round gives a loss: under the same seed both sides should have the same one.
 
 What is measured runs on both sides by names that both have, so this file is the place for an old name.
 """
@@ -16,7 +16,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,7 +42,7 @@ def training(job: Job) -> Callable[[], Round]:
     quiet = {"evaluations": 1, "eval_chars": 1024, "patience": None, "device": "cpu"}
     steps = job["warm"] + job["steps"] + 1  # the last one's record comes after an evaluation
     config = config.replace(**quiet, steps=steps, threads=job["threads"], precision=job["precision"])
-    now = {"wall": time.perf_counter, "cpu": time.process_time}[job["clock"]]
+    now = common.CLOCKS[job["clock"]]
 
     def measure() -> Round:
         moments: dict[int, float] = {}  # of a step's end
@@ -78,7 +77,7 @@ def evaluation(job: Job) -> Callable[[], Round]:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.08 * torch.randn_like(parameter))  # so that no layer adds nothing
-    now = {"wall": time.perf_counter, "cpu": time.process_time}[job["clock"]]
+    now = common.CLOCKS[job["clock"]]
     before, chars = int(corpus.train[-1]), job["chars"]
 
     def measure() -> Round:
@@ -166,9 +165,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--against", metavar="PATH", help="another checkout, whose package to measure against"
     )
     parser.add_argument("--sittings", type=int, default=3, help="with --against: pairs of fresh processes")
-    parser.add_argument(
-        "--clock", choices=("wall", "cpu"), default="wall", help="cpu: busy machine, one thread"
-    )
+    common.add_clock(parser)
 
 
 def main() -> None:

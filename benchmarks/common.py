@@ -25,6 +25,7 @@ from typing import Any
 CHECKOUT = "MINILM_CHECKOUT"  # the variable that names another checkout whose package is to be measured
 ROOT = Path(os.environ.get(CHECKOUT) or Path(__file__).parents[1]).resolve()
 sys.path.insert(0, str(ROOT))  # the working tree is measured, installed or not
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 RESAMPLED = 2000  # times, for the interval of a median
 
 
@@ -77,11 +78,11 @@ def in_turns(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str,
     return values
 
 
-def seconds(function: Callable[[], Any]) -> float:
-    """Wall clock of one call."""
-    started = time.perf_counter()
+def seconds(function: Callable[[], Any], clock: str = "wall") -> float:
+    """Seconds of one call, by one of CLOCKS."""
+    started = CLOCKS[clock]()
     function()
-    return time.perf_counter() - started
+    return CLOCKS[clock]() - started
 
 
 def ratios(values: list[float], base: list[float]) -> dict[str, Any]:
@@ -153,6 +154,17 @@ def parser(about: str) -> argparse.ArgumentParser:
     result.add_argument("--nanogpt", metavar="PATH", help="a checkout of nanoGPT to measure against")
     result.add_argument("--json", metavar="FILE", help="append the result as a line")
     return result
+
+
+def add_clock(result: argparse.ArgumentParser) -> None:
+    """The flag of those who can also measure on a busy machine."""
+    about = "cpu: seconds of the processor, for a busy machine and --threads 1"
+    result.add_argument("--clock", choices=tuple(CLOCKS), default="wall", help=about)
+
+
+def check_clock(arguments: argparse.Namespace) -> None:
+    if arguments.clock == "cpu" and arguments.threads > 1:
+        raise SystemExit("--clock cpu is for --threads 1: it adds up the seconds of all threads")
 
 
 def load_nanogpt(path: str) -> ModuleType:

@@ -26,6 +26,7 @@ def main() -> None:
     )
     parser.add_argument("--chars", type=int, help="score about so many characters instead of all")
     arguments = parser.parse_args()
+    common.check_clock(arguments)
     for preset in arguments.presets:
         facts = {name: getattr(arguments, name) for name in ("threads", "clock", "chars")}
         job = {**facts, "preset": preset, "model": SHAPE}

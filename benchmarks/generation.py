@@ -114,13 +114,15 @@ def same_tokens(sides: dict[str, Generate], ids: torch.Tensor, n: int) -> None:
         raise SystemExit(f"not the same tokens as {CACHED}: {', '.join(wrong)}")
 
 
-def speeds(sides: dict[str, Generate], ids: torch.Tensor, n: int, rounds: int) -> dict[str, list[float]]:
+def speeds(
+    sides: dict[str, Generate], ids: torch.Tensor, n: int, arguments: argparse.Namespace
+) -> dict[str, list[float]]:
     """New tokens per second of each side, all texts together."""
 
     def rate(generate: Generate) -> float:
-        return n * len(ids) / common.seconds(lambda: generate(ids, n))
+        return n * len(ids) / common.seconds(lambda: generate(ids, n), arguments.clock)
 
-    return common.in_turns({name: lambda g=g: rate(g) for name, g in sides.items()}, rounds)
+    return common.in_turns({name: lambda g=g: rate(g) for name, g in sides.items()}, arguments.rounds)
 
 
 def within(name: str, arguments: argparse.Namespace) -> None:
@@ -129,15 +131,19 @@ def within(name: str, arguments: argparse.Namespace) -> None:
     n = min(arguments.tokens or 10**9, ours.config.block_size - 1)
     ids, sides = torch.zeros(1, 1, dtype=torch.int64), sides_of(arguments, ours)
     same_tokens(sides, ids, n)
-    values = speeds(sides, ids, n, arguments.rounds)
-    many = torch.arange(STREAMS)[:, None] % V
-    together = speeds({side: sides[side] for side in (CACHED, QUICK)}, many, n, arguments.rounds)
-    values |= {f"{side}, {STREAMS} streams": rates for side, rates in together.items()}
-    values["bound: weights read once a token"] = [1 / read_once(ours) for _ in range(arguments.rounds)]
-    agreement = common.seconds(lambda: quick_decoder(ours))  # asked by a verb once per model
-    facts = {"new_tokens": n, "agreement_seconds": round(agreement, 5)}
+    values = speeds(sides, ids, n, arguments)
+    facts = {
+        "new_tokens": n,
+        "agreement_seconds": round(common.seconds(lambda: quick_decoder(ours)), 5),  # a verb asks once
+        "bound": 1 / read_once(ours),  # tokens/s where a token reads each weight once
+    }
     title = f"{name}, greedy, within the context"
     common.report(title, values, "tokens/s", arguments, against=base_of(arguments), **facts)
+    print("agreement {agreement_seconds:.3g} s; bound {bound:,.0f} tokens/s".format(**facts))
+    many = torch.arange(STREAMS)[:, None] % V
+    together = speeds({side: sides[side] for side in (CACHED, QUICK)}, many, n, arguments)
+    title = f"{title}, {STREAMS} texts"
+    common.report(title, together, "tokens/s", arguments, against=CACHED, new_tokens=n)
 
 
 def base_of(arguments: argparse.Namespace) -> str:
@@ -160,7 +166,7 @@ def beyond(name: str, arguments: argparse.Namespace) -> None:
     same_tokens(sides, ids, n)
     sides[f"{CACHED}, keeps 1/2"] = lambda ids, n: ours.generate(ids, n, temperature=0, keep=0.5)
     sides[f"{QUICK}, keeps 1/2"] = quick_decoder(ours, keep=0.5)
-    values = speeds(sides, ids, n, arguments.rounds)
+    values = speeds(sides, ids, n, arguments)
     title = f"{name}, greedy, beyond the context"
     common.report(title, values, "tokens/s", arguments, against=base_of(arguments), new_tokens=n)
 
@@ -182,9 +188,9 @@ def speculative(name: str, arguments: argparse.Namespace) -> None:
     for temperature in (0.0, 0.8):
         values = common.in_turns(
             {
-                QUICK: lambda t=temperature: _eight_texts(run.model, prompts, T - 16, t, None),
+                QUICK: lambda t=temperature: _eight_texts(arguments, run.model, prompts, T - 16, t, None),
                 f"{QUICK}, counting drafts": lambda t=temperature: _eight_texts(
-                    run.model, prompts, T - 16, t, draft
+                    arguments, run.model, prompts, T - 16, t, draft
                 ),
             },
             arguments.rounds,
@@ -204,7 +210,14 @@ def speculative(name: str, arguments: argparse.Namespace) -> None:
         )
 
 
-def _eight_texts(model: Any, prompts: torch.Tensor, n: int, temperature: float, draft: Any) -> float:
+def _eight_texts(
+    arguments: argparse.Namespace,
+    model: Any,
+    prompts: torch.Tensor,
+    n: int,
+    temperature: float,
+    draft: Any,
+) -> float:
     """New tokens per second, one text after the other, by the quick decoder."""
     from minilm.fast.decoder import QuickWindow
     from minilm.fast.speculative import speculate
@@ -220,7 +233,7 @@ def _eight_texts(model: Any, prompts: torch.Tensor, n: int, temperature: float, 
             else:
                 list(speculate(window, draft, prompt[None], n, **options))
 
-    return n * len(prompts) / common.seconds(write)
+    return n * len(prompts) / common.seconds(write, arguments.clock)
 
 
 def _per_reading(model: Any, prompts: torch.Tensor, n: int, temperature: float, draft: Any) -> float:
@@ -257,7 +270,9 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES), help="of which models")
     parser.add_argument("--steps", type=int, default=300, help="of training before speculative decoding")
     parser.add_argument("--tokens", type=int, help="write at most so many")
+    common.add_clock(parser)
     arguments = parser.parse_args()
+    common.check_clock(arguments)
     torch.set_num_threads(arguments.threads)
     for part in arguments.parts:
         measure, sizes = PARTS[part]

@@ -2,8 +2,8 @@
 
 The step is an ordinary one of the default recipe, in float32 on a CPU: a batch, the loss, its gradient, clipping, the
 optimizer, and the questions to the clock before and after; no evaluation, no record, no checkpoint. Functions of
-`minilm/fast/` are counted apart: they stand in for others, and the first step asks whether they agree with them. A lambda is a function,
-a comprehension is none. The loop itself, `Trainer.fit`, is running all along and is counted.
+`minilm/fast/` are counted apart: they stand in for others, and the first step asks whether they agree with them. A
+lambda is a function, a comprehension is none. The loop itself, `Trainer.fit`, is running all along and is counted.
 
     python benchmarks/step_map.py
 """

@@ -202,7 +202,7 @@ def profile(take: Steps, steps: int) -> None:
 def sides_of(arguments: argparse.Namespace, name: str) -> Iterator[tuple[str, Callable[[], float]]]:
     """(name, seconds per step) of each side."""
     shape, batch = SHAPES[name]
-    clock = {"wall": time.perf_counter, "cpu": time.process_time}[arguments.clock]
+    clock = common.CLOCKS[arguments.clock]
     formats = arguments.precision or {"narrow": ["fp32"], "wide": ["fp32", "bf16"]}[name]
 
     def timed(take: Steps) -> Callable[[], float]:
@@ -273,10 +273,9 @@ def main() -> None:
     missing = [name for name in ("transformers", "accelerate") if importlib.util.find_spec(name) is None]
     if arguments.transformers and missing:
         raise SystemExit(f"--transformers needs {' and '.join(missing)}; pip install 'transformers[torch]'")
-    if arguments.clock == "cpu" and (arguments.threads > 1 or arguments.transformers):
-        raise SystemExit(
-            "--clock cpu is for --threads 1 and without --transformers, whose clock is the wall's"
-        )
+    common.check_clock(arguments)
+    if arguments.clock == "cpu" and arguments.transformers:
+        raise SystemExit("--clock cpu is without --transformers, whose clock is the wall's")
     torch.set_num_threads(arguments.threads)
     for name in arguments.shapes:
         if arguments.against:
