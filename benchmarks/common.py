@@ -1,6 +1,6 @@
 """What every benchmark shares: sides run in turns, medians and ratios, one JSON line that says where and when.
 
-Knows no model and no peer beyond the path to one; peers are given as paths and never copied. Nothing here is
+It knows no model and no peer beyond the path to one; peers are given as paths and never copied. Nothing here is
 installed with the package, and no test asserts a time.
 """
 
@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import json
+import os
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -19,8 +22,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+CHECKOUT = "MINILM_CHECKOUT"  # the variable that names another checkout whose package is to be measured
+ROOT = Path(os.environ.get(CHECKOUT) or Path(__file__).parents[1]).resolve()
 sys.path.insert(0, str(ROOT))  # the working tree is measured, installed or not
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+RESAMPLED = 2000  # times, for the interval of a median
 
 
 def machine(threads: int | None = None, precision: str = "fp32") -> dict[str, Any]:
@@ -43,9 +49,17 @@ def machine(threads: int | None = None, precision: str = "fp32") -> dict[str, An
     }
 
 
-def commit() -> str:
+def load() -> float | None:
+    """How many processes the machine has been running or waiting to run, on average over the last minute."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
+LOAD_BEFORE = load()
+
+
+def commit(root: Path = ROOT) -> str:
     """The commit that was measured, with a + where the tree had changes."""
-    git = ["git", "-C", str(ROOT)]
+    git = ["git", "-C", str(root)]
     try:
         name = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout
         dirty = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True).stdout
@@ -64,11 +78,24 @@ def in_turns(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str,
     return values
 
 
-def seconds(function: Callable[[], Any]) -> float:
-    """Wall clock of one call."""
-    started = time.perf_counter()
+def seconds(function: Callable[[], Any], clock: str = "wall") -> float:
+    """Seconds of one call, by one of CLOCKS."""
+    started = CLOCKS[clock]()
     function()
-    return time.perf_counter() - started
+    return CLOCKS[clock]() - started
+
+
+def ratios(values: list[float], base: list[float]) -> dict[str, Any]:
+    """The ratio to the base in each round: its median, the range that 90 % of the rounds lie in (from the 5th to the
+    95th percentile), and the interval that holds the true median with 95 % (bootstrap over the rounds)."""
+    found = [value / other for value, other in zip(values, base, strict=True)]
+    if len(found) < 2:
+        return {"median": found[0], "range": found * 2, "interval": found * 2}
+    parts = statistics.quantiles(found, n=20, method="inclusive")
+    dice = random.Random(0)
+    medians = sorted(statistics.median(dice.choices(found, k=len(found))) for _ in range(RESAMPLED))
+    interval = [medians[round(share * (RESAMPLED - 1))] for share in (0.025, 0.975)]
+    return {"median": statistics.median(found), "range": [parts[0], parts[-1]], "interval": interval}
 
 
 def report(
@@ -82,10 +109,17 @@ def report(
 ) -> None:
     """Prints the median of each side and its ratio to the side `against`, then the JSON line; --json appends it."""
     medians = {side: statistics.median(numbers) for side, numbers in values.items()}
+    found = {s: ratios(v, values[against]) for s, v in values.items() if against in values and s != against}
     print(f"\n{name} ({unit}; median of {min(map(len, values.values()))}, least to most)")
     for side, numbers in values.items():
-        ratio = f"{medians[side] / medians[against]:8.2f} x {against}" if against in medians else ""
-        print(f"  {side:<34}{medians[side]:12,.4g}   {min(numbers):,.4g} to {max(numbers):,.4g}{ratio}")
+        print(f"  {side:<34}{medians[side]:12,.4g}   {min(numbers):,.4g} to {max(numbers):,.4g}")
+    if found:
+        print(f"in each round, times {against}: median (its 95 % interval), 5 to 95 % of the rounds")
+    for side, ratio in found.items():
+        low, high, least, most = *ratio["interval"], *ratio["range"]
+        print(f"  {side:<34}{ratio['median']:12.3f}   ({low:.3f} to {high:.3f}), {least:.3f} to {most:.3f}")
+    loads = {"before": LOAD_BEFORE, "after": load()}
+    print(f"machine load {loads['before']} before, {loads['after']} after")
     record = {
         "benchmark": name,
         "date": time.strftime("%Y-%m-%d"),
@@ -93,8 +127,10 @@ def report(
         "command": " ".join(["python", *sys.argv]),
         **machine(getattr(arguments, "threads", None)),
         **facts,
+        "load": loads,
         "unit": unit,
         "medians": medians,
+        "ratios": {s: {k: _rounded(v) for k, v in ratio.items()} for s, ratio in found.items()},
         "values": {side: [round(number, 6) for number in numbers] for side, numbers in values.items()},
     }
     line = json.dumps(record, ensure_ascii=False)
@@ -102,6 +138,10 @@ def report(
     if getattr(arguments, "json", None):
         with Path(arguments.json).open("a", encoding="utf-8") as file:
             file.write(line + "\n")
+
+
+def _rounded(value: Any) -> Any:
+    return [round(v, 4) for v in value] if isinstance(value, list) else round(value, 4)
 
 
 def parser(about: str) -> argparse.ArgumentParser:
@@ -114,6 +154,17 @@ def parser(about: str) -> argparse.ArgumentParser:
     result.add_argument("--nanogpt", metavar="PATH", help="a checkout of nanoGPT to measure against")
     result.add_argument("--json", metavar="FILE", help="append the result as a line")
     return result
+
+
+def add_clock(result: argparse.ArgumentParser) -> None:
+    """The flag of those who can also measure on a busy machine."""
+    about = "cpu: seconds of the processor, for a busy machine and --threads 1"
+    result.add_argument("--clock", choices=tuple(CLOCKS), default="wall", help=about)
+
+
+def check_clock(arguments: argparse.Namespace) -> None:
+    if arguments.clock == "cpu" and arguments.threads > 1:
+        raise SystemExit("--clock cpu is for --threads 1: it adds up the seconds of all threads")
 
 
 def load_nanogpt(path: str) -> ModuleType:
@@ -138,6 +189,7 @@ def shakespeare() -> tuple[Any, Any]:
 def trainer(model: dict[str, Any], train: dict[str, Any], *, seed: int = 0, steps: int) -> Any:
     """A trainer of a changed default recipe on Tiny Shakespeare's 90 %, on one thread, that hardly evaluates."""
     from minilm.config import default_recipe
+    from minilm.training.clock import Clock
     from minilm.training.hardware import choose_hardware
     from minilm.training.loop import Trainer
     from minilm.training.session import build
@@ -148,7 +200,27 @@ def trainer(model: dict[str, Any], train: dict[str, Any], *, seed: int = 0, step
     shape, config = shape.replace(**model), config.replace(**{**quiet, **train, "steps": steps, "seed": seed})
     hardware = choose_hardware(config, shape.attention)
     network = build(shape.replace(attention=hardware.attention), seed)
-    return Trainer(network, corpus.train, val, config, hardware, before=int(corpus.train[-1]))
+    clock = Clock(config, (len(val), 0))
+    return Trainer(network, corpus.train, val, config, hardware, clock, before=int(corpus.train[-1]))
+
+
+def step_seconds(trainer: Any, steps: int, now: Callable[[], float] = time.perf_counter) -> list[float]:
+    """Seconds of each of `steps` more updates of a trainer, as its own loop makes them.
+
+    The loop asks its clock before each update whether to go on, and that is when the time is read. What `fit` does
+    at its end (an evaluation, the best weights put back) is not in the seconds.
+    """
+    from minilm.training.clock import Stop
+
+    moments: list[float] = []
+
+    def stop(*_: int) -> Stop | None:
+        moments.append(now())
+        return Stop.FINISHED if len(moments) > steps else None
+
+    trainer.clock.stop = stop
+    trainer.fit()
+    return [after - before for before, after in itertools.pairwise(moments[: steps + 1])]
 
 
 def trained(model: dict[str, Any], train: dict[str, Any], *, seed: int, steps: int) -> dict[str, float]:

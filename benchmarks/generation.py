@@ -1,10 +1,15 @@
-"""Generation and evaluation: tokens per second against nanoGPT and transformers, all sides with the same weights.
+"""Measures generation in tokens per second against nanoGPT and transformers, all sides with the same weights.
 
-Greedy texts are compared before anything is timed: a side that writes other tokens ends the benchmark. GPT-2's
-architecture in two sizes, fp32, one token as the prompt; within the context means context - 1 new tokens, beyond
-it starts from a full window. nanoGPT comes from a checkout of yours (--nanogpt PATH; its exact GELU is exchanged for
-GPT-2's tanh form, of the same cost), transformers from where it is installed; either may be absent. Weights are
-random, but for speculative decoding, where a model is trained first: how often a draft is right depends on that.
+Ours are three: the decoder's modules with their cache (`model.generate`), the same without it, and the decoder without
+modules with which `sample` and `chat` write. Greedy texts are compared before anything is timed: a side that writes
+other tokens ends the benchmark. GPT-2's architecture in two sizes, fp32, one token as the prompt; within the context
+means context - 1 new tokens, beyond it starts from a full window. nanoGPT comes from a checkout of yours (--nanogpt
+PATH; its exact GELU is exchanged for GPT-2's tanh form, of the same cost), transformers from where it is installed;
+either may be absent. Weights are random, but for speculative decoding, where a model is trained first: how often a
+draft is right depends on that.
+
+    python benchmarks/generation.py --nanogpt PATH --parts within --rounds 15 --threads 2
+    python benchmarks/generation.py --nanogpt PATH --parts within --rounds 2 --tokens 20  # a quick try
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ SIZES: dict[str, dict[str, int]] = {
     "10.65M": {"n_layer": 6, "n_head": 6, "n_embd": 384, "block_size": 256},
 }
 V, STREAMS = 65, 64
+CACHED, WHOLE, QUICK = "minilm, modules, cached", "minilm, modules, no cache", "minilm, quick decoder"
 CONV1D = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 Generate = Callable[[torch.Tensor, int], torch.Tensor]
 
@@ -72,6 +78,21 @@ def transformers(ours: Any) -> Generate:
     )
 
 
+def quick_decoder(ours: Any, keep: float = 1.0) -> Generate:
+    """The decoder without modules, made anew for each text; that it agrees with the modules is asked once, here."""
+    from minilm.fast.decoder import QuickWindow, quick_window
+    from minilm.sampling import stream
+
+    if not isinstance(quick_window(ours), QuickWindow):
+        raise SystemExit("the quick decoder does not agree with this model")
+
+    def write(ids: torch.Tensor, n: int) -> torch.Tensor:
+        tokens = stream(QuickWindow(ours, len(ids), keep), ids, n, temperature=0)
+        return torch.cat((ids, torch.stack(list(tokens), dim=1)), dim=1)
+
+    return write
+
+
 def sides_of(arguments: argparse.Namespace, ours: Any) -> dict[str, Generate]:
     """Everybody who is there."""
     sides: dict[str, Generate] = {}
@@ -79,44 +100,54 @@ def sides_of(arguments: argparse.Namespace, ours: Any) -> dict[str, Generate]:
         sides["nanoGPT"] = nanogpt(arguments.nanogpt, ours)
     if importlib.util.find_spec("transformers"):
         sides["transformers, cached"] = transformers(ours)
-    sides["minilm"] = lambda ids, n: ours.generate(ids, n, temperature=0)
+    sides[CACHED] = lambda ids, n: ours.generate(ids, n, temperature=0)
+    sides[WHOLE] = lambda ids, n: ours.generate(ids, n, temperature=0, use_cache=False)
+    sides[QUICK] = quick_decoder(ours)
     return sides
 
 
 def same_tokens(sides: dict[str, Generate], ids: torch.Tensor, n: int) -> None:
     """Ends the benchmark where a side writes another text; warms all of them up on the way."""
     texts = {name: generate(ids, n) for name, generate in sides.items()}
-    wrong = [name for name, text in texts.items() if not torch.equal(text, texts["minilm"])]
+    wrong = [name for name, text in texts.items() if not torch.equal(text, texts[CACHED])]
     if wrong:
-        raise SystemExit(f"not the same tokens as minilm: {', '.join(wrong)}")
+        raise SystemExit(f"not the same tokens as {CACHED}: {', '.join(wrong)}")
 
 
-def speeds(sides: dict[str, Generate], ids: torch.Tensor, n: int, rounds: int) -> dict[str, list[float]]:
+def speeds(
+    sides: dict[str, Generate], ids: torch.Tensor, n: int, arguments: argparse.Namespace
+) -> dict[str, list[float]]:
     """New tokens per second of each side, all texts together."""
 
     def rate(generate: Generate) -> float:
-        return n * len(ids) / common.seconds(lambda: generate(ids, n))
+        return n * len(ids) / common.seconds(lambda: generate(ids, n), arguments.clock)
 
-    return common.in_turns({name: lambda g=g: rate(g) for name, g in sides.items()}, rounds)
+    return common.in_turns({name: lambda g=g: rate(g) for name, g in sides.items()}, arguments.rounds)
 
 
 def within(name: str, arguments: argparse.Namespace) -> None:
     """One text, then 64 of them, while all fits into the context."""
     ours = our_model(SIZES[name])
-    n, ids, sides = (
-        ours.config.block_size - 1,
-        torch.zeros(1, 1, dtype=torch.int64),
-        sides_of(arguments, ours),
-    )
+    n = min(arguments.tokens or 10**9, ours.config.block_size - 1)
+    ids, sides = torch.zeros(1, 1, dtype=torch.int64), sides_of(arguments, ours)
     same_tokens(sides, ids, n)
-    values = speeds(sides, ids, n, arguments.rounds)
+    values = speeds(sides, ids, n, arguments)
+    facts = {
+        "new_tokens": n,
+        "agreement_seconds": round(common.seconds(lambda: quick_decoder(ours)), 5),  # a verb asks once
+        "bound": 1 / read_once(ours),  # tokens/s where a token reads each weight once
+    }
+    title = f"{name}, greedy, within the context"
+    common.report(title, values, "tokens/s", arguments, against=base_of(arguments), **facts)
+    print("agreement {agreement_seconds:.3g} s; bound {bound:,.0f} tokens/s".format(**facts))
     many = torch.arange(STREAMS)[:, None] % V
-    plain = {"minilm": sides["minilm"]}
-    values[f"minilm, {STREAMS} streams"] = speeds(plain, many, n, arguments.rounds)["minilm"]
-    values["bound: weights read once a token"] = [1 / read_once(ours) for _ in range(arguments.rounds)]
-    common.report(
-        f"{name}, greedy, within the context", values, "tokens/s", arguments, against="nanoGPT", new_tokens=n
-    )
+    together = speeds({side: sides[side] for side in (CACHED, QUICK)}, many, n, arguments)
+    title = f"{title}, {STREAMS} texts"
+    common.report(title, together, "tokens/s", arguments, against=CACHED, new_tokens=n)
+
+
+def base_of(arguments: argparse.Namespace) -> str:
+    return "nanoGPT" if arguments.nanogpt else CACHED
 
 
 def read_once(model: Any) -> float:
@@ -129,15 +160,15 @@ def beyond(name: str, arguments: argparse.Namespace) -> None:
     """From a full window on: sliding by one token, exactly; and keeping half of it."""
     ours = our_model(SIZES[name])
     T = ours.config.block_size
-    ids, n = torch.arange(T)[None] % V, T // 2
+    ids, n = torch.arange(T)[None] % V, min(arguments.tokens or 10**9, T // 2)
     sides = sides_of(arguments, ours)
     sides.pop("transformers, cached", None)  # it cannot write beyond its positions
     same_tokens(sides, ids, n)
-    sides["minilm, keeps 1/2"] = lambda ids, n: ours.generate(ids, n, temperature=0, keep=0.5)
-    values = speeds(sides, ids, n, arguments.rounds)
-    common.report(
-        f"{name}, greedy, beyond the context", values, "tokens/s", arguments, against="nanoGPT", new_tokens=n
-    )
+    sides[f"{CACHED}, keeps 1/2"] = lambda ids, n: ours.generate(ids, n, temperature=0, keep=0.5)
+    sides[f"{QUICK}, keeps 1/2"] = quick_decoder(ours, keep=0.5)
+    values = speeds(sides, ids, n, arguments)
+    title = f"{name}, greedy, beyond the context"
+    common.report(title, values, "tokens/s", arguments, against=base_of(arguments), new_tokens=n)
 
 
 def speculative(name: str, arguments: argparse.Namespace) -> None:
@@ -157,9 +188,9 @@ def speculative(name: str, arguments: argparse.Namespace) -> None:
     for temperature in (0.0, 0.8):
         values = common.in_turns(
             {
-                "minilm": lambda t=temperature: _eight_texts(run.model, prompts, T - 16, t, None),
-                "minilm, counting drafts": lambda t=temperature: _eight_texts(
-                    run.model, prompts, T - 16, t, draft
+                QUICK: lambda t=temperature: _eight_texts(arguments, run.model, prompts, T - 16, t, None),
+                f"{QUICK}, counting drafts": lambda t=temperature: _eight_texts(
+                    arguments, run.model, prompts, T - 16, t, draft
                 ),
             },
             arguments.rounds,
@@ -174,27 +205,45 @@ def speculative(name: str, arguments: argparse.Namespace) -> None:
             values,
             "tokens/s",
             arguments,
-            against="minilm",
+            against=QUICK,
             **facts,
         )
 
 
-def _eight_texts(model: Any, prompts: torch.Tensor, n: int, temperature: float, draft: Any) -> float:
+def _eight_texts(
+    arguments: argparse.Namespace,
+    model: Any,
+    prompts: torch.Tensor,
+    n: int,
+    temperature: float,
+    draft: Any,
+) -> float:
+    """New tokens per second, one text after the other, by the quick decoder."""
+    from minilm.fast.decoder import QuickWindow
+    from minilm.fast.speculative import speculate
+    from minilm.sampling import stream
+
     generator = torch.Generator().manual_seed(0)
-    took = common.seconds(
-        lambda: [model.generate(p[None], n, temperature, generator=generator, draft=draft) for p in prompts]
-    )
-    return n * len(prompts) / took
+
+    def write() -> None:
+        for prompt in prompts:
+            window, options = QuickWindow(model, 1), {"temperature": temperature, "generator": generator}
+            if draft is None:
+                list(stream(window, prompt[None], n, **options))
+            else:
+                list(speculate(window, draft, prompt[None], n, **options))
+
+    return n * len(prompts) / common.seconds(write, arguments.clock)
 
 
 def _per_reading(model: Any, prompts: torch.Tensor, n: int, temperature: float, draft: Any) -> float:
     """Tokens written per call of the model: 1 plus the guesses that were accepted."""
-    from minilm.speculative import speculate
-    from minilm.window import window_of
+    from minilm.fast.decoder import QuickWindow
+    from minilm.fast.speculative import speculate
 
     generator, readings = torch.Generator().manual_seed(0), 0
     for prompt in prompts:
-        window = window_of(model, 1, keep=1.0)
+        window: Any = QuickWindow(model, 1)
         read = window.read
 
         def counted(ids: torch.Tensor, wanted: int = 1, read: Any = read) -> torch.Tensor:
@@ -203,36 +252,27 @@ def _per_reading(model: Any, prompts: torch.Tensor, n: int, temperature: float, 
             return read(ids, wanted)
 
         window.read = counted
-        list(speculate(window, draft, prompt[None], n, temperature, None, None, generator))
+        list(speculate(window, draft, prompt[None], n, temperature, generator=generator))
     return n * len(prompts) / readings
-
-
-def evaluation(name: str, arguments: argparse.Namespace) -> None:
-    """Seconds of an exact loss on Tiny Shakespeare's last 10 %, 111,540 characters."""
-    from minilm.training.evaluate import exact_loss
-
-    corpus, val = common.shakespeare()
-    ours, before = our_model(SIZES[name]), int(corpus.train[-1])
-    values = common.in_turns(
-        {"minilm": lambda: common.seconds(lambda: exact_loss(ours, val, before=before))}, arguments.rounds
-    )
-    common.report(f"{name}, exact loss of {len(val):,} characters", values, "s", arguments)
 
 
 PARTS: dict[str, tuple[Callable[[str, argparse.Namespace], None], tuple[str, ...]]] = {
     "within": (within, ("0.8M", "10.65M")),
     "beyond": (beyond, ("0.8M", "10.65M")),
     "speculative": (speculative, ("0.8M",)),
-    "evaluation": (evaluation, ("0.8M",)),
 }
 
 
 def main() -> None:
     parser = common.parser(__doc__ or "")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to measure")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES), help="of which models")
     parser.add_argument("--steps", type=int, default=300, help="of training before speculative decoding")
+    parser.add_argument("--tokens", type=int, help="write at most so many")
+    common.add_clock(parser)
     arguments = parser.parse_args()
+    common.check_clock(arguments)
     torch.set_num_threads(arguments.threads)
     for part in arguments.parts:
         measure, sizes = PARTS[part]

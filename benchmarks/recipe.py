@@ -78,12 +78,8 @@ def price(changes: Changes) -> float:
     """CPU milliseconds of one step: the median over the steps, on one thread."""
     model, train = changes
     trainer = common.trainer({**SMALL, **model}, train, steps=PRICE_STEPS)
-    took = []
-    for _ in range(PRICE_STEPS):
-        started = time.process_time()
-        trainer._update()
-        took.append(1000 * (time.process_time() - started))
-    return statistics.median(took[3:])
+    took = common.step_seconds(trainer, PRICE_STEPS, time.process_time)
+    return 1000 * statistics.median(took[3:])
 
 
 def measure(arguments: argparse.Namespace, names: list[str], path: Path) -> None:

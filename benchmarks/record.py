@@ -76,12 +76,7 @@ def price(point: Point) -> float:
 
     torch.set_num_threads(1)
     trainer = common.trainer(*configs(point), steps=PRICE_STEPS)
-    took = []
-    for _ in range(PRICE_STEPS):
-        started = time.process_time()
-        trainer._update()
-        took.append(time.process_time() - started)
-    return statistics.median(took[2:])
+    return statistics.median(common.step_seconds(trainer, PRICE_STEPS, time.process_time)[2:])
 
 
 def prices(path: Path) -> dict[str, float]:

@@ -1,5 +1,5 @@
-"""Training tokens per second against nanoGPT and transformers, the same model and the same batch on every side; and
-the share of the machine's own matrix products in that.
+"""Measures training in tokens per second against nanoGPT and transformers, the same model and batch on every side, and
+the share of the machine's own matrix products in that; or against the package of another checkout.
 
 `narrow` is nanoGPT's recipe for a CPU (4 layers, 4 heads, 128 wide, context 64, batch 12), `wide` is 6 layers, 6 heads,
 384 wide, context 256, batch 4. Every side takes whole steps as its own training loop takes them: a batch from the
@@ -9,6 +9,12 @@ The share: all matrix products of one step, of the same shapes and number format
 tensors that exist already, forward and both products of backward, attention's as full squares), and their seconds are
 divided by the step's. At 100 % a step would cost nothing but its products; blocks of attention that are skipped count
 in our favour, as they are saved work.
+
+With `--against PATH` the default recipe trains by this package and by that of the other checkout, in turns: `narrow` is
+then 3 layers, 128 wide, context 128, `wide` 4 layers, 384 wide, context 256, each with the recipe's own batch.
+
+    python benchmarks/throughput.py --against ../before --sittings 5 --rounds 6 --steps 10 --threads 2
+    python benchmarks/throughput.py --against ../before --sittings 1 --rounds 2 --steps 2 --warm 1  # a quick try
 """
 
 from __future__ import annotations
@@ -23,6 +29,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import checkouts
 import common
 import numpy as np
 import torch
@@ -31,7 +38,12 @@ SHAPES: dict[str, tuple[dict[str, int], int]] = {
     "narrow": ({"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 64}, 12),
     "wide": ({"n_layer": 6, "n_head": 6, "n_embd": 384, "block_size": 256}, 4),
 }
+RECIPE: dict[str, dict[str, int]] = {  # of the default recipe, against another checkout
+    "narrow": {"n_layer": 3, "n_head": 4, "n_embd": 128, "block_size": 128},
+    "wide": {"n_layer": 4, "n_head": 12, "n_embd": 384, "block_size": 256},
+}
 OURS = "minilm"
+Steps = Callable[[int], float]  # how many steps -> their seconds
 GROUPS = {  # of the profile: the first group that has a part of the operation's name
     "attention": ("BlockedCausal", "scaled_dot", "softmax"),
     "norms": ("layer_norm", "RmsByHand", "rms_norm", "vector_norm"),
@@ -42,11 +54,12 @@ GROUPS = {  # of the profile: the first group that has a part of the operation's
 
 
 def minilm_side(
-    shape: dict[str, int], batch: int, threads: int, changes: dict[str, Any]
-) -> Callable[[], Any]:
-    """One whole step of our trainer, nanoGPT's model; `changes` are fields of TrainConfig."""
+    shape: dict[str, int], batch: int, threads: int, changes: dict[str, Any], now: Callable[[], float]
+) -> Steps:
+    """Whole steps of our trainer, nanoGPT's model; `changes` are fields of TrainConfig."""
     from minilm.config import PRESETS, ModelConfig, TrainConfig
     from minilm.model import GPT
+    from minilm.training.clock import Clock
     from minilm.training.hardware import choose_hardware
     from minilm.training.loop import Trainer
 
@@ -54,13 +67,13 @@ def minilm_side(
     vocab = {"vocab_size": corpus.tokenizer.vocab_size}
     preset = PRESETS["nano"]
     fixed = {"steps": 10**7, "batch_size": batch, "threads": threads, "device": "cpu"}
-    config = TrainConfig.from_dict({**preset.train, **fixed, **changes})
+    quiet = {"evaluations": 1, "eval_chars": 1, "patience": None}
+    config = TrainConfig.from_dict({**preset.train, **fixed, **quiet, **changes})
     hardware = choose_hardware(config)
     print(f"hardware  {hardware.line()}")
     model = GPT(ModelConfig.from_dict({**vocab, **preset.model, **shape, "attention": hardware.attention}))
-    trainer = Trainer(model, corpus.train, val, config, hardware)
-    trainer._open_budget()
-    return trainer._update
+    trainer = Trainer(model, corpus.train, val, config, hardware, Clock(config, (len(val), 0)))
+    return lambda steps: sum(common.step_seconds(trainer, steps, now))
 
 
 def nanogpt_side(path: str, shape: dict[str, int], batch: int) -> Callable[[], Any]:
@@ -159,12 +172,14 @@ def products(shape: dict[str, int], batch: int, vocab: int, dtype: torch.dtype) 
     return calls
 
 
-def profile(step: Callable[[], Any], steps: int) -> None:
-    """Where the CPU time of a step goes, by kind of operation; what no operation has is Python's and torch's own."""
+def profile(take: Steps, steps: int) -> None:
+    """Where the CPU time of a step goes, by kind of operation; what no operation has is Python's and torch's own.
+
+    An evaluation of one window and the saving of the best weights come once at the end.
+    """
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as measured:
         started = time.perf_counter()
-        for _ in range(steps):
-            step()
+        take(steps)
         total = time.perf_counter() - started
     spent = dict.fromkeys([*GROUPS, "other operations"], 0.0)
     names: dict[str, float] = {}
@@ -187,26 +202,30 @@ def profile(step: Callable[[], Any], steps: int) -> None:
 def sides_of(arguments: argparse.Namespace, name: str) -> Iterator[tuple[str, Callable[[], float]]]:
     """(name, seconds per step) of each side."""
     shape, batch = SHAPES[name]
-    clock = {"wall": time.perf_counter, "cpu": time.process_time}[arguments.clock]
+    clock = common.CLOCKS[arguments.clock]
     formats = arguments.precision or {"narrow": ["fp32"], "wide": ["fp32", "bf16"]}[name]
 
-    def timed(step: Callable[[], Any]) -> Callable[[], float]:
-        for _ in range(arguments.warm):
-            step()
-        return lambda: _seconds(lambda: [step() for _ in range(arguments.steps)]) / arguments.steps
+    def timed(take: Steps) -> Callable[[], float]:
+        take(arguments.warm)
+        return lambda: take(arguments.steps) / arguments.steps
 
-    def _seconds(function: Callable[[], Any]) -> float:
-        started = clock()
-        function()
-        return clock() - started
+    def repeated(step: Callable[[], Any]) -> Steps:
+        def take(steps: int) -> float:
+            started = clock()
+            for _ in range(steps):
+                step()
+            return clock() - started
+
+        return take
 
     if arguments.nanogpt:
-        yield "nanoGPT", timed(nanogpt_side(arguments.nanogpt, shape, batch))
+        yield "nanoGPT", timed(repeated(nanogpt_side(arguments.nanogpt, shape, batch)))
     for format in formats:
-        yield f"{OURS} {format}", timed(minilm_side(shape, batch, arguments.threads, {"precision": format}))
+        changes = {"precision": format}
+        yield f"{OURS} {format}", timed(minilm_side(shape, batch, arguments.threads, changes, clock))
         dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[format]
         alone = products(shape, batch, 65, dtype)
-        yield f"products alone {format}", timed(lambda alone=alone: [product() for product in alone])
+        yield f"products alone {format}", timed(repeated(lambda alone=alone: [call() for call in alone]))
     if arguments.transformers:
         yield "transformers", lambda: transformers_seconds(shape, batch, arguments.warm, arguments.steps)
 
@@ -226,15 +245,26 @@ def measure(arguments: argparse.Namespace, name: str) -> None:
     print("share of the machine's products: " + ", ".join(f"{f} {100 * s:.0f} %" for f, s in shares.items()))
 
 
+def against_checkout(arguments: argparse.Namespace, name: str) -> None:
+    """The default recipe's steps by both packages."""
+    from minilm.config import default_recipe
+
+    batch = default_recipe()[1].batch_size
+    facts = {key: getattr(arguments, key) for key in ("threads", "clock", "warm", "steps")}
+    for format in arguments.precision or ["fp32"]:
+        job = {**facts, "precision": format, "model": RECIPE[name]}
+        title, tokens = f"training, {name}, {format}", batch * RECIPE[name]["block_size"]
+        checkouts.compare(title, arguments, "training", job, "tokens/s", lambda s, n=tokens: n / s)
+
+
 def main() -> None:
     parser = common.parser(__doc__ or "")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    checkouts.add_flags(parser)
     parser.add_argument("--shapes", nargs="+", choices=tuple(SHAPES), default=list(SHAPES))
     parser.add_argument("--precision", nargs="+", choices=("fp32", "bf16"), help="default: fp32; wide: both")
     parser.add_argument("--steps", type=int, default=10, help="of a side in one round")
     parser.add_argument("--warm", type=int, default=3, help="steps of each side before the clock runs")
-    parser.add_argument(
-        "--clock", choices=("wall", "cpu"), default="wall", help="cpu: busy machine, one thread"
-    )
     parser.add_argument("--transformers", action="store_true", help="measure transformers' Trainer, too")
     parser.add_argument(
         "--profile", action="store_true", help="say where our step's time goes, and nothing else"
@@ -243,20 +273,23 @@ def main() -> None:
     missing = [name for name in ("transformers", "accelerate") if importlib.util.find_spec(name) is None]
     if arguments.transformers and missing:
         raise SystemExit(f"--transformers needs {' and '.join(missing)}; pip install 'transformers[torch]'")
-    if arguments.clock == "cpu" and (arguments.threads > 1 or arguments.transformers):
-        raise SystemExit(
-            "--clock cpu is for --threads 1 and without --transformers, whose clock is the wall's"
-        )
+    common.check_clock(arguments)
+    if arguments.clock == "cpu" and arguments.transformers:
+        raise SystemExit("--clock cpu is without --transformers, whose clock is the wall's")
     torch.set_num_threads(arguments.threads)
     for name in arguments.shapes:
+        if arguments.against:
+            against_checkout(arguments, name)
+            continue
         if not arguments.profile:
             measure(arguments, name)
             continue
         shape, batch = SHAPES[name]
         for format in arguments.precision or ["fp32"]:
-            step = minilm_side(shape, batch, arguments.threads, {"precision": format})
-            step()
-            profile(step, arguments.steps)
+            changes = {"precision": format}
+            take = minilm_side(shape, batch, arguments.threads, changes, time.perf_counter)
+            take(2)  # agreement and warming up
+            profile(take, arguments.steps)
 
 
 if __name__ == "__main__":

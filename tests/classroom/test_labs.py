@@ -10,7 +10,7 @@ import torch
 
 from minilm.classroom.lab import lab_names, load_lab, part, stub, variants
 from minilm.classroom.selftest import prove
-from minilm.training.optim import factor
+from minilm.training.optim import schedule
 
 
 @pytest.mark.parametrize("name", lab_names())
@@ -134,7 +134,7 @@ def test_the_schedule_agrees_with_minilm():
 
     config = TrainConfig(schedule="cosine", warmup=0.0)
     ours = [solution.learning_rate(step, 11, 0, 1.0, 0.0) for step in range(11)]
-    np.testing.assert_allclose(ours, [factor(config, step / 10) for step in range(11)], atol=1e-12)
+    np.testing.assert_allclose(ours, [schedule(config, step / 10) for step in range(11)], atol=1e-12)
 
 
 def test_tuning_agrees_with_scipy_and_hyperopt():
