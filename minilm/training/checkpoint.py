@@ -8,6 +8,7 @@ knows no schedule and no corpus.
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -134,6 +135,31 @@ def load_checkpoint(path: str | Path, model: nn.Module, optimizer: Any) -> dict[
     if torch.cuda.is_available() and "rng.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["rng.cuda"])
     return json.loads(header["state"])
+
+
+def resume(trainer: Any, other: Path | None = None) -> int:
+    """Takes a `loop.Trainer` back to the checkpoint in its folder and returns its step. From the one of an `other`
+    training come weights, optimizer and place in the text alone; clock and counters start anew."""
+    path = other or trainer.folder / CHECKPOINT
+    state = load_checkpoint(path, trainer.model, trainer.optimizer)
+    trainer.batches.restore(state["batches"])
+    if other is not None:
+        return 0
+    s = trainer.state = type(trainer.state)(
+        **{field.name: state[field.name] for field in fields(trainer.state)}
+    )
+    trainer.clock.restore(state)
+    config = trainer.config
+    if state.get("leg", 0) < trainer.clock.leg:
+        s.stale = 0
+    elif changed := differences(config.without_removed(state["config"]), config.to_dict()):
+        raise RunError(f"cannot resume {trainer.folder} with other settings: {changed}; use the old ones")
+    if s.best_loss is not None:
+        if s.best_step == s.step:  # killed after the checkpoint, before the best weights
+            trainer.keep_best()
+        else:
+            trainer.best, _ = files.read_tensors(path.with_name(WEIGHTS))
+    return s.step
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

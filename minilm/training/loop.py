@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from minilm import files
 from minilm.config import TrainConfig
-from minilm.errors import RunError
 from minilm.text.batches import Batches
 from minilm.training import checkpoint
 from minilm.training.checkpoint import CHECKPOINT, WEIGHTS, weights
@@ -46,7 +45,7 @@ class State:
 
 
 class Trainer:
-    """Trains `model` in place. `fit()` once; `resume()` before it goes on from the folder's checkpoint.
+    """Trains `model` in place. `fit()` once; `checkpoint.resume` before it goes on from the folder's checkpoint.
 
     `before` is the token in front of the validation split. `on_record` gets each metrics record: nats per character,
     seconds since the start. Afterwards `best` holds the best weights, and the model too.
@@ -166,27 +165,3 @@ class Trainer:
             state = {**asdict(self.state), **self.clock.state(), "batches": self.batches.state()}
             state["config"] = self.config.to_dict()
             checkpoint.save_checkpoint(self.folder / CHECKPOINT, self.model, self.optimizer, state)
-
-    def resume(self, other: Path | None = None) -> int:
-        """Goes back to the checkpoint in the folder and returns its step. From the one of an `other` training
-        come weights, optimizer and place in the text alone; clock and counters start anew."""
-        assert other or self.folder
-        path = other or Path(self.folder or "") / CHECKPOINT
-        state = checkpoint.load_checkpoint(path, self.model, self.optimizer)
-        self.batches.restore(state["batches"])
-        if other is not None:
-            return 0
-        self.state = s = State(**{field.name: state[field.name] for field in fields(State)})
-        self.clock.restore(state)
-        if state.get("leg", 0) < self.clock.leg:
-            s.stale = 0
-        elif changed := checkpoint.differences(
-            self.config.without_removed(state["config"]), self.config.to_dict()
-        ):
-            raise RunError(f"cannot resume {self.folder} with other settings: {changed}; use the old ones")
-        if s.best_loss is not None:
-            if s.best_step == s.step:  # killed after the checkpoint, before the best weights
-                self.keep_best()
-            else:
-                self.best, _ = files.read_tensors(path.with_name(WEIGHTS))
-        return s.step

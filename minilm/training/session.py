@@ -19,6 +19,7 @@ from minilm.config import ModelConfig, TrainConfig, default_recipe
 from minilm.errors import ConfigError, CorpusError, RunError
 from minilm.model import GPT
 from minilm.text.corpora import Corpus, load_described
+from minilm.training import checkpoint
 from minilm.training.checkpoint import CHECKPOINT, differences
 from minilm.training.clock import Clock, Stop
 from minilm.training.evaluate import exact_loss
@@ -269,10 +270,10 @@ def _train(
         on_record=record,
     )
     if start is not None:
-        trainer.resume(Path(start))
+        checkpoint.resume(trainer, Path(start))
     with nullcontext() if run.folder is None else files.held(run.folder), memory_errors():
         if run.folder is not None:
-            step = trainer.resume() if (run.folder / CHECKPOINT).is_file() else 0
+            step = checkpoint.resume(trainer) if (run.folder / CHECKPOINT).is_file() else 0
             cut_metrics(run.folder, step)
             run.metrics = files.read_records(run.folder / METRICS) if step else []
         stop = trainer.fit()
