@@ -1,7 +1,6 @@
 """Describes a model and a training in two frozen dataclasses, and names the presets.
 
-Every fault of a configuration is reported at once, in one `ConfigError`. This file knows no tensors and no texts: it
-imports in milliseconds, so that `--help` can show every default.
+Every fault of a configuration is reported at once, in one `ConfigError`. This file knows no tensors and no texts.
 """
 
 from __future__ import annotations
@@ -15,14 +14,11 @@ from minilm.errors import Checked
 Count = Annotated[int, ">= 1"]
 Share = Annotated[float, ">= 0, < 1"]
 Positive = Annotated[float, "> 0"]
-# Options that were measured and not adopted: older runs hold them, and may hold nothing but these values.
-REMOVED: dict[str, Any] = {"prior": "none", "embedding_skip": False, "value_skip": False}
-REMOVED |= dict.fromkeys(("average", "batch_warmup", "context_warmup"), 0.0)
 
 
 @dataclass(frozen=True)
-class ModelConfig(Checked, removed=REMOVED):
-    """The architecture of a decoder. The defaults are the `modern` preset: the shape of Qwen3.
+class ModelConfig(Checked):
+    """The architecture of a decoder; the defaults are the `modern` preset.
 
     >>> ModelConfig(vocab_size=65, n_embd=6, n_head=128)
     Traceback (most recent call last):
@@ -98,8 +94,8 @@ class ModelConfig(Checked, removed=REMOVED):
 
 
 @dataclass(frozen=True)
-class TrainConfig(Checked, removed=REMOVED):
-    """One training run: how long, how fast, how often it looks at the validation split."""
+class TrainConfig(Checked):
+    """One training run."""
 
     steps: Count | None = None  # with neither steps nor minutes: 1000
     minutes: Positive | None = None  # wall clock, set-up and evaluations included
@@ -144,12 +140,10 @@ class Preset(NamedTuple):
     train: dict[str, Any]
 
     def configs(self, vocab_size: int) -> tuple[ModelConfig, TrainConfig]:
-        """The configurations for a text with that many tokens in its vocabulary."""
         return ModelConfig(**{"vocab_size": vocab_size, **self.model}), TrainConfig(**self.train)
 
 
 def default_recipe(vocab_size: int = 1) -> tuple[ModelConfig, TrainConfig]:
-    """What is trained where nothing is asked for."""
     return PRESETS[DEFAULT_PRESET].configs(vocab_size)
 
 

@@ -18,7 +18,6 @@ from types import UnionType
 from typing import (
     Annotated,
     Any,
-    ClassVar,
     Literal,
     NamedTuple,
     TypeVar,
@@ -127,6 +126,11 @@ def number_fault(name: str, value: Any, bounds: str, whole: bool = False) -> str
     return None
 
 
+# Options that were measured and not adopted: older runs hold them, and may hold nothing but these values.
+REMOVED: dict[str, Any] = {"prior": "none", "embedding_skip": False, "value_skip": False}
+REMOVED |= dict.fromkeys(("average", "batch_warmup", "context_warmup"), 0.0)
+
+
 class Rule(NamedTuple):
     """What a field may hold."""
 
@@ -164,14 +168,8 @@ class Checked:
     """The base of a frozen dataclass that reports every fault of its fields at once, as one `ConfigError`.
 
     Annotations are the rules: int, float, bool, str, Literal with the choices, Annotated[float, ">= 0, < 1"] with the
-    bounds, each with `| None` where it may be absent. `removed` are options of older versions, and the only values that
-    `from_dict` forgives them.
+    bounds, each with `| None` where it may be absent.
     """
-
-    removed: ClassVar[Mapping[str, Any]]
-
-    def __init_subclass__(cls, removed: Mapping[str, Any]) -> None:
-        cls.removed = removed
 
     def __new__(cls, *values: Any, **named: Any) -> Any:
         known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
@@ -216,15 +214,14 @@ class Checked:
     @classmethod
     def without_removed(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values without removed options; one that does not hold its old default is a ConfigError."""
-        removed = cls.removed
         faults = [
             f"{name} was removed and must be {old!r}, got {values[name]!r}"
-            for name, old in removed.items()
+            for name, old in REMOVED.items()
             if values.get(name, old) != old
         ]
         if faults:
             raise ConfigError(f"{'; '.join(faults)}; use the minilm that had it, of commit d0be72f")
-        return {name: value for name, value in values.items() if name not in removed}
+        return {name: value for name, value in values.items() if name not in REMOVED}
 
     def replace(self: Self, **changes: Any) -> Self:
         """A copy with some fields changed; unknown names are errors with a suggestion."""

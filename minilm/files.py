@@ -247,3 +247,25 @@ def held(folder: Path) -> Iterator[None]:
         except OSError as error:
             raise RunError(f"{folder} is being written by another process; wait for it or stop it") from error
         yield
+
+
+TOKENIZER, TOKENIZER_FORMAT = "tokenizer.json", "minilm-tokenizer"  # says in a folder how text became numbers
+
+
+def write_tokenizer(folder: str | Path, kind: str, fields: dict[str, Any]) -> None:
+    """Writes `folder/tokenizer.json`, making the folder where needed."""
+    write_json(make_folder(folder) / TOKENIZER, {"format": TOKENIZER_FORMAT, "kind": kind, **fields})
+
+
+def read_tokenizer(folder: str | Path, kind: str | None = None) -> dict[str, Any]:
+    """The fields of `folder/tokenizer.json`, "kind" among them; RunError where it is not of ours or of that kind."""
+    path = Path(folder) / TOKENIZER
+    fields = read_json(path)
+    if not isinstance(fields, dict) or fields.get("format") != TOKENIZER_FORMAT:
+        raise RunError(f'{path} is not a tokenizer of ours: it must say "format": "{TOKENIZER_FORMAT}"')
+    if kind is not None and fields.get("kind") != kind:
+        raise RunError(
+            f"{path} must be of kind {kind!r}, got {fields.get('kind')!r}; "
+            "minilm.text.tokenizers.load_tokenizer reads every kind"
+        )
+    return fields

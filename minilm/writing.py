@@ -46,6 +46,7 @@ def stream_text(
     another way than by the model itself; a `draft` guesses ahead, see `fast/speculative.py`.
     """
     stops = checked_stops(stop)
+    check_options(max_new_tokens, **options)
     ids = torch.tensor([prompt_ids(tokenizer, prompt)], device=next(model.parameters()).device)  # (1, T)
     window = window or Window(model, 1, keep)
     if draft is None:

@@ -203,7 +203,7 @@ def test_a_full_cache_says_so(ids):
         model(ids[:, :4], cache=cache)
     with pytest.raises(ConfigError, match="holds 12 tokens of 3 texts"):
         model(ids[:2, :2], cache=cache)
-    cache.cut(0)
+    cache.ids = cache.ids[:, :0]
     torch.testing.assert_close(model(ids, cache=cache).logits, model(ids).logits)
 
 

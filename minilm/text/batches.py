@@ -1,8 +1,7 @@
 """Cuts a token array into training batches, shuffled anew each epoch; two integers hold the position.
 
-An epoch cuts the array into windows of `block_size` that do not overlap, from a random offset. So it sees
-every token once (but for the two ragged ends), and the next epoch sees it with other neighbours in view.
-With a device the whole text lives there. Knows nothing of models or files.
+An epoch cuts the array into windows of `block_size` that do not overlap, from a random offset. So it sees every token
+once (but for the two ragged ends), and the next epoch sees it with other neighbours. Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -20,20 +19,17 @@ from minilm.errors import CorpusError, RunError
 class Batches:
     """An endless stream of batches from `tokens` (N,); the order depends on `seed` and the epoch alone.
 
-    >>> batches = Batches(np.arange(100), block_size=8, batch_size=4, seed=0)
-    >>> ids, targets = batches.next()
-    >>> ids.shape, bool((targets == ids + 1).all()), batches.state()
-    (torch.Size([4, 8]), True, {'epoch': 0, 'index': 4})
+    >>> ids, targets = Batches(np.arange(100), block_size=8, batch_size=4, seed=0).next()
+    >>> ids.shape, bool((targets == ids + 1).all())
+    (torch.Size([4, 8]), True)
     """
 
     def __init__(
         self, tokens: np.ndarray, block_size: int, batch_size: int, seed: int, device: str | None = None
     ) -> None:
         if len(tokens) < block_size + 1:
-            raise CorpusError(
-                f"the split must hold at least block_size + 1 = {block_size + 1} tokens, got {len(tokens)}; "
-                "use a longer text or a smaller context"
-            )
+            got = f"got {len(tokens)}; use a longer text or a smaller context"
+            raise CorpusError(f"the split must hold at least block_size + 1 = {block_size + 1} tokens, {got}")
         self.tokens, self.block_size, self.batch_size, self.seed = tokens, block_size, batch_size, seed
         self.epoch, self.index = 0, 0  # how many of the epoch's windows are used
         self.starts = lru_cache(maxsize=2)(self._starts)
@@ -42,8 +38,7 @@ class Batches:
         self.on_device = None if device is None else torch.from_numpy(compact.copy()).to(device)
 
     def next(self) -> tuple[Tensor, Tensor]:
-        """`(ids, targets)`, both (B, T) int64; `targets` is `ids` one token later. A batch may reach into the next
-        epochs."""
+        """`(ids, targets)`, both (B, T) int64; `targets` is `ids` one token later, maybe from several epochs."""
         parts, missing = [], self.batch_size
         while missing:
             part = self.starts(self.epoch)[self.index : self.index + missing]

@@ -1,7 +1,6 @@
-"""Turns text into numbers and back, one token per character: the vocabulary is the set of characters in the text.
+"""Turns text into numbers and back, one token per character, by table look-ups over whole arrays.
 
-Encoding and decoding are table look-ups over whole arrays. This file refuses to know where texts come from, and it
-imports torch only when a tensor is asked for.
+It imports torch only when a tensor is asked for.
 """
 
 from __future__ import annotations
@@ -15,8 +14,6 @@ import numpy as np
 
 from minilm import files
 from minilm.errors import ConfigError, CorpusError, RunError, UnknownCharacterError
-
-FILE, FORMAT = "tokenizer.json", "minilm-tokenizer"  # in a run's folder, and how the file begins
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class CharTokenizer:
 
     @classmethod
     def from_text(cls, text: str) -> CharTokenizer:
-        """The tokenizer that knows exactly the characters of `text`; an empty text raises `CorpusError`."""
+        """The tokenizer that knows exactly the characters of `text`; CorpusError where it is empty."""
         return cls("".join(sorted(set(text))))
 
     @property
@@ -47,16 +44,12 @@ class CharTokenizer:
         return len(self.characters)
 
     @property
-    def dtype(self) -> np.dtype:
-        """The smallest unsigned type that holds every id."""
+    def dtype(self) -> np.dtype:  # the smallest unsigned one that holds every id
         return np.min_scalar_type(self.vocab_size - 1)
 
     def encode(self, text: str, errors: str = "strict", return_tensors: str | None = None) -> Any:
-        """The ids of `text`: a list, or an int64 tensor of shape (1, T) with `return_tensors="pt"`.
-
-        An unknown character raises `UnknownCharacterError`; with `errors="replace"` it becomes "?" (where
-        that is unknown too a space, else id 0).
-        """
+        """The ids of `text`: a list, or an int64 tensor of shape (1, T) with `return_tensors="pt"`. An unknown one
+        raises `UnknownCharacterError`; with `errors="replace"` it becomes "?", or a space, or id 0."""
         ids = self.encode_array(text, errors)
         if return_tensors is None:
             return ids.tolist()
@@ -83,8 +76,7 @@ class CharTokenizer:
         return np.where(unknown, stand_in, ids).astype(self.dtype)
 
     def decode(self, ids: Any) -> str:
-        """The text of `ids` (T,), a list, array or tensor; an id outside the vocabulary raises
-        `UnknownCharacterError`."""
+        """The text of `ids` (T,), a list, array or tensor; UnknownCharacterError for one outside the vocabulary."""
         array = np.asarray(ids).ravel()
         low, high = (int(array.min()), int(array.max())) if len(array) else (0, 0)
         if low < 0 or high >= self.vocab_size:
@@ -97,31 +89,22 @@ class CharTokenizer:
 
     def save(self, folder: str | Path) -> None:
         """Writes `folder/tokenizer.json`."""
-        fields = {"format": FORMAT, "kind": "char", "characters": self.characters}
-        files.write_json(files.make_folder(folder) / FILE, fields)
+        files.write_tokenizer(folder, "char", {"characters": self.characters})
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> CharTokenizer:
         """The tokenizer that `save` wrote; `RunError` where it is missing, damaged or of another kind."""
-        path = Path(folder) / FILE
-        fields = files.read_json(path)
-        kind = fields.get("kind") if isinstance(fields, dict) and fields.get("format") == FORMAT else None
+        characters = files.read_tokenizer(folder, "char").get("characters")
         try:
-            if kind == "char":
-                return cls(str(fields.get("characters", "")))
+            return cls(characters if isinstance(characters, str) else "")
         except CorpusError as error:
-            raise RunError(f"{path} is damaged: {error}") from error
-        raise RunError(
-            f'{path} must be a tokenizer of ours, "format": "{FORMAT}", of kind \'char\', got {kind!r}; '
-            "minilm.text.tokenizers.load_tokenizer reads every kind"
-        )
+            raise RunError(f"{Path(folder) / files.TOKENIZER} is damaged: {error}") from error
 
     @cached_property
     def _ids(self) -> np.ndarray:
         """code point -> id, or -1; the last entry stands for every code point above the vocabulary's."""
-        points = code_points(self.characters)
-        table = np.full(int(points[-1]) + 2, -1, np.int32)
-        table[points] = np.arange(self.vocab_size)
+        table = np.full(ord(self.characters[-1]) + 2, -1, np.int32)
+        table[code_points(self.characters)] = np.arange(self.vocab_size)
         return table
 
 

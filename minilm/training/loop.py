@@ -1,16 +1,14 @@
 """Trains: batch, loss, gradient, step, again until the clock says enough; then the best weights.
 
-It knows a model that returns (loss, logits) and two arrays of tokens; no texts and no tokenizers, no run folder beyond
-the two files it keeps (best weights, checkpoint). Records go to a callback.
+It knows a model that returns (loss, logits) and two arrays of tokens; no texts, and of a run folder two files.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,34 +20,15 @@ from minilm.config import TrainConfig
 from minilm.text.batches import Batches
 from minilm.training import checkpoint
 from minilm.training.checkpoint import CHECKPOINT, WEIGHTS, weights
-from minilm.training.clock import Clock, Stop, interruptible
+from minilm.training.clock import Clock, State, Stop, interruptible
 from minilm.training.evaluate import exact_loss
 from minilm.training.hardware import Hardware, Readings, compile_now, loss_function, speed_up
 from minilm.training.optim import build_optimizer, schedule
 
 
-@dataclass
-class State:
-    """The counters of a run; plain JSON in the checkpoint, as the clock's own."""
-
-    step: int = 0
-    tokens_seen: int = 0
-    best_loss: float | None = None  # nats per character
-    best_step: int = 0
-    stale: int = 0  # evaluations since the best one
-    evaluated_step: int = 0
-    loss_sum: float = 0.0  # since the last record
-    loss_count: int = 0
-    train_loss: float | None = None  # of the last record
-    learning_rate: float = 0.0  # of the last update
-
-
 class Trainer:
-    """Trains `model` in place. `fit()` once; `checkpoint.resume` before it goes on from the folder's checkpoint.
-
-    `before` is the token in front of the validation split. `on_record` gets each metrics record: nats per character,
-    seconds since the start. Afterwards `best` holds the best weights, and the model too.
-    """
+    """Trains `model` in place by `fit()`; after `checkpoint.resume` it goes on from the checkpoint in `folder`.
+    `before` is the token in front of the validation split; `on_record` gets each metrics record, in nats and seconds."""
 
     def __init__(
         self,
@@ -65,16 +44,15 @@ class Trainer:
         on_record: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self.model, self.shape = model.to(hardware.device), model.config
-        self.config, self.hardware, self.clock = config, hardware, clock
-        self.val_tokens, self.before, self.folder, self.on_record = val_tokens, before, folder, on_record
+        self.config, self.clock, self.folder, self.on_record = config, clock, folder, on_record
+        self.val_tokens, self.before = val_tokens, before
         device = None if hardware.device == "cpu" else hardware.device
         self.batches = Batches(train_tokens, self.shape.block_size, config.batch_size, config.seed, device)
         self.optimizer = speed_up(build_optimizer(self.model, config, hardware.precision))
         self.loss_of = loss_function(self.model, hardware.precision, hardware.compiled)
-        self.readings, self.state = Readings(), State()
-        self.best: dict[str, Tensor] = {}
-        batch = (config.batch_size, self.shape.block_size)
-        self.compile_seconds = compile_now(self.loss_of, self.model, batch) if hardware.compiled else 0.0
+        self.readings, self.state, self.best = Readings(), State(), dict[str, Tensor]()
+        shape = (config.batch_size, self.shape.block_size)
+        self.compile_seconds = compile_now(self.loss_of, self.model, shape) if hardware.compiled else 0.0
 
     def fit(self) -> Stop:
         """Runs until the clock or Ctrl-C ends it and says which; then the model holds the best weights. Raises
@@ -86,7 +64,7 @@ class Trainer:
                 stop = clock.stop(s.step, s.stale)
                 if s.evaluated_step < s.step and (stop or clock.evaluation_due(s.step)):
                     started, val_loss = time.monotonic(), self.evaluate(clock.eval_chars)
-                    improved = self.compare(val_loss)
+                    improved = clock.improved(s, val_loss)
                     self.record(val_loss)
                     self.save()  # before the best weights: `resume` can make those from it, not the reverse
                     if improved:
@@ -122,17 +100,6 @@ class Trainer:
     def evaluate(self, chars: int | None) -> float:
         return exact_loss(self.model, self.val_tokens, before=self.before, chars=chars)
 
-    def compare(self, loss: float) -> bool:
-        """Whether a validation loss is the best so far."""
-        s = self.state
-        s.evaluated_step = s.step
-        if math.isfinite(loss) and (s.best_loss is None or loss < s.best_loss):
-            s.best_loss, s.best_step, s.stale = loss, s.step, 0
-            return True
-        self.clock.check(s.step + 1, s.learning_rate, loss, 0.0, self.shape.vocab_size)
-        s.stale += 1
-        return False
-
     def keep_best(self) -> None:
         self.best = {name: tensor.detach().cpu().clone() for name, tensor in weights(self.model).items()}
         if self.folder is not None:
@@ -140,26 +107,18 @@ class Trainer:
             files.write_tensors(self.folder / WEIGHTS, self.best, {"best": about})
 
     def record(self, val_loss: float | None = None) -> None:
-        """Hands the numbers since the last record to whoever listens."""
         self.read(self.readings.drain())
-        s, clock = self.state, self.clock
-        s.train_loss = s.loss_sum / s.loss_count if s.loss_count else s.train_loss
-        s.loss_sum, s.loss_count = 0.0, 0
-        values = {name: getattr(s, name) for name in ("step", "learning_rate", "train_loss")}
-        values |= {"progress": clock.progress(s.step), "seconds": clock.earlier + clock.seconds()}
-        values |= {} if val_loss is None else {"val_loss": val_loss}
-        clock.recorded(s.step, evaluated=val_loss is not None)
+        values = self.clock.record(self.state, val_loss)
         if self.on_record is not None:
             self.on_record(values)
 
     def read(self, readings: list[tuple[int, float, float, float]]) -> None:
         """Adds each (step, rate, loss, norm) to the next record, or raises DivergenceError."""
         for step, rate, loss, norm in readings:
-            self.clock.check(step, rate, loss, norm, self.shape.vocab_size)
+            self.clock.check(step, rate, loss, norm)
             self.state.loss_sum, self.state.loss_count = self.state.loss_sum + loss, self.state.loss_count + 1
 
     def save(self) -> None:
-        """Writes the checkpoint, where there is a folder."""
         self.read(self.readings.drain())
         if self.folder is not None:
             state = {**asdict(self.state), **self.clock.state(), "batches": self.batches.state()}

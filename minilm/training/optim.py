@@ -1,4 +1,4 @@
-"""Moves the weights: Muon for matrices and AdamW for the rest, or AdamW alone, by hand; what decays, and how fast.
+"""Moves the weights: Muon for matrices and AdamW for the rest, or AdamW alone, by hand; and the learning rate's shape.
 
 It knows parameters and their names in the decoder, and progress from 0 to 1; no steps, seconds or losses.
 """
@@ -15,18 +15,15 @@ from torch import Tensor, nn
 from minilm.config import TrainConfig
 
 SCHEDULES: dict[str, Callable[[float, float], float]] = {
-    # name -> f(x, tail): x = share of the time after warm-up that is over, tail = share of it that wsd decays in
-    "linear": lambda x, tail: (
-        1 - x
-    ),  # the shape to beat when nothing is known (Defazio et al., 2023, arXiv:2310.07831)
-    "cosine": lambda x, tail: (
-        0.5 * (1 + math.cos(math.pi * x))
-    ),  # (Loshchilov & Hutter, 2016, arXiv:1608.03983, eq. 5)
+    # f(x, tail): x = share of the time after warm-up that is over, tail = share of it that wsd decays in.
+    # Linear is the shape to beat when nothing is known (Defazio et al., 2023, arXiv:2310.07831);
+    # cosine: Loshchilov & Hutter, 2016, arXiv:1608.03983, eq. 5; wsd, warm-up, stable, decay: arXiv:2404.06395.
+    "linear": lambda x, tail: 1 - x,
+    "cosine": lambda x, tail: 0.5 * (1 + math.cos(math.pi * x)),
     "constant": lambda x, tail: 1.0,
-    "wsd": lambda x, tail: min(
-        1.0, (1 - x) / tail
-    ),  # warm-up, stable, decay (Hu et al., 2024, arXiv:2404.06395)
+    "wsd": lambda x, tail: min(1.0, (1 - x) / tail),
 }
+NEWTON_SCHULZ, ROUNDS = (3.4445, -4.7750, 2.0315), 5  # of Muon's paper
 
 
 def schedule(config: TrainConfig, progress: float) -> float:
@@ -38,15 +35,10 @@ def schedule(config: TrainConfig, progress: float) -> float:
     return SCHEDULES[config.schedule]((progress - config.warmup) / after, min(1.0, config.decay / after))
 
 
-NEWTON_SCHULZ, ROUNDS = (3.4445, -4.7750, 2.0315), 5
-
-
 def orthogonalised(matrices: Tensor) -> Tensor:
-    """U V^T of each matrix U S V^T, roughly: singular values from 0.7 to 1.2; (K, n, m) -> (K, n, m).
-
-    Newton-Schulz: x -> a x + b x^3 + c x^5 on every singular value, a few rounds, leads (0, 1] near 1, fast for
-    small values (Jordan et al., 2024, "Muon: An optimizer for hidden layers in neural networks").
-    """
+    """U V^T of each matrix U S V^T, roughly, (K, n, m) -> (K, n, m): Newton-Schulz, x -> a x + b x^3 + c x^5 on every
+    singular value, leads (0, 1] to 0.7 .. 1.2, fast for small values (Jordan et al., 2024, "Muon: An optimizer for
+    hidden layers in neural networks")."""
     a, b, c = NEWTON_SCHULZ
     tall = matrices.size(-2) > matrices.size(-1)
     X = matrices.mT if tall else matrices  # the products below are of the shorter side n
@@ -58,12 +50,9 @@ def orthogonalised(matrices: Tensor) -> Tensor:
 
 
 def muon(parameters: list[Tensor], kept: list[dict[str, Tensor]], group: dict[str, Any]) -> None:
-    """Nesterov momentum, orthogonalised: every direction of a matrix moves equally far (Jordan et al., 2024).
-
-    An update has spectral norm about max(1, n/m)^0.5 times the learning rate for an (n, m) matrix, so the same
-    rate serves every width. The group's "parts" says how many matrices lie stacked in each parameter; those of one
-    shape are turned together, since many small products cost more than one batch of them.
-    """
+    """Nesterov momentum, orthogonalised: every direction of a matrix moves equally far (Jordan et al., 2024), an (n, m)
+    one by about max(1, n/m)^0.5 times the learning rate, so one rate serves every width. "parts" says how many matrices
+    lie stacked in a parameter; those of one shape are turned together."""
     lr, decay = group["lr"], group["weight_decay"]
     by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
     for parameter, k in zip(parameters, kept, strict=True):
@@ -102,10 +91,8 @@ def remember(parameters: list[Tensor], kept: list[dict[str, Tensor]]) -> None:
 
 
 class Optimizer:
-    """Parameters in groups, each moved by its own rule, and what is kept of a parameter between two steps.
-
-    (torch's own base class has more, and loads torch's compiler for it: a second or more of every process.)
-    """
+    """Parameters in groups, each moved by its own rule, and what is kept of a parameter between two steps. (torch's own
+    base class has more, and loads torch's compiler for it: a second or more of every process.)"""
 
     def __init__(self, groups: list[dict[str, Any]]) -> None:
         self.groups = [group for group in groups if group["params"]]
@@ -113,7 +100,6 @@ class Optimizer:
 
     @property
     def parameters(self) -> list[Tensor]:
-        """In the order of the groups."""
         return [parameter for group in self.groups for parameter in group["params"]]
 
     @torch.no_grad()
@@ -134,28 +120,20 @@ class Optimizer:
 def matrices_and_rest(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:
     """The parameters by name: matrices between activations, and embeddings, the head, gains and biases.
 
-    Only the former are linear maps of a dense input. An embedding is a table: the row of a rare character has
-    its own small gradient, which nothing should mix with the others', and decay would pull it to zero by every
-    step in which the character does not occur. A head is the same table read the other way.
-    """
+    An embedding is a table: the row of a rare token has its own small gradient, which nothing should mix with the
+    others', and decay would pull it to zero by every step without it. A head is the same table read the other way."""
     tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}  # a tied one is listed once
-    matrices = {
-        name: p
-        for name, p in named.items()
-        if p.ndim == 2 and id(p) not in tables and not name.endswith("lm_head.weight")
-    }
+    matrices = {n: p for n, p in named.items() if p.ndim == 2 and id(p) not in tables and "lm_head" not in n}
     return matrices, {name: p for name, p in named.items() if name not in matrices}
 
 
 def build_optimizer(model: nn.Module, train: TrainConfig, precision: str = "fp32") -> Optimizer:
-    """The optimizer of the configuration. Matrices decay and nothing else; under "bf16" Muon's products are bfloat16,
-    as in the paper. The weights of queries, keys and values lie in one matrix, and so do SwiGLU's two."""
+    """The optimizer of the configuration; matrices decay, nothing else. Under "bf16" so are Muon's products."""
     (matrices, rest), by_muon = matrices_and_rest(model), train.optimizer == "muon"
-    stacked = {"qkv.weight": 3, "gate_up.weight": 2}
-    parts = {
-        p: next((n for end, n in stacked.items() if name.endswith(end)), 1) for name, p in matrices.items()
-    }
+    parts = dict.fromkeys(matrices.values(), 1)  # matrices that lie stacked in a parameter
+    parts |= {p: 3 for name, p in matrices.items() if name.endswith("qkv.weight")}
+    parts |= {p: 2 for name, p in matrices.items() if name.endswith("gate_up.weight")}
     first = list(dict.fromkeys(parts.values()))  # checkpoints number the parameters in this order
     turn_in = torch.bfloat16 if precision == "bf16" else torch.float32
     turning = {"momentum": train.momentum, "parts": parts, "turn": orthogonalised, "turn_in": turn_in}

@@ -100,7 +100,9 @@ def run_training(
         run.folder = files.new_folder(out)
         corpus.tokenizer.save(run.folder)
         files.write_json(run.folder / CONFIG, run.config)  # last: with it the folder is a run
-    clock = Clock(config, (len(corpus.val), len(corpus.test) if test else 0), deadline, most_steps)
+    clock = Clock(
+        config, (len(corpus.val), len(corpus.test) if test else 0), shape.vocab_size, deadline, most_steps
+    )
     return _train(run, corpus, config, hardware, clock, start=start, on_record=on_record)
 
 
@@ -151,7 +153,7 @@ def resume_training(
         done == len(legs) > 0
     ):  # a leg begins, or has not ended: written only now that nothing is refused any more
         files.write_json(folder / CONFIG, stored)
-    clock = Clock(config, (len(corpus.val), len(corpus.test)), deadline, leg=len(legs))
+    clock = Clock(config, (len(corpus.val), len(corpus.test)), shape.vocab_size, deadline, leg=len(legs))
     return _train(run, corpus, config, hardware, clock, on_record=on_record)
 
 

@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from minilm.config import CHOICES, ModelConfig, TrainConfig
+from minilm.config import ModelConfig, TrainConfig
 from minilm.errors import CorpusError, note
 from minilm.fast import step as fast
 from minilm.model import GPT
 from minilm.training.clock import Clock
-from minilm.training.evaluate import bits_per_character, exact_loss, perplexity
+from minilm.training.evaluate import exact_loss
 from minilm.training.optim import (
     NEWTON_SCHULZ,
     SCHEDULES,
@@ -53,7 +53,7 @@ def test_cosine_is_half_a_wave():
 
 
 def test_every_named_schedule_exists():
-    assert set(SCHEDULES) == set(CHOICES["schedule"])
+    assert set(SCHEDULES) == set(rules(TrainConfig)["schedule"].choices)
 
 
 def test_no_update_is_wasted_at_zero():
@@ -70,7 +70,7 @@ def model():
     return GPT(ModelConfig.gpt2(7, n_layer=2, n_head=2, n_embd=8, block_size=6))
 
 
-@pytest.mark.parametrize("name", CHOICES["optimizer"])
+@pytest.mark.parametrize("name", rules(TrainConfig)["optimizer"].choices)
 def test_groups_are_a_partition_and_only_matrices_decay(model, name):
     groups = build_optimizer(model, TrainConfig(optimizer=name, weight_decay=0.3)).groups
     names = {id(p): name for name, p in model.named_parameters()}
@@ -198,7 +198,7 @@ def test_adamw_is_torchs_adamw(rule):
         assert tensors.keys() == kept[number].keys()
 
 
-@pytest.mark.parametrize("name", CHOICES["optimizer"])
+@pytest.mark.parametrize("name", rules(TrainConfig)["optimizer"].choices)
 def test_a_quick_optimizer_goes_where_the_plain_one_goes(model, name):
     """The rules are swapped, and only these: twenty steps lead to the same weights, from and to the same memory."""
     twin, config = copy.deepcopy(model), TrainConfig(optimizer=name)
@@ -239,7 +239,7 @@ def test_the_numbers_of_newton_and_schulz_are_the_papers():
     assert NEWTON_SCHULZ == (3.4445, -4.7750, 2.0315)
 
 
-@pytest.mark.parametrize("name", CHOICES["optimizer"])
+@pytest.mark.parametrize("name", rules(TrainConfig)["optimizer"].choices)
 def test_an_optimizers_state_goes_to_the_parameters_it_came_from(model, name):
     config, twin = TrainConfig(optimizer=name), copy.deepcopy(model)
     first, second = build_optimizer(model, config), build_optimizer(twin, config)
