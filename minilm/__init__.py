@@ -6,6 +6,7 @@ first use, so that importing minilm costs nothing.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 from typing import TYPE_CHECKING, Any
@@ -36,10 +37,19 @@ _HOMES = {
     "load_corpus": "minilm.text.corpora",
     "load_run": "minilm.training.run",
 }
+_VERBS = ("train", "tune")  # functions of a verb's own module
 __all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'minilm' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _VERBS:
+        raise AttributeError(f"minilm has no {name!r} at its root; write: from minilm.{name} import {name}")
+    close = difflib.get_close_matches(name, __all__, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else "known: " + ", ".join(__all__)
+    raise AttributeError(f"module 'minilm' has no attribute {name!r}, {hint}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -16,34 +16,64 @@ from minilm.config import DEFAULT_PRESET, PRESETS, ModelConfig, TrainConfig
 from minilm.errors import ConfigError
 
 if TYPE_CHECKING:
-    from minilm.model import GPT
+    from torch import nn
+
     from minilm.text.corpora import Corpus
     from minilm.training.run import Run
 
 
 def train(
     corpus: Corpus,
-    model: ModelConfig | GPT | None = None,
+    model: ModelConfig | nn.Module | None = None,
     config: TrainConfig | None = None,
     out: str | Path | None = None,
+    resume: bool = False,
 ) -> Run:
     """Trains on `corpus` and returns the run with the best weights; with `out`, also as a folder with a page.
 
-    Losses in `run.result` are in nats per character; a notebook shows the progress. Raises the MinilmError family.
+    `model` is a configuration, a GPT, or a module of your own with a ModelConfig as its `config`. With `resume` the run
+    in `out` goes on where it was interrupted, or begins; a finished one goes on where `config` asks for more: `steps` is
+    the new total, `minutes` are so many more, and the learning rate rises and descends afresh. Interrupted by Ctrl-C or
+    the notebook's stop button, it returns the run with the weights so far and says so. Losses in `run.result` are in
+    nats per character. Raises the MinilmError family.
 
-    >>> from minilm import load_corpus
-    >>> config = TrainConfig(steps=2, batch_size=2, evaluations=1, eval_chars=128)
-    >>> run = train(load_corpus("fables"), config=config)  # doctest: +SKIP
-    >>> run.result["steps"]  # doctest: +SKIP
-    2
+    >>> from minilm import TrainConfig, load_corpus
+    >>> run = train(load_corpus("fables"), config=TrainConfig(steps=60))  # doctest: +SKIP
+    >>> losses = [record["train_loss"] for record in run.metrics]  # doctest: +SKIP
     """
     from minilm.training.progress import ProgressBar
-    from minilm.training.session import run_training
+    from minilm.training.session import Interrupted, resume_training, run_training
 
+    if resume and out is None:
+        raise ConfigError("resume goes on in a run's folder and needs one, got out=None; give out=")
+    goes_on = resume and (Path(str(out)) / "config.json").is_file()
     with ProgressBar(terminal=False) as bar:  # a script's terminal belongs to the script
-        run = run_training(corpus, model, config, out, on_record=bar)
+        try:
+            if goes_on:
+                own = model if isinstance(model, torch_module()) else None
+                changes = {**_asked(model), **_asked(config)}
+                run = resume_training(str(out), corpus=corpus, model=own, changes=changes, on_record=bar)
+            else:
+                run = run_training(corpus, model, config, out, on_record=bar)
+        except Interrupted as stopped:
+            where = "" if out is None else f"; go on with train(..., out={str(out)!r}, resume=True)"
+            print(
+                f"interrupted after {stopped.run.result['steps']} steps, these are the weights so far{where}"
+            )
+            return stopped.run
     _complete(run, corpus)
     return run
+
+
+def torch_module() -> type:
+    from torch import nn
+
+    return nn.Module
+
+
+def _asked(config: object) -> dict[str, object]:
+    """What a configuration asks of a run that goes on; nothing where none is given."""
+    return config.to_dict() if isinstance(config, (ModelConfig, TrainConfig)) else {}
 
 
 def _complete(run: Run, corpus: Corpus) -> Path | None:

@@ -28,7 +28,7 @@ from minilm.training.optim import build_optimizer, schedule
 
 class Trainer:
     """Trains `model` in place by `fit()`; after `checkpoint.resume` it goes on from the checkpoint in `folder`.
-    `before` is the token in front of the validation split; `on_record` gets each metrics record, in nats and seconds."""
+    `before` is the token in front of the validation split; `on_record` gets each record, in nats and seconds."""
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from minilm.config import ModelConfig, TrainConfig
-from minilm.errors import CorpusError, note
+from minilm.errors import CorpusError, note, rules
 from minilm.fast import step as fast
 from minilm.model import GPT
 from minilm.training.clock import Clock
@@ -28,6 +28,7 @@ from minilm.training.optim import (
     orthogonalised,
     schedule,
 )
+from minilm.training.scores import bits_per_character, perplexity
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
