@@ -9,11 +9,13 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from minilm import cli
 from minilm.config import DEFAULT_PRESET, PRESETS, ModelConfig, TrainConfig
 from minilm.errors import ConfigError
+
+SAMPLE = 200  # characters that a training writes at its end
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,10 +34,10 @@ def train(
     """Trains on `corpus` and returns the run with the best weights; with `out`, also as a folder with a page.
 
     `model` is a configuration, a GPT, or a module of your own with a ModelConfig as its `config`. With `resume` the run
-    in `out` goes on where it was interrupted, or begins; a finished one goes on where `config` asks for more: `steps` is
-    the new total, `minutes` are so many more, and the learning rate rises and descends afresh. Interrupted by Ctrl-C or
-    the notebook's stop button, it returns the run with the weights so far and says so. Losses in `run.result` are in
-    nats per character. Raises the MinilmError family.
+    in `out` goes on where it was interrupted, or begins; a finished one goes on where `config` asks for more: `steps`
+    is the new total, `minutes` are so many more, and the learning rate rises and descends afresh. Interrupted by Ctrl-C
+    or the notebook's stop button, it returns the run with the weights so far and says so. Losses in `run.result` are
+    in nats per character. Raises the MinilmError family.
 
     >>> from minilm import TrainConfig, load_corpus
     >>> run = train(load_corpus("fables"), config=TrainConfig(steps=60))  # doctest: +SKIP
@@ -50,8 +52,9 @@ def train(
     with ProgressBar(terminal=False) as bar:  # a script's terminal belongs to the script
         try:
             if goes_on:
-                own = model if isinstance(model, torch_module()) else None
-                changes = {**_asked(model), **_asked(config)}
+                asked = [model, config] if isinstance(model, ModelConfig) else [config]
+                own: Any = None if isinstance(model, ModelConfig) else model
+                changes = {key: value for one in asked if one for key, value in one.to_dict().items()}
                 run = resume_training(str(out), corpus=corpus, model=own, changes=changes, on_record=bar)
             else:
                 run = run_training(corpus, model, config, out, on_record=bar)
@@ -65,24 +68,15 @@ def train(
     return run
 
 
-def torch_module() -> type:
-    from torch import nn
-
-    return nn.Module
-
-
-def _asked(config: object) -> dict[str, object]:
-    """What a configuration asks of a run that goes on; nothing where none is given."""
-    return config.to_dict() if isinstance(config, (ModelConfig, TrainConfig)) else {}
-
-
 def _complete(run: Run, corpus: Corpus) -> Path | None:
-    """Adds the counting baseline to the result and, where there is a folder, draws its page."""
+    """Adds the counting baseline and a sample to the result and, where there is a folder, draws its page."""
     from minilm.text.ngram import counting_baseline
     from minilm.training.run import add_to_result
+    from minilm.writing import sample_text
 
     if "counting" not in run.result:
         add_to_result(run, {"counting": counting_baseline(corpus)})
+    add_to_result(run, {"sample": sample_text(run.model, run.tokenizer, SAMPLE, seed=0)})
     if run.folder is None:
         return None
     from minilm.plots.page import run_page
@@ -196,6 +190,7 @@ def _show(run: Run, page: Path | None, as_json: bool) -> None:
     if result["compile_seconds"]:
         print(f"compiled  in {result['compile_seconds']:.1f} s of these\n")
     print(table([model, *rows], result["protocol"]))
+    print("\na sample\n" + "\n".join(f"  | {line}" for line in result["sample"].splitlines()))
     print(f"\nrun       {run.folder}\npage      {page}")
 
 

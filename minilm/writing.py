@@ -5,6 +5,7 @@ It joins a tokenizer to `minilm.sampling` and knows nothing of how a model compu
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -54,6 +55,19 @@ def stream_text(
     else:
         tokens = speculate(window, draft, ids, max_new_tokens, **options)
     return until_stop(decode_pieces(tokenizer, (int(token) for token in tokens)), stops)
+
+
+def sample_text(
+    model: Any, tokenizer: Tokenizer, characters: int, seed: int, deadline: float | None = None
+) -> str:
+    """What the model writes from nothing; shorter where a deadline, a moment of `time.monotonic()`, is near."""
+    generator = torch.Generator().manual_seed(seed)
+    pieces: list[str] = []
+    for piece in stream_text(model, tokenizer, "", characters, temperature=0.8, generator=generator):
+        pieces.append(piece)
+        if deadline is not None and time.monotonic() > deadline:
+            break
+    return "".join(pieces).strip("\n")
 
 
 def texts(

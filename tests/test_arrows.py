@@ -14,12 +14,15 @@ FLOORS = [
     ["errors"],
     ["config", "files", "bars"],
     ["cost"],
-    ["text", "plots", "layers", "kv_cache", "causal", "attention", "interop", "tuner", "choice"],
-    ["decoding", "solo", "window"],
-    ["speculative"],
-    ["sampling"],
-    ["model", "conversation"],
-    ["taps"],
+    ["fast.agreement", "fast.blocked", "fast.draft", "text", "plots", "interop", "tuner"],
+    ["attention"],
+    ["training.optim"],
+    ["fast.step"],
+    ["training.checkpoint", "training.hardware", "training.clock", "sampling"],
+    ["model"],
+    ["fast"],
+    ["taps", "writing"],
+    ["conversation"],
     ["training"],
     ["interpret"],
     ["tuner.objective", "tuner.final"],
@@ -124,6 +127,40 @@ def test_torch_stays_where_it_belongs():
         names |= {str(n.module) for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
         guilty += [module for name in names if name.split(".")[0] == "torch"]
     assert not guilty, guilty
+
+
+# One afternoon, top down; a file of it imports only files of it and the named leaves.
+ORDER = [
+    *("config", "text.characters", "text.batches", "attention", "model", "sampling"),
+    *("training.optim", "training.evaluate", "training.loop"),
+]
+LEAVES = {"errors", "files", "bars", "training.clock", "training.checkpoint", "training.hardware"}
+MOST_LINES = 1300
+
+
+def test_the_first_afternoon_is_closed_and_short():
+    allowed, lines = {*ORDER, *LEAVES}, 0
+    for module in ORDER:
+        path = modules()[module]
+        targets = imports(path) & set(modules()) - {
+            "text",
+            "training",
+            "fast",
+        }  # packages, empty but for a sentence
+        through_backends = {t for t in targets if t.startswith("fast.")} if module == "attention" else set()
+        assert targets <= allowed | through_backends, (module, targets - allowed)
+        lines += len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= MOST_LINES
+
+
+def test_a_training_step_is_seen_in_one_function():
+    tree = ast.parse(modules()["training.loop"].read_text(encoding="utf-8"))
+    (fit,) = (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == "fit")
+    assert fit.end_lineno is not None and fit.end_lineno - fit.lineno < 50
+    called = {
+        n.func.attr for n in ast.walk(fit) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)
+    }
+    assert {"loss_of", "backward", "clip_grad_norm_", "step", "evaluate", "save"} <= called
 
 
 def test_the_check_can_fail(tmp_path):

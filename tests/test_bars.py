@@ -93,8 +93,9 @@ def test_a_study_shows_one_bar_below_its_cell(executed):
     assert [(one["name"], one["text"]) for one in printed] == [("stdout", "StudyBar True\n")]
 
 
-def test_a_training_leaves_nothing_but_the_cells_own_value(executed):
+def test_a_training_leaves_one_line_of_what_happened_and_the_cells_own_value(executed):
     bar, value = executed[2]
-    assert bar["output_type"] == "display_data" and bar["data"]["text/plain"] == ""
+    assert bar["output_type"] == "display_data" and "steps in 00:" in bar["data"]["text/plain"]
+    assert "validation loss 2.250" in bar["data"]["text/plain"] and "\n" not in bar["data"]["text/plain"]
     assert value["output_type"] == "execute_result"
     assert "100% |" in value["data"]["text/plain"] and "val 2.250" in value["data"]["text/plain"]

@@ -1,9 +1,11 @@
-"""The progress bar of one training: share of the budget, losses, time left. Knows metrics records only."""
+"""Shows one training as a bar: share of the budget, losses, time left. Knows metrics records only."""
 
 from __future__ import annotations
 
 from types import TracebackType
 from typing import Any
+
+from tqdm import tqdm
 
 from minilm.bars import progress_bar
 
@@ -15,11 +17,12 @@ class ProgressBar:
 
     def __init__(self, terminal: bool = True) -> None:
         self._bar = progress_bar(100, SHAPE, terminal=terminal)
-        self._val = "-"
+        self._val, self._last = "-", dict[str, Any]()
 
     def __call__(self, record: dict[str, Any]) -> None:
         if self._bar.disable:
             return
+        self._last = record
         if "val_loss" in record:
             self._val = f"{record['val_loss']:.3f}"
         self._bar.set_postfix_str(
@@ -38,4 +41,8 @@ class ProgressBar:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if not self._bar.disable and self._last:  # one line of what happened stays
+            spent = tqdm.format_interval(self._last["seconds"])
+            losses = f"training loss {self._last['train_loss']:.3f}, validation loss {self._val}"
+            self._bar.bar_format, self._bar.leave = f"{self._last['step']} steps in {spent}: {losses}", True
         self._bar.close()

@@ -50,11 +50,12 @@ class Run:
         losses = [
             f"{name} {result[f'{name}_loss']:.4f}" for name in ("val", "test") if result.get(f"{name}_loss")
         ]
+        sample = f"  it writes: {result['sample'][:70]!r}\n" if result.get("sample") else ""
         done = f"{result['steps']:,} steps ({result['stopped']})" if result else "not finished"
         return (
             f"Run of {self.config['corpus']['name']}: {size}; {done}\n"
             f"  loss in nats per character: {', '.join(losses) or 'not measured'}\n"
-            f"  folder: {self.folder or 'none, it is in memory only'}; see .metrics, .result, .model, .tokenizer"
+            f"{sample}  folder: {self.folder or 'none, in memory only'}; see .metrics, .result, .model, .tokenizer"
         )
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 from minilm import files
 from minilm.training.run import Run
-from minilm.tuner import objective
 from minilm.tuner.chores import counting, draw_page
 from minilm.tuner.final import Finish
 from minilm.tuner.finalists import seed_noise
@@ -23,6 +22,7 @@ from minilm.tuner.selection import Chosen, select
 from minilm.tuner.sitting import Sitting
 from minilm.tuner.summary import outcome_of, result_of
 from minilm.tuner.workers import Workers
+from minilm.writing import sample_text
 
 SAMPLE_CHARS = 600
 PAGE_SHARE = 0.6  # of the reserve at the end, what the page gets; the sample has what comes before
@@ -41,7 +41,9 @@ def run_sitting(sitting: Sitting) -> tuple[Run, dict[str, Any]]:
         chosen = select(sitting)
         sitting.watch.final(chosen.trial)
         run = _finished(sitting, chosen)
-        sample = objective.sample_text(run, SAMPLE_CHARS, sitting.settings.seed, sitting.moment(PAGE_SHARE))
+        sample = sample_text(
+            run.model, run.tokenizer, SAMPLE_CHARS, sitting.settings.seed, sitting.moment(PAGE_SHARE)
+        )
         baseline = _answer(counter, counted, sitting.moment(PAGE_SHARE))
         result = result_of(chosen.trial, sitting.journal.trials, run.config, run.result, baseline, sample)
         result["race"] = None if chosen.race is None else dataclasses.asdict(chosen.race)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -154,21 +153,6 @@ def timed_steps(
 def memory(device: str) -> int | None:
     """Free bytes for trainings, where the system tells."""
     return free_bytes(device)
-
-
-def sample_text(run: Run, characters: int, seed: int, deadline: float | None = None) -> str:
-    """What the model writes from nothing; shorter where the deadline is near."""
-    import torch
-
-    from minilm.writing import stream_text
-
-    generator = torch.Generator().manual_seed(seed)
-    pieces: list[str] = []
-    for piece in stream_text(run.model, run.tokenizer, "", characters, temperature=0.8, generator=generator):
-        pieces.append(piece)
-        if deadline is not None and time.monotonic() > deadline:
-            break
-    return "".join(pieces).strip("\n")
 
 
 def train_model(params: Mapping[str, Any] | None = None, **settings: Any) -> dict[str, Any]:
