@@ -1,4 +1,4 @@
-"""minilm: a GPT to read in an afternoon, and a tuner for any text.
+"""Offers a GPT to read in an afternoon, and a tuner for any text.
 
 The root offers nouns only; the verbs are the modules that `python -m minilm.VERB` runs. Names are loaded on
 first use, so that importing minilm costs nothing.

@@ -1,4 +1,4 @@
-"""`python -m minilm` lists the verbs; `minilm VERB ...` runs one."""
+"""Lists the verbs (`python -m minilm`) or runs one (`minilm VERB ...`)."""
 
 from __future__ import annotations
 

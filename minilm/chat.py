@@ -1,4 +1,4 @@
-"""`python -m minilm.chat`: takes turns with the model of a run, in a terminal or through a pipe."""
+"""Takes turns with the model of a run, in a terminal or through a pipe: `python -m minilm.chat`."""
 
 from __future__ import annotations
 

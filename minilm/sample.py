@@ -1,4 +1,4 @@
-"""`python -m minilm.sample`: lets the model of a run write, character by character."""
+"""Lets the model of a run write, character by character: `python -m minilm.sample`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m minilm.train`: one training run, from a text to a folder with weights, records and a page."""
+"""Trains once, from a text to a folder with weights, records and a page: `python -m minilm.train`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""`python -m minilm.tune`: from a text to the best model that the minutes can buy, with a page that
-explains it.
+"""Turns a text into the best model that the minutes can buy, with a page that explains it: `python -m minilm.tune`.
 
 Also the three names for programs: `tune` runs a whole study, `train_model` and `space` are what Hyperopt's
 own `fmin` takes. Torch and Hyperopt are loaded only when something is computed.

@@ -15,34 +15,7 @@ HEADLESS = re.compile(
     re.IGNORECASE,
 )
 # modules whose openings are still being rewritten, and folders of such; nothing may be added
-PENDING = {
-    "__init__",
-    "attention",
-    "causal",
-    "chat",
-    "choice",
-    "classroom",
-    "config",
-    "decoding",
-    "kv_cache",
-    "layers",
-    "model",
-    "prior",
-    "sample",
-    "sampling",
-    "solo",
-    "speculative",
-    "taps",
-    "text.batches",
-    "text.bpe",
-    "text.characters",
-    "text.draft",
-    "text.prior",
-    "train",
-    "training",
-    "tune",
-    "window",
-}
+PENDING = {"classroom"}
 
 
 def openings() -> dict[str, str | None]:

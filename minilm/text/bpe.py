@@ -1,4 +1,4 @@
-"""Byte-pair encoding as GPT-2 does it: text -> bytes -> ever longer pieces, learned by counting.
+"""Encodes text by byte pairs as GPT-2 does: text -> bytes -> ever longer pieces, learned by counting.
 
 Sennrich et al. (2016), "Neural Machine Translation of Rare Words with Subword Units", on bytes as in Radford
 et al. (2019). Small functions first: cut, count, merge; the class joins them. No text is unknown to it, since

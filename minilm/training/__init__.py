@@ -1,1 +1,1 @@
-"""Training: batches go in, the best weights come out. Knows models and texts; refuses to know the tuner."""
+"""Trains: batches go in, the best weights come out. Knows models and texts, not the tuner."""

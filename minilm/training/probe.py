@@ -1,9 +1,9 @@
-"""A short race before a training by the clock: all cores or one, float32 or bfloat16 products?
+"""Times, before a training by the clock, all cores against one and float32 against bfloat16 products.
 
 A small model may be faster on one thread than on all of them, and a busy machine makes it likelier; bfloat16 is twice
 as fast on some CPUs and many times slower on others. No rule knows beforehand. Only for trainings by the clock: one by
 steps shall give the same numbers whatever the machine is doing. That all cores are best is kept for the machine, so
-that the next training of that size need not race again; that one is best may be a neighbour's doing, who will be gone
+that the next training of that size need not time again; that one is best may be a neighbour's doing, who will be gone
 by then. It knows how a model trains and how many seconds that takes; it keeps no weights.
 """
 
@@ -27,22 +27,22 @@ from minilm.text.sources import cache_folder
 from minilm.training.hardware import Hardware, LossOf, cpu_name, has_bf16, loss_function, physical_cores
 
 CACHE = "hardware.json"
-SECONDS = 0.3  # of racing, after one warming round; the least of several times is no neighbour's doing
+SECONDS = 0.3  # of timing, after one warming round; the least of several times is no neighbour's doing
 ROUNDS = 8  # at most
-SHARE = 0.02  # of the training's time, what the race may cost
+SHARE = 0.02  # of the training's time, what the timing may cost
 BF16_GAIN = 1.1  # bfloat16 rounds, so it must be at least this much faster
-ALONE_GAIN = 1.1  # and so must one thread: a race is of one layer, and all cores gain most from many
+ALONE_GAIN = 1.1  # and so must one thread: the timing is of one layer, and all cores gain most from many
 KEPT = 64  # findings in the cache
 
 Choice = tuple[int, str]  # threads and precision
 Times = dict[Choice, float]  # seconds of a pass
 
 
-def raced(hardware: Hardware, shape: ModelConfig, config: TrainConfig, batch: tuple[int, int]) -> Hardware:
+def timed(hardware: Hardware, shape: ModelConfig, config: TrainConfig, batch: tuple[int, int]) -> Hardware:
     """The hardware with the threads and the precision that train such a model fastest on batches of that shape (B, T).
 
     As it was where there is nothing to choose: steps are counted, a GPU computes, the user has chosen, or passes are
-    so slow that the race would cost more than SHARE of the time.
+    so slow that the timing would cost more than SHARE of the time.
     """
     choices = open_choices(hardware, config)
     if len(choices) < 2 or config.minutes is None:
@@ -52,7 +52,7 @@ def raced(hardware: Hardware, shape: ModelConfig, config: TrainConfig, batch: tu
         found = decided(hardware, times, "remembered")
         if found.threads == hardware.threads:
             return found
-    times = race(shape, batch, choices, SHARE * 60 * config.minutes)
+    times = pass_seconds(shape, batch, choices, SHARE * 60 * config.minutes)
     torch.set_num_threads(hardware.threads)
     if not times:
         return hardware
@@ -72,7 +72,7 @@ def open_choices(hardware: Hardware, config: TrainConfig) -> list[Choice]:
     return list(itertools.product(threads, formats))
 
 
-def race(shape: ModelConfig, batch: tuple[int, int], choices: list[Choice], limit: float) -> Times:
+def pass_seconds(shape: ModelConfig, batch: tuple[int, int], choices: list[Choice], limit: float) -> Times:
     """The least seconds of each choice for the passes of one layer; nothing where that takes more than `limit`."""
     with torch.random.fork_rng(devices=[]):
         model = GPT(shape.replace(n_layer=1, dropout=0.0))
@@ -125,7 +125,7 @@ def machine_key(shape: ModelConfig, batch: tuple[int, int]) -> str:
 
 
 def recalled(key: str, choices: list[Choice]) -> Times:
-    """What an earlier race found about just these choices; nothing where the cache is absent, foreign or damaged."""
+    """What was found earlier about just these choices; nothing where the cache is absent, foreign or damaged."""
     found: Any = _findings().get(key)
     if not isinstance(found, dict):
         return {}
@@ -135,7 +135,7 @@ def recalled(key: str, choices: list[Choice]) -> Times:
 
 
 def remember(key: str, times: Times) -> None:
-    """Adds a finding to the cache; one that cannot be written costs a race next time, nothing more."""
+    """Adds a finding to the cache; one that cannot be written costs another timing next time, nothing more."""
     findings = {k: v for k, v in _findings().items() if k != key}
     newest = dict(list(findings.items())[-(KEPT - 1) :])
     try:

@@ -1,4 +1,4 @@
-"""A run on disk: a folder that a person can open, and what it holds in memory.
+"""Reads and writes a run: a folder that a person can open, and what it holds in memory.
 
 config.json       what was trained, on what, where
 tokenizer.json    the vocabulary

@@ -1,4 +1,4 @@
-"""The table at the end: a model's loss beside what counting, compressing and perfection reach there.
+"""Prints the table at the end: a model's loss beside what counting, compressing and perfection reach there.
 
 Numbers and their layout as text. It trains nothing and opens no run folder.
 """

@@ -25,7 +25,7 @@ from minilm.training.clock import Clock, Stop
 from minilm.training.evaluate import exact_loss
 from minilm.training.hardware import Hardware, check_memory, choose_hardware, memory_errors
 from minilm.training.loop import Trainer
-from minilm.training.probe import raced
+from minilm.training.probe import timed
 from minilm.training.run import (
     CONFIG,
     METRICS,
@@ -92,7 +92,7 @@ def run_training(
     hardware = choose_hardware(config, shape.attention)
     check_memory(shape.replace(attention=hardware.attention), config, hardware.device)
     network = build(model, config.seed) if isinstance(model, ModelConfig) else model
-    hardware = raced(hardware, shape, config, (config.batch_size, shape.block_size))
+    hardware = timed(hardware, shape, config, (config.batch_size, shape.block_size))
     if on_hardware is not None:
         on_hardware(hardware)
     run = Run(None, network, corpus.tokenizer, describe_run(network, config, corpus, hardware))

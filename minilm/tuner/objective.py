@@ -21,7 +21,7 @@ from minilm.text.corpora import Corpus, load_corpus, load_described
 from minilm.training.checkpoint import CHECKPOINT
 from minilm.training.hardware import Hardware, choose_hardware, free_bytes, physical_cores
 from minilm.training.pace import step_seconds
-from minilm.training.probe import raced
+from minilm.training.probe import timed
 from minilm.training.run import Run
 from minilm.training.session import run_training
 from minilm.tuner.legs import HOLD, Part, leg_parts
@@ -143,7 +143,7 @@ def timed_steps(
     for point in points:
         model, train = to_configs(point, vocab_size, limits)
         batch = (train.batch_size, model.block_size)
-        hardware = raced(
+        hardware = timed(
             choose_hardware(train, model.attention), model, train.replace(minutes=minutes), batch
         )
         found.append((model, train, step_seconds(model, train, hardware)))

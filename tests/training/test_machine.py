@@ -256,32 +256,32 @@ def test_the_quickest_choice_trains(tiny, stopwatch, winner):
     stopwatch[0].update(
         {(t, p): FAST if (t, p) == winner else SLOW for t in (1, 2) for p in ("fp32", "bf16")}
     )
-    found = probe.raced(TWO, tiny.config, CLOCK, (4, 8))
+    found = probe.timed(TWO, tiny.config, CLOCK, (4, 8))
     assert (found.threads, found.precision) == winner and torch.get_num_threads() == winner[0]
     assert "measured: " in found.line() and "times as fast as" in found.line()
 
 
 def test_bf16_must_be_clearly_faster(tiny, stopwatch):
     stopwatch[0].update({(t, p): 0.020 if p == "fp32" else 0.019 for t in (1, 2) for p in ("fp32", "bf16")})
-    assert probe.raced(TWO, tiny.config, CLOCK, (4, 8)).precision == "fp32"
+    assert probe.timed(TWO, tiny.config, CLOCK, (4, 8)).precision == "fp32"
 
 
 def test_a_machine_without_bf16_races_threads_only(tiny, stopwatch, monkeypatch):
     monkeypatch.setattr(probe, "has_bf16", lambda: False)
     stopwatch[0].update({(1, "fp32"): FAST, (2, "fp32"): SLOW})
-    found = probe.raced(TWO, tiny.config, CLOCK, (4, 8))
+    found = probe.timed(TWO, tiny.config, CLOCK, (4, 8))
     assert (found.threads, found.precision) == (1, "fp32") and "bf16" not in found.line()
 
 
 def test_the_race_is_run_once_per_machine_and_size(tiny, stopwatch):
     seconds, calls = stopwatch
     seconds.update({(t, p): FAST if t == 2 else SLOW for t in (1, 2) for p in ("fp32", "bf16")})
-    first = probe.raced(TWO, tiny.config, CLOCK, (4, 8))
+    first = probe.timed(TWO, tiny.config, CLOCK, (4, 8))
     raced = len(calls)
-    again = probe.raced(TWO, tiny.config, CLOCK, (4, 8))
+    again = probe.timed(TWO, tiny.config, CLOCK, (4, 8))
     assert len(calls) == raced > 0 and "remembered: " in again.line()
     assert (again.threads, again.precision) == (first.threads, first.precision)
-    probe.raced(TWO, tiny.config, CLOCK, (2, 8))
+    probe.timed(TWO, tiny.config, CLOCK, (2, 8))
     assert len(calls) > raced, "another size is another race"
 
 
@@ -289,11 +289,11 @@ def test_that_one_thread_is_best_is_found_anew_each_time(tiny, stopwatch):
     """A neighbour slows all cores and hardly one; he would slow this machine for ever if that was kept."""
     seconds, calls = stopwatch
     seconds.update({(t, p): FAST if t == 1 else SLOW for t in (1, 2) for p in ("fp32", "bf16")})
-    assert probe.raced(TWO, tiny.config, CLOCK, (4, 8)).threads == 1
+    assert probe.timed(TWO, tiny.config, CLOCK, (4, 8)).threads == 1
     seconds.update({(t, p): FAST if t == 2 else SLOW for t in (1, 2) for p in ("fp32", "bf16")})
-    assert probe.raced(TWO, tiny.config, CLOCK, (4, 8)).threads == 2
+    assert probe.timed(TWO, tiny.config, CLOCK, (4, 8)).threads == 2
     quiet = len(calls)
-    assert probe.raced(TWO, tiny.config, CLOCK, (4, 8)).threads == 2 and len(calls) == quiet
+    assert probe.timed(TWO, tiny.config, CLOCK, (4, 8)).threads == 2 and len(calls) == quiet
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", "null", '{"KEY": 3}', '{"KEY": {"1 fp32": "fast"}}'])
@@ -303,20 +303,20 @@ def test_a_damaged_cache_is_ignored_and_replaced(tiny, stopwatch, tmp_path, dama
     path = tmp_path / "minilm" / probe.CACHE
     path.parent.mkdir()
     path.write_text(damage.replace("KEY", probe.machine_key(tiny.config, (4, 8))))
-    probe.raced(TWO, tiny.config, CLOCK, (4, 8))
+    probe.timed(TWO, tiny.config, CLOCK, (4, 8))
     assert calls and probe.recalled(probe.machine_key(tiny.config, (4, 8)), [(1, "fp32"), (2, "bf16")])
 
 
 def test_a_cache_that_cannot_be_written_costs_nothing_else(tiny, stopwatch, tmp_path):
     stopwatch[0].update({(t, p): FAST for t in (1, 2) for p in ("fp32", "bf16")})
     (tmp_path / "minilm").write_text("a file where the folder should be")
-    assert probe.raced(TWO, tiny.config, CLOCK, (4, 8)).threads in (1, 2)
+    assert probe.timed(TWO, tiny.config, CLOCK, (4, 8)).threads in (1, 2)
 
 
 @pytest.mark.parametrize("config", [TrainConfig(steps=9), TrainConfig(minutes=1e-9)])
 def test_no_race_for_steps_or_where_it_would_cost_too_much(tiny, stopwatch, config):
     stopwatch[0].update({(t, p): FAST for t in (1, 2) for p in ("fp32", "bf16")})
-    assert probe.raced(TWO, tiny.config, config, (4, 8)) == TWO
+    assert probe.timed(TWO, tiny.config, config, (4, 8)) == TWO
 
 
 def test_wishes_are_not_raced(tiny, monkeypatch):
@@ -329,7 +329,7 @@ def test_wishes_are_not_raced(tiny, monkeypatch):
 def test_a_race_leaves_no_trace(tiny):
     state = torch.get_rng_state()
     before = [parameter.clone() for parameter in tiny.parameters()]
-    found = probe.raced(TWO, tiny.config, CLOCK, (4, 8))
+    found = probe.timed(TWO, tiny.config, CLOCK, (4, 8))
     assert found.threads in (1, 2) and found.precision in ("fp32", "bf16")
     assert torch.equal(state, torch.get_rng_state())
     assert all(map(torch.equal, before, tiny.parameters()))
