@@ -32,7 +32,7 @@ from minilm.tuner.summary import result_rows
 from minilm.tuner.watch import Watch, default_watch
 
 
-@dataclass
+@dataclass(repr=False)
 class Study:
     """A finished study: `best` is the final model's run, `records` the trials as they ended."""
 
@@ -42,6 +42,13 @@ class Study:
     folder: Path
     space: SearchSpace
     settings: Settings
+
+    def __repr__(self) -> str:
+        failed = sum(trial.loss is None for trial in self.records)
+        return (
+            f"Study of {self.best.config['corpus']['name']}: {len(self.records)} trials, {failed} failed\n"
+            f"  folder: {self.folder}; see .best, .trials, .result, .table(), .report()\nbest: {self.best!r}"
+        )
 
     @property
     def trials(self) -> Any:
