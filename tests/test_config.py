@@ -7,8 +7,8 @@ import math
 
 import pytest
 
-from minilm.config import PRESETS, REMOVED, ModelConfig, TrainConfig
-from minilm.errors import ConfigError
+from minilm.config import PRESETS, ModelConfig, TrainConfig
+from minilm.errors import REMOVED, ConfigError
 
 
 def test_all_faults_are_reported_at_once():

@@ -75,7 +75,7 @@ def test_a_resumed_run_keeps_its_settings(text, tmp_path, capsys):
     other.write_text(TEXT.replace("moon", "star"))
     capsys.readouterr()
     for arguments, part in (
-        (["--seed", "7", "--lr", "0.5"], "learning_rate was"),
+        (["--seed", "7", "--lr", "0.5"], "--lr was"),
         (["--preset", "gpt2"], "position was 'rope', now 'learned'"),
         ([str(other)], "corpus"),
         (["--out", str(tmp_path / "new")], "not both"),
