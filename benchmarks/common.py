@@ -1,4 +1,4 @@
-"""What every benchmark shares: sides run in turns, medians and ratios, one JSON line that says where and when.
+"""Holds what every benchmark shares: sides run in turns, medians and ratios, one JSON line that says where and when.
 
 It knows no model and no peer beyond the path to one; peers are given as paths and never copied. Nothing here is
 installed with the package, and no test asserts a time.
