@@ -1,8 +1,6 @@
 """Computes attention, softmax(QK^T / sqrt(d_k)) V, as small pure functions, each one term of the formula.
 
-At the end stand the backends: quicker ways to compute the same, and the rule that lets one run. This file knows
-nothing of layers, tokens or training.
-
+At the end stand quicker ways to compute the same, and the rule that lets one run. Knows nothing of layers or tokens.
 Axes: B batch, H heads, T queries, S keys, D head size. A mask is boolean, True = may attend.
 """
 
@@ -23,10 +21,8 @@ from minilm.fast.blocked import blocked_attention
 
 
 def attention_scores(q: Tensor, k: Tensor, scale: float | None = None) -> Tensor:
-    """QK^T / sqrt(d_k): how well each query fits each key, (..., T, D) and (..., S, D) -> (..., T, S).
-
-    Without the division the variance of a score would grow with D, and softmax would saturate.
-    """
+    """QK^T / sqrt(d_k): how well each query fits each key, (..., T, D) and (..., S, D) -> (..., T, S). Without the
+    division the variance of a score would grow with D, and softmax would saturate."""
     if q.dtype == torch.float16:  # its largest number is 65504, which a score can pass
         q, k = q.float(), k.float()
     scale = 1 / math.sqrt(q.size(-1)) if scale is None else scale
@@ -34,9 +30,8 @@ def attention_scores(q: Tensor, k: Tensor, scale: float | None = None) -> Tensor
 
 
 def causal_mask(T: int, S: int, device: torch.device | str | None = None) -> Tensor:
-    """Who may see whom when time runs forward: query t sees the keys up to its own moment, (T, S).
-
-    The queries are the last T of S moments, as they are when earlier keys come from a cache.
+    """Who may see whom when time runs forward: query t sees the keys up to its own moment, (T, S); the queries are the
+    last T of S moments, as they are when earlier keys come from a cache.
 
     >>> causal_mask(2, 3).int().tolist()
     [[1, 1, 0], [1, 1, 1]]
@@ -45,11 +40,8 @@ def causal_mask(T: int, S: int, device: torch.device | str | None = None) -> Ten
 
 
 def attention_weights(scores: Tensor, mask: Tensor | None = None) -> Tensor:
-    """softmax over the keys that the mask allows, (..., T, S) -> (..., T, S); rows sum to 1.
-
-    In float32 or wider: rounded to half precision, a thousand small weights would no longer sum to 1. Where a row
-    allows nothing, all its keys weigh the same.
-    """
+    """softmax over the keys that the mask allows, (..., T, S) -> (..., T, S); rows sum to 1. In float32 or wider: in
+    half precision, a thousand small weights would not. Where a row allows nothing, all keys weigh the same."""
     scores = scores if scores.dtype == torch.float64 else scores.float()
     if mask is not None:  # added, since a sum passes its gradient on for free and masked_fill copies it
         lowest = torch.finfo(scores.dtype).min  # not -inf: a softmax over nothing would be 0/0
@@ -106,26 +98,15 @@ def scaled_dot_product_attention(
 def fused_attention(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, is_causal: bool = False, **options: Any
 ) -> Any:
-    """The same through torch's kernels, which never hold all weights at once (Dao et al., 2022, "FlashAttention").
-
-    Two wishes those kernels cannot meet go to the formula: `return_weights`, and dropout on a CPU.
-
-    >>> q = torch.randn(2, 4, 3, 8)
-    >>> torch.allclose(fused_attention(q, q, q), scaled_dot_product_attention(q, q, q), atol=1e-6)
-    True
-    """
-    if options.get("return_weights") or (options.get("dropout_p") and q.device.type == "cpu"):
+    """The same through torch's kernels, which never hold all weights at once (Dao et al., 2022, "FlashAttention"). What
+    they do otherwise goes to the formula: weights returned, masks, dropout on a CPU, and causal attention of fewer
+    queries than keys, where torch aligns the first of both."""
+    causal = is_causal and q.size(-2) > 1
+    plain = mask is None and not options.get("return_weights") and (not causal or q.size(-2) == k.size(-2))
+    if not plain or (options.get("dropout_p") and q.device.type == "cpu"):
         return scaled_dot_product_attention(q, k, v, mask, is_causal=is_causal, **options)
     options.pop("return_weights", None)
-    if mask is None and is_causal and q.size(-2) == k.size(-2):  # a training builds no mask
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True, **options)
-    # Otherwise a mask: torch's is_causal aligns the first query with the first key, wrong where T < S.
-    allowed = allowed_pairs(q, k, mask, is_causal)
-    if allowed is None:
-        return F.scaled_dot_product_attention(q, k, v, **options)
-    blind = ~torch.atleast_2d(allowed).any(dim=-1, keepdim=True)  # torch would give these NaN
-    output = F.scaled_dot_product_attention(q, k, v, allowed | blind, **options)
-    return output.masked_fill(blind, 0.0)
+    return F.scaled_dot_product_attention(q, k, v, is_causal=causal, **options)
 
 
 def manual_attention(*tensors: Tensor, **options: Any) -> Any:
@@ -142,24 +123,13 @@ AUTO = {"cuda": "fused", "cpu": "blocked"}  # what "auto" means where it agrees 
 
 
 def choose_backend(name: str, device_type: str) -> str:
-    """The key in `BACKENDS` of what runs: a quick backend only where it computes what the formula above computes.
-
-    >>> choose_backend("auto", "cpu"), choose_backend("auto", "mps"), choose_backend("manual", "cpu")
-    ('blocked', 'manual', 'manual')
-    """
+    """The key in `BACKENDS` of what runs: a quick backend only where it computes what the formula above computes."""
     name = AUTO.get(device_type, "manual") if name == "auto" else name
     if name not in BACKENDS:
-        raise ConfigError(
-            f"attention must be auto or a backend, got {name!r}; {did_you_mean(name, BACKENDS)}"
-        )
+        hint = did_you_mean(name, BACKENDS)
+        raise ConfigError(f"attention must be auto or a backend, got {name!r}; {hint}")
     if name not in AUTO.values() or torch.compiler.is_compiling():
         return name
-    formula = (
-        scaled_dot_product_attention,
-        allowed_pairs,
-        attention_scores,
-        causal_mask,
-        attention_weights,
-        mix,
-    )
-    return name if backends_agree(BACKENDS[name], BACKENDS["manual"], device_type, formula) else "manual"
+    terms: tuple = (allowed_pairs, attention_scores, causal_mask, attention_weights, mix)
+    terms += (scaled_dot_product_attention,)
+    return name if backends_agree(BACKENDS[name], BACKENDS["manual"], device_type, terms) else "manual"

@@ -1,4 +1,4 @@
-"""What all verbs share at the command line: flags with defaults, one-sentence errors, exit codes.
+"""Gives every verb its command line: flags with defaults, one-sentence errors, exit codes.
 
 Imports no torch, so that `--help` answers at once. It knows flags and exit codes, and nothing of what a verb
 does.
@@ -15,8 +15,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from minilm.config import CHOICES, ModelConfig, TrainConfig, default_recipe
-from minilm.errors import MinilmError, did_you_mean
+from minilm.config import ModelConfig, TrainConfig, default_recipe
+from minilm.errors import MinilmError, did_you_mean, rules
 
 VERBS = {
     "tune": "search, train and report: from a text to the best model that the minutes can buy",
@@ -57,6 +57,23 @@ FLAGS: dict[str, tuple[type, str, str]] = {
 }
 
 
+CHOICES = {"attention": ("auto", "manual", "blocked", "fused")}  # in Python also a backend of one's own
+
+
+def in_flags(sentence: str) -> str:
+    """An error in the language of the shell: names of arguments become flags.
+
+    >>> in_flags("n_layer must be at least 1, got 0"), in_flags("try learning_rate=0.003")
+    ('--layers must be at least 1, got 0', 'try --lr 0.003')
+    """
+    names = {name: flag for flag, (_, name, _) in FLAGS.items()} | {"out": "--out", "resume": "--resume"}
+    for name, flag in names.items():
+        sentence = re.sub(rf"(?<![\w-]){name}='?([^\s;,)']+)'?", rf"{flag} \1", sentence)
+        anywhere = "" if "_" in name else r"(?= must\b| was )"
+        sentence = re.sub(rf"(?<![\w-]){name}\b{anywhere}", flag, sentence)
+    return sentence
+
+
 class _Parser(argparse.ArgumentParser):
     """argparse, but an error is one sentence, with a suggestion for a misspelt flag or choice."""
 
@@ -77,10 +94,10 @@ class _Parser(argparse.ArgumentParser):
 def parser(verb: str, example: str, about: str | None = None) -> argparse.ArgumentParser:
     """The parser of a verb: its one-line purpose, defaults in every help text, and one example.
 
-    A verb's second word, as in `tune race`, says itself what it is `about`.
+    A program beside the verbs, such as a benchmark, says itself what it is `about`.
     """
     return _Parser(
-        prog=f"python -m minilm.{verb}",
+        prog=" ".join(example.split()[:3]),  # python -m MODULE
         description=about or VERBS[verb],
         epilog=f"example: {example}",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -93,19 +110,19 @@ def add_config_flags(target: argparse.ArgumentParser, flags: Sequence[str]) -> N
     recipe = {name: value for config in default_recipe() for name, value in config.to_dict().items()}
     for flag in flags:
         owner, name, text = FLAGS[flag]
-        field = {f.name: f for f in dataclasses.fields(owner)}[name]
-        if "bool" in str(field.type):
+        rule = rules(owner)[name]
+        if rule.kind is bool:
             target.add_argument(flag, dest=name, action="store_true", default=argparse.SUPPRESS, help=text)
             continue
-        kind = int if "int" in str(field.type) else float if "float" in str(field.type) else str
+        choices = rule.choices or CHOICES.get(name)
         target.add_argument(
             flag,
             dest=name,
-            type=kind,
-            choices=CHOICES.get(name),
+            type=rule.kind,
+            choices=choices,
             default=argparse.SUPPRESS,
             help=text + ("" if recipe[name] is None else f" (default: {recipe[name]})"),
-            metavar=None if name in CHOICES else kind.__name__.upper(),
+            metavar=None if choices else rule.kind.__name__.upper(),
         )
 
 
@@ -129,7 +146,7 @@ def run_verb(
     except MinilmError as error:
         if os.environ.get("MINILM_DEBUG"):
             raise
-        print(f"minilm: {error}", file=sys.stderr)
+        print(f"minilm: {in_flags(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("minilm: interrupted; what was recorded is kept", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What a training costs, from its two configurations alone: floating-point operations of a step, bytes of memory.
+"""Computes the cost of a training from its two configurations: floating-point operations of a step, bytes of memory.
 
 Arithmetic on shapes; a test counts the same with torch's own counters. It knows no machine and no clock, and imports
 in milliseconds.
@@ -14,7 +14,11 @@ SLACK = 1.3  # what allocators lose on activations of many sizes
 COPIES = 3  # of the parameters: value, gradient, best value
 WORKING_COPIES = 4  # of the matrices of one shape, while Muon turns them
 ITERATIONS = 5  # of Muon's Newton-Schulz, see training/optim.py
-SHORT, BLOCK, LONG_BLOCK = 128, 64, 128  # blocked attention takes so many queries at a time, see causal.py
+SHORT, BLOCK, LONG_BLOCK = (
+    128,
+    64,
+    128,
+)  # blocked attention takes so many queries at a time, see fast/blocked.py
 
 
 def matrices(model: ModelConfig) -> list[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""`python -m minilm.evaluate`: the exact loss of a run, beside counting, compression and the floor."""
+"""Prints the exact loss of a run beside counting, compression and the floor: `python -m minilm.evaluate`."""
 
 from __future__ import annotations
 

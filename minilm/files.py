@@ -1,7 +1,7 @@
-"""The only module that writes files, so that a crash can never leave half of one behind.
+"""Writes all files of the package, so that a crash can never leave half of one behind.
 
 A whole file goes to a temporary neighbour, is flushed to the disk and renamed over the old one; a log grows
-by one checksummed line at a time. Whoever reads gets the old content or the new, or a `RunError` that names
+by one checksummed line at a time. A reader gets the old content or the new, or a `RunError` that names
 the file. This file knows nothing of what the bytes mean, and it never unpickles.
 """
 
@@ -206,23 +206,15 @@ def _tensor_digest(tensors: dict[str, Tensor], header: dict[str, str]) -> str:
     return digest.hexdigest()
 
 
-def sha256_file(path: str | Path) -> str:
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def new_folder(path: str | Path) -> Path:
     """An empty folder for a run, created with its parents; a folder that holds anything is refused."""
     path = Path(path)
     if path.exists() and not path.is_dir():
-        raise StorageError(
-            f"cannot make the folder {path}: a file of that name is there; choose another --out"
-        )
+        raise StorageError(f"out must be a new folder, and a file named {path} is there; choose another name")
     if path.is_dir() and any(path.iterdir()):
-        raise StorageError(f"the folder {path} is not empty; choose another --out, or --resume it")
+        raise StorageError(
+            f"out must be a new folder, and {path} is not empty; choose another, or resume the run there"
+        )
     make_folder(path)
     with _storage_errors(path, 0):
         probe = path / f"write-test{TEMPORARY}"  # a read-only folder should fail now, not after the training
@@ -255,3 +247,25 @@ def held(folder: Path) -> Iterator[None]:
         except OSError as error:
             raise RunError(f"{folder} is being written by another process; wait for it or stop it") from error
         yield
+
+
+TOKENIZER, TOKENIZER_FORMAT = "tokenizer.json", "minilm-tokenizer"  # says in a folder how text became numbers
+
+
+def write_tokenizer(folder: str | Path, kind: str, fields: dict[str, Any]) -> None:
+    """Writes `folder/tokenizer.json`, making the folder where needed."""
+    write_json(make_folder(folder) / TOKENIZER, {"format": TOKENIZER_FORMAT, "kind": kind, **fields})
+
+
+def read_tokenizer(folder: str | Path, kind: str | None = None) -> dict[str, Any]:
+    """The fields of `folder/tokenizer.json`, "kind" among them; RunError where it is not of ours or of that kind."""
+    path = Path(folder) / TOKENIZER
+    fields = read_json(path)
+    if not isinstance(fields, dict) or fields.get("format") != TOKENIZER_FORMAT:
+        raise RunError(f'{path} is not a tokenizer of ours: it must say "format": "{TOKENIZER_FORMAT}"')
+    if kind is not None and fields.get("kind") != kind:
+        raise RunError(
+            f"{path} must be of kind {kind!r}, got {fields.get('kind')!r}; "
+            "minilm.text.tokenizers.load_tokenizer reads every kind"
+        )
+    return fields

@@ -1,4 +1,4 @@
-"""`python -m minilm.lens`: one text seen from inside the model of a run, as one HTML page."""
+"""Shows one text from inside the model of a run, as one HTML page: `python -m minilm.lens`."""
 
 from __future__ import annotations
 

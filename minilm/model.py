@@ -1,17 +1,15 @@
-"""Defines GPT: a stack of attention and MLP blocks that predicts the next token.
+"""Defines GPT, a stack of attention and MLP blocks that predicts the next token; smallest parts first.
 
-The whole decoder in one place, from token ids to logits and loss, smallest parts first. It knows nothing of texts,
-optimizers or training; every choice it has stands in `ModelConfig`. Any `nn.Module` may stand in for a norm, an MLP, an
-attention layer or a block: training, loss and generation use whatever is there.
-
+It knows nothing of texts, optimizers or training. Any `nn.Module` may stand in for a norm, an MLP, an attention layer
+or a block: training, loss and generation use whatever is there.
 Axes: B batch, T tokens, S keys, C channels, H heads, D head size, V vocabulary.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -25,14 +23,11 @@ from minilm.sampling import generate
 from minilm.training import checkpoint, hardware
 
 IGNORED = -100  # a label that is not scored, torch's and Hugging Face's convention
+Rotary = tuple[Tensor, Tensor]  # cosines and sines of T positions, (T, D/2) each
 
 
 class RMSNorm(nn.Module):
-    """x / rms(x) * gain over the last axis (Zhang and Sennrich, 2019): LayerNorm without mean and shift.
-
-    >>> RMSNorm(2, 1e-6)(torch.tensor([3.0, 4.0])).pow(2).mean().round(decimals=3).item()
-    1.0
-    """
+    """x / rms(x) * gain over the last axis (Zhang and Sennrich, 2019): LayerNorm without mean and shift."""
 
     def __init__(self, channels: int, eps: float) -> None:
         super().__init__()
@@ -40,18 +35,15 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = x.to(
-            torch.promote_types(x.dtype, torch.float32)
-        )  # half precision would round the sum of squares
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))  # half precision would round the sum
         inverse = torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)  # (..., 1)
         return (wide * inverse * self.weight).to(x.dtype)
 
 
 def make_norm(config: ModelConfig) -> nn.Module:
     """The norm that the configuration names; LayerNorm has a shift only where the model has biases."""
-    if config.norm == "rmsnorm":
-        return RMSNorm(config.n_embd, config.norm_eps)
-    return nn.LayerNorm(config.n_embd, config.norm_eps, bias=config.bias)
+    C, eps = config.n_embd, config.norm_eps
+    return RMSNorm(C, eps) if config.norm == "rmsnorm" else nn.LayerNorm(C, eps, bias=config.bias)
 
 
 class GeluMLP(nn.Module):
@@ -72,9 +64,7 @@ class SwigluMLP(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.gate_up = nn.Linear(
-            config.n_embd, 2 * config.mlp_width, bias=config.bias
-        )  # one product for both
+        self.gate_up = nn.Linear(config.n_embd, 2 * config.mlp_width, bias=config.bias)  # both in one
         self.down = nn.Linear(config.mlp_width, config.n_embd, bias=config.bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -93,11 +83,8 @@ def pair_rows(first: Tensor, second: Tensor, vocab_size: int, rows: int) -> Tens
 
 
 class BigramTable(nn.Module):
-    """One row per pair (previous token, token), (B, T) -> (B, T, C): what counting pairs knows, without a layer.
-
-    Where a vocabulary has too many pairs, they share rows (in the spirit of Svenstrup et al., 2017, "Hash
-    Embeddings"). The first token of a text has no pair and gets zeros.
-    """
+    """One row per pair (previous token, token), (B, T) -> (B, T, C): what counting pairs knows, without a layer. Where
+    there are too many pairs, they share rows (Svenstrup et al., 2017, "Hash Embeddings"). A first token gets zeros."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -113,38 +100,24 @@ class BigramTable(nn.Module):
 
 
 def rotary_tables(block_size: int, head_size: int, base: float) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of position * base^(-2i/D), each (block_size, D/2) (Su et al., 2021, eq. 15).
-
-    Channel pair i turns once in 2 pi base^(2i/D) positions: fast pairs tell near places apart, slow ones far.
-    """
+    """Cosines and sines of position * base^(-2i/D), each (block_size, D/2) (Su et al., 2021, eq. 15): pair i turns once
+    in 2 pi base^(2i/D) positions, so fast pairs tell near places apart, slow ones far."""
     frequencies = base ** -(torch.arange(0, head_size, 2, dtype=torch.float32) / head_size)  # (D/2,)
     angles = torch.outer(torch.arange(block_size, dtype=torch.float32), frequencies)  # (block_size, D/2)
     return angles.cos(), angles.sin()
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turns each channel pair (i, i + D/2) by its angle, (..., T, D) -> (..., T, D).
-
-    A product of two turned vectors depends on their distance only. (The paper pairs the neighbours 2i and
-    2i + 1; checkpoints of the Llama and Qwen families pair the halves, and so do we.)
-
-    >>> cos, sin = rotary_tables(8, 4, 10_000.0)
-    >>> x, y = torch.randn(4), torch.randn(4)
-    >>> near = rotate(x, cos[2], sin[2]) @ rotate(y, cos[1], sin[1])
-    >>> torch.allclose(near, rotate(x, cos[7], sin[7]) @ rotate(y, cos[6], sin[6]), atol=1e-5)
-    True
-    """
+    """Turns each channel pair (i, i + D/2) by its angle, (..., T, D) -> (..., T, D), so that a product of two turned
+    vectors depends on their distance only. (The paper pairs 2i and 2i + 1; Llama and Qwen pair the halves, as here.)"""
     cos, sin = cos.to(x.dtype), sin.to(x.dtype)
     left, right = x.chunk(2, dim=-1)  # (..., T, D/2)
     return torch.cat((left * cos - right * sin, right * cos + left * sin), dim=-1)
 
 
 class KVCache:
-    """Keys and values of the tokens already read, so that a new token costs one position instead of all.
-
-    There is room for `block_size` tokens of B texts. Every layer `extend`s its own; the model `advance`s the whole
-    once the last layer is done.
-    """
+    """Keys and values of the tokens already read, so that a new token costs one position instead of all; there is room
+    for `block_size` tokens of B texts. The layers extend it one after the other, then the model adds the ids."""
 
     def __init__(self, config: ModelConfig, batch_size: int, like: Tensor | None = None) -> None:
         like = torch.empty(0) if like is None else like  # whose device and number format the cache takes
@@ -160,20 +133,10 @@ class KVCache:
         """Adds the (B, H, T, D) keys and values of new tokens to a layer's and returns all so far, (B, H, S, D)."""
         room, B, S = self.kept.size(4), self.kept.size(2), self.length + k.size(2)
         if room < S or k.size(0) != B:
-            raise ConfigError(
-                f"the cache holds {room} tokens of {B} texts, got {S} of {k.size(0)}; cut it or make another"
-            )
+            raise ConfigError(f"the cache holds {room} tokens of {B} texts, got {S} of {k.size(0)}; cut it")
         kept = self.kept[layer, :, :, :, :S]  # (2, B, H, S, D)
         kept[0, :, :, self.length :], kept[1, :, :, self.length :] = k, v
         return kept[0], kept[1]
-
-    def advance(self, ids: Tensor) -> None:
-        """Counts the tokens (B, T) as read."""
-        self.ids = torch.cat((self.ids, ids), dim=1)
-
-    def cut(self, length: int = 0) -> None:
-        """Forgets all but the first `length` tokens."""
-        self.ids = self.ids[:, :length]
 
 
 class CausalSelfAttention(nn.Module):
@@ -189,10 +152,7 @@ class CausalSelfAttention(nn.Module):
         self.k_norm = RMSNorm(D, config.norm_eps) if config.qk_norm else nn.Identity()
         self.attend: Callable[..., Any] | None = None  # a function here runs instead of the backend
 
-    def forward(
-        self, x: Tensor, rotary: tuple[Tensor, Tensor] | None = None, cache: KVCache | None = None
-    ) -> Tensor:
-        """`rotary` are the (T, D/2) cosines and sines of these positions; `cache` brings the earlier keys."""
+    def forward(self, x: Tensor, rotary: Rotary | None = None, cache: KVCache | None = None) -> Tensor:
         B, T, C = x.shape
         H, D = self.config.n_head, self.config.head_size
         qkv = self.qkv(x).view(B, T, 3, H, D).permute(2, 0, 3, 1, 4)
@@ -221,37 +181,31 @@ class Block(nn.Module):
         self.norm_2 = make_norm(config)
         self.mlp = MLPS[config.mlp](config)
 
-    def forward(
-        self, x: Tensor, rotary: tuple[Tensor, Tensor] | None = None, cache: KVCache | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, rotary: Rotary | None = None, cache: KVCache | None = None) -> Tensor:
         x = x + in_context(self.attention, self.norm_1(x), rotary, cache)  # (B, T, C)
         return x + F.dropout(self.mlp(self.norm_2(x)), self.dropout, self.training)
 
 
 def in_context(module: nn.Module, x: Tensor, rotary: Any, cache: KVCache | None) -> Tensor:
     """module(x), with the positions and the cache where its `forward` has parameters of these names."""
-    forward = getattr(module.forward, "__func__", module.forward)
-    parameters = forward.__code__.co_varnames[: forward.__code__.co_argcount]
-    given = {"rotary": rotary, "cache": cache}
-    return module(x, **{name: value for name, value in given.items() if name in parameters})
+    code = getattr(getattr(module.forward, "__func__", module.forward), "__code__", None)
+    takes_all = code is not None and code.co_flags & inspect.CO_VARKEYWORDS
+    names = code.co_varnames[: code.co_argcount] if code is not None else ()
+    context = {"rotary": rotary, "cache": cache}
+    return module(x, **{name: value for name, value in context.items() if takes_all or name in names})
 
 
 class Output(NamedTuple):
-    """loss: mean nats per scored token, or None without labels and targets; logits: (B, T, V)."""
-
-    loss: Tensor | None
-    logits: Tensor
+    loss: Tensor | None  # mean nats per scored token, None without labels and targets
+    logits: Tensor  # (B, T, V)
 
 
-class GPT(nn.Module):
-    """A decoder-only transformer (Radford et al., 2019, and what came after, as the configuration says).
-
-    The weights are drawn from torch's global generator: seed it before building.
+class GPT(checkpoint.Pretrained, nn.Module):
+    """A decoder-only transformer (Radford et al., 2019, and after). torch's global generator draws the weights.
 
     >>> model = GPT(ModelConfig(vocab_size=65, n_layer=2, n_head=2, n_embd=16, block_size=8))
     >>> ids = torch.randint(65, (3, 8))
-    >>> loss, logits = model(ids, labels=ids)[:2]
-    >>> tuple(logits.shape)
+    >>> tuple(model(ids, labels=ids).logits.shape)
     (3, 8, 65)
     """
 
@@ -259,8 +213,10 @@ class GPT(nn.Module):
     sin: Tensor
     generate = generate  # model.generate(ids, max_new_tokens, temperature=0.8, ...), see `minilm.sampling`
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig | None = None) -> None:
         super().__init__()
+        if not isinstance(config, ModelConfig):
+            raise ConfigError(f"GPT needs a ModelConfig, got {config!r}; try GPT(ModelConfig(vocab_size=65))")
         hardware.check_weights(config)
         self.config = config
         V, C = config.vocab_size, config.n_embd
@@ -278,9 +234,8 @@ class GPT(nn.Module):
 
     @torch.no_grad()
     def initialise(self) -> None:
-        """normal(0, 0.02), biases 0. What adds to the residual stream starts at zero, so that every block first
-        does nothing and learns to help; or as in GPT-2 scaled by the depth, 1 / sqrt(2 n_layer), so that the sum
-        of all layers does not grow with their number."""
+        """normal(0, 0.02), biases 0. What adds to the residual stream starts at zero, so that a block first does
+        nothing, or as in GPT-2 at 1 / sqrt(2 n_layer) of it, so that the sum of all does not grow with their number."""
         for name, parameter in self.named_parameters():
             if name.endswith(("bias", "bigrams.table.weight")):  # a pair seen for the first time adds nothing
                 parameter.zero_()
@@ -300,15 +255,20 @@ class GPT(nn.Module):
         targets: Tensor | None = None,
         cache: KVCache | None = None,
     ) -> Output:
-        """Logits (B, T, V) for ids (B, T), and the mean loss in nats if there is something to compare with.
-
-        `labels` are ids to be shifted here: position t is scored on label t + 1. `targets` are aligned
-        already. -100 is ignored in both. With a cache, ids are the positions that follow what it holds.
-        """
-        start = cache.length if cache is not None else 0
-        self.check_ids(ids, start)
+        """Logits (B, T, V) for ids (B, T), and the mean loss in nats where there are `labels`, ids to be shifted here,
+        or `targets`, aligned already; -100 is ignored in both. With a cache, ids are what follows its tokens."""
+        V, T, start = self.config.vocab_size, self.config.block_size, cache.length if cache is not None else 0
+        if ids.dim() != 2 or ids.is_floating_point() or not 1 <= ids.size(1) <= T - start:
+            raise ConfigError(
+                f"ids must be (B, T) whole numbers, 1 to {T - start} tokens (block_size {T}, {start} in the cache), "
+                f"got shape {tuple(ids.shape)} of {ids.dtype}; crop them, or make a batch of one text by ids[None]"
+            )
         end = start + ids.size(1)
-        x = self.embedded(ids)  # (B, T, C)
+        try:
+            x = self.wte(ids)  # (B, T, C)
+        except IndexError:
+            got = f"got {ids[(ids < 0) | (ids >= V)][0]}; use the model's own tokenizer"
+            raise ConfigError(f"ids must be between 0 and {V - 1}, {got}") from None
         if self.wpe is not None:
             x = x + self.wpe.weight[start:end]
         if self.bigrams is not None:
@@ -318,7 +278,7 @@ class GPT(nn.Module):
         for block in self.blocks:
             x = in_context(block, x, rotary, cache)  # (B, T, C)
         if cache is not None:
-            cache.advance(ids)
+            cache.ids = torch.cat((cache.ids, ids), dim=1)
         logits = F.linear(self.norm_f(x), self.wte.weight if self.lm_head is None else self.lm_head.weight)
         targets = aligned_targets(ids, labels, targets)  # (B, T)
         if targets is None:
@@ -326,59 +286,19 @@ class GPT(nn.Module):
         flat = logits.flatten(0, 1).float()  # (B T, V)
         return Output(F.cross_entropy(flat, targets.flatten(), ignore_index=IGNORED), logits)
 
-    def embedded(self, ids: Tensor) -> Tensor:
-        """The row of each token, (B, T) -> (B, T, C)."""
-        try:
-            return self.wte(ids)
-        except IndexError:
-            wrong = ids[(ids < 0) | (ids >= self.config.vocab_size)]
-            raise ConfigError(
-                f"ids must be between 0 and {self.config.vocab_size - 1}, got {int(wrong[0])}; encode the text with "
-                "the model's own tokenizer"
-            ) from None
-
-    def check_ids(self, ids: Tensor, start: int) -> None:
-        room = self.config.block_size - start
-        if ids.dim() != 2 or ids.dtype not in (torch.int64, torch.int32):
-            got = f"shape {tuple(ids.shape)} of {ids.dtype}"
-            raise ConfigError(
-                f"ids must be (B, T) whole numbers, got {got}; ids[None] makes a batch of one text"
-            )
-        if not 1 <= ids.size(1) <= room:
-            raise ConfigError(
-                f"ids must have 1 to {room} tokens (block_size {self.config.block_size}, {start} in the cache), "
-                f"got {ids.size(1)}; crop them"
-            )
-
-    def new_cache(self, batch_size: int) -> KVCache:
-        """An empty cache for `batch_size` texts, to be given to each call in turn."""
+    def new_cache(self, batch_size: int) -> KVCache:  # to be given to each call in turn
         return KVCache(self.config, batch_size, self.wte.weight)
-
-    @classmethod
-    def from_pretrained(cls, folder: str | Path) -> GPT:
-        """The model in a folder of ours, or in a Hugging Face folder of GPT-2 or Qwen3, in eval mode."""
-        config, tensors = checkpoint.read_model(folder)
-        with torch.random.fork_rng(devices=[]):  # the start values are overwritten, no draw should be spent
-            model = cls(config)
-        checkpoint.load_weights(model, tensors, folder)
-        return model.eval()
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Writes config.json and model.safetensors into `folder`, which is made if it is missing."""
-        checkpoint.write_model(folder, self.config, self.state_dict())
 
 
 def aligned_targets(ids: Tensor, labels: Tensor | None, targets: Tensor | None) -> Tensor | None:
     """What each position should predict, (B, T), the last one nothing where labels were shifted."""
     if labels is not None and targets is not None:
         raise ConfigError("give labels (shifted here) or targets (already aligned), not both")
-    given, name = (targets, "targets") if labels is None else (labels, "labels")
-    if given is None:
-        return None
-    if given.shape != ids.shape:
+    name, given = ("targets", targets) if labels is None else ("labels", labels)
+    if given is not None and given.shape != ids.shape:
         raise ConfigError(f"{name} must have the shape of ids, {tuple(ids.shape)}, got {tuple(given.shape)}")
     if labels is None:
-        return given.long()
+        return given if given is None else given.long()
     if labels.size(1) < 2:
         raise ConfigError("labels must have at least 2 tokens, each predicted from the one before, got 1")
     return F.pad(labels[:, 1:], (0, 1), value=IGNORED).long()  # cheaper than cutting the larger logits

@@ -52,8 +52,23 @@ def names(model: GPT) -> list[str]:
     >>> names(model)[:2], names(model)[-1]
     (['hook_embed', 'blocks.0.hook_resid_pre'], 'ln_final.hook_normalized')
     """
-    inner = [f"blocks.{layer}.{place}" for layer in range(model.config.n_layer) for place in PLACES]
+    inner = [
+        f"blocks.{layer}.{place}"
+        for layer, block in enumerate(model.blocks)
+        for place, (path, kind) in PLACES.items()
+        if _is_there(block, path, kind)
+    ]
     return ["hook_embed", *inner, "ln_final.hook_normalized"]
+
+
+def _is_there(block: nn.Module, path: str, kind: str) -> bool:
+    """Whether a block has that place: a module of the user's own may not."""
+    try:
+        module = block.get_submodule(path)
+    except AttributeError:
+        return False
+    own = not isinstance(module, CausalSelfAttention) or not isinstance(module.attend, _Formula | None)
+    return kind != "formula" or not own
 
 
 @contextmanager
@@ -105,6 +120,12 @@ def matching(model: GPT, pattern: str) -> list[str]:
     """The names that a pattern means; ConfigError with a suggestion where it means none."""
     known = names(model)
     found = [name for name in known if fnmatchcase(name, pattern)]
+    place = re.fullmatch(r"blocks\.(\d+)\.(.+)", pattern)
+    if not found and place and place[2] in PLACES and int(place[1]) < len(model.blocks):
+        raise ConfigError(
+            f"{pattern} is inside a module of minilm's, and this model has one of your own there; look at what goes in "
+            "and comes out of it instead, with torch's register_forward_hook"
+        )
     if not found:
         raise ConfigError(
             f"no activation of this model of {model.config.n_layer} blocks is called {pattern!r}, "
@@ -125,11 +146,7 @@ def _attach(model: GPT, name: str, see: See) -> Callable[[], Any]:
     block = model.blocks[int(found[1])]
     module = block.get_submodule(path)
     if kind == "formula":
-        if not isinstance(module, CausalSelfAttention):
-            raise ConfigError(
-                f"{name} is inside the formula of CausalSelfAttention, but the layer is a {type(module).__name__}; "
-                "look at its input and output instead"
-            )
+        assert isinstance(module, CausalSelfAttention)
         return _on_formula(module, found[2].removeprefix("attn."), see)
     if kind == "read":
         return _on_input(module, _reading_only(see, name))
@@ -216,11 +233,6 @@ class _Formula:
 
 
 def _on_formula(layer: CausalSelfAttention, name: str, see: See) -> Callable[[], None]:
-    if layer.attend is not None and not isinstance(layer.attend, _Formula):
-        raise ConfigError(
-            f"{name} is inside the formula, but this layer attends by a function of your own, got {layer.attend!r}; "
-            "look at its input and output instead"
-        )
     if not isinstance(layer.attend, _Formula):
         layer.attend = _Formula()
     formula, entry = layer.attend, (name, see)

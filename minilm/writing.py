@@ -46,6 +46,7 @@ def stream_text(
     another way than by the model itself; a `draft` guesses ahead, see `fast/speculative.py`.
     """
     stops = checked_stops(stop)
+    check_options(max_new_tokens, **options)
     ids = torch.tensor([prompt_ids(tokenizer, prompt)], device=next(model.parameters()).device)  # (1, T)
     window = window or Window(model, 1, keep)
     if draft is None:
@@ -147,7 +148,7 @@ def stream_together(
     All are aligned at their first token, so that no place is empty and nothing needs a mask: while one text is already
     being written, a longer prompt is still being read, one token of it at a time.
     """
-    check_options(max_new_tokens, temperature, top_k, top_p)
+    check_options(max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p)
     if not prompts:
         raise ConfigError("there must be at least one prompt to continue, got none")
     device = next(model.parameters()).device

@@ -42,10 +42,10 @@ def test_removed_options_are_dropped_at_their_old_defaults_and_refused_otherwise
     assert TrainConfig.from_dict({"steps": 3, **REMOVED}) == TrainConfig(steps=3)
     assert ModelConfig.from_dict({"vocab_size": 5, **REMOVED}) == ModelConfig(5)
     with pytest.raises(ConfigError) as caught:
-        ModelConfig.from_dict({"vocab_size": 5, "embedding_skip": True, "mlp": "relu2"})
+        ModelConfig.from_dict({"vocab_size": 5, "embedding_skip": True, "average": 0.5})
     assert str(caught.value) == (
-        "embedding_skip was removed and must be False, got True; mlp relu2 was removed and must be one of swiglu, "
-        "gelu, gelu_erf; use the minilm that had it, of commit d0be72f"
+        "embedding_skip was removed and must be False, got True; average was removed and must be 0.0, got 0.5; "
+        "use the minilm that had it, of commit d0be72f"
     )
 
 

@@ -24,8 +24,11 @@ from minilm.cost import (
     update_flops,
     work,
 )
+from minilm.fast import blocked
+from minilm.fast.step import speed_up
 from minilm.training import optim
-from minilm.training.optim import build_optimizer, matrices_and_rest
+from minilm.training.hardware import loss_function
+from minilm.training.optim import build_optimizer
 from minilm.training.session import build
 
 SHAPES = [
@@ -62,13 +65,15 @@ def batch(shape, size):
 def test_operations_are_what_torch_counts(changes, backend):
     shape, train = shape_of(changes, backend), TrainConfig(batch_size=4)
     model, ids = build(shape, 0), batch(shape, 4)
-    optimizer = build_optimizer(model, train)
+    optimizer = speed_up(build_optimizer(model, train))
+    loss_of = loss_function(model, "fp32")
+    loss_of(ids, ids)  # once per process it asks whether the quick attention agrees
     with counter() as forward:
-        loss = model(ids, targets=ids).loss
+        loss = loss_of(ids, ids)
     with counter() as backward:
         loss.backward()
     with counter() as update:
-        optimizer.step()
+        optimizer.step(0.01)
     assert forward_flops(shape, 4, backend) == forward.get_total_flops()
     assert update_flops(shape, train) == update.get_total_flops()
     counted = sum(part.get_total_flops() for part in (forward, backward, update))
@@ -80,25 +85,22 @@ def test_operations_are_what_torch_counts(changes, backend):
 def test_the_matrices_are_the_models(changes):
     """Those that Muon turns, stacked ones apart."""
     shape = shape_of(changes)
-    stacked = dict(optim.STACKED)
-    found = []
-    for name, parameter in matrices_and_rest(build(shape, 0))[0].items():
-        parts = next((count for end, count in stacked.items() if name.endswith(end)), 1)
-        found += [tuple(part.shape) for part in parameter.chunk(parts)]
+    group, found = build_optimizer(build(shape, 0), TrainConfig()).groups[0], []
+    assert group["rule"] is optim.muon
+    for parameter in group["params"]:
+        found += [tuple(part.shape) for part in parameter.chunk(group["parts"][parameter])]
     assert sorted(found) == sorted(matrices(shape) * shape.n_layer)
 
 
 def test_constants_are_those_of_the_code():
-    from minilm import causal
-
     assert (SHORT, BLOCK, LONG_BLOCK, ITERATIONS) == (
-        causal.SHORT,
-        causal.BLOCK,
-        causal.LONG_BLOCK,
-        optim.ITERATIONS,
+        blocked.SHORT,
+        blocked.BLOCK,
+        blocked.LONG_BLOCK,
+        optim.ROUNDS,
     )
     for T in (1, 63, 64, 65, 128, 129, 300):
-        assert pairs_seen(T, "blocked") == sum((end - first) * end for first, end in causal.spans(T))
+        assert pairs_seen(T, "blocked") == sum((end - first) * end for first, end in blocked.spans(T))
 
 
 def kept_by_torch(shape, size):
@@ -109,12 +111,14 @@ def kept_by_torch(shape, size):
         held[tensor.untyped_storage().data_ptr()] = tensor
         return tensor
 
+    loss_of = loss_function(model, "fp32")
+    loss_of(ids, ids)  # once per process it asks whether the quick attention agrees
     own = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers(), ids]}
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        out = model(ids, targets=ids)
-    assert out.loss.requires_grad
+        loss = loss_of(ids, ids)
+    assert loss.requires_grad
     sizes = [tensor.untyped_storage().nbytes() / 4 for place, tensor in held.items() if place not in own]
-    return sum(sizes) + out.logits.numel()
+    return sum(sizes) + ids.numel() * shape.vocab_size  # and the logits
 
 
 @pytest.mark.parametrize("backend", [*BACKENDS, "fused"])
@@ -156,10 +160,11 @@ def test_a_real_training_takes_about_the_memory_of_the_estimate(changes, size, o
 
     def two_steps():
         model = build(shape, 0)
-        stepper, best = build_optimizer(model, train), {}
+        stepper, best = speed_up(build_optimizer(model, train)), {}
+        loss_of = loss_function(model, "fp32")
         for _ in range(2):
-            model(ids, targets=ids).loss.backward()
-            stepper.step()
+            loss_of(ids, ids).backward()
+            stepper.step(0.01)
             stepper.zero_grad()
             best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         assert best

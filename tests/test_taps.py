@@ -109,9 +109,8 @@ def test_looking_changes_nothing_and_leaves_nothing(kind):
 
 
 def untouched(model: GPT) -> bool:
-    """No hook on any module, the layers call their own backends, and generation its own readers."""
+    """No hook on any module, and the layers call their own backends."""
     clean = all(not m._forward_hooks and not m._forward_pre_hooks for m in model.modules())
-    clean = clean and "reader" not in vars(model)
     return clean and all(block.attention.attend is None for block in model.blocks)
 
 
@@ -159,7 +158,7 @@ def test_two_taps_in_one_place_follow_each_other():
 
 
 def test_generation_and_evaluation_pass_by_the_taps():
-    """Both have faster ways than the modules; a tapped model must not take them, however deep the taps are nested."""
+    """Both run the very modules that are tapped, however deep the taps are nested."""
     model, seen = built("pairs"), []
     before = model.generate(IDS[:1], 4, temperature=0)
     tokens = IDS[0].numpy()
@@ -179,6 +178,19 @@ def test_the_stream_in_the_middle_can_only_be_read():
         tapped(model, {"blocks.0.hook_resid_mid": lambda x: 0 * x}),
     ):
         model(IDS)
+
+
+def test_attention_of_ones_own_has_no_formula_to_look_into():
+    model = built("modern")
+    model.blocks[1].attention.attend = lambda q, k, v, is_causal: v
+    with pytest.raises(ConfigError, match="hook_pattern is inside a module of minilm's, .* your own"):
+        record(model, IDS, "blocks.1.attn.hook_pattern")
+    assert list(record(model, IDS, "blocks.*.attn.hook_pattern")) == [
+        f"blocks.{i}.attn.hook_pattern" for i in (0, 2)
+    ]
+    model.blocks[1].attention = torch.nn.Identity()
+    with pytest.raises(ConfigError, match="one of your own there"):
+        record(model, IDS, "blocks.1.attn.hook_pattern")
 
 
 def test_unknown_names_are_one_sentence():

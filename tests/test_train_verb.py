@@ -86,6 +86,17 @@ def test_a_resumed_run_keeps_its_settings(text, tmp_path, capsys):
     assert verb(train, text, *FLAGS, "--resume", str(folder)) == 0  # the same settings again are no change
 
 
+def test_a_finished_run_goes_on_to_more_steps(text, tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert verb(train, text, *FLAGS, "--out", str(folder)) == 0
+    first = numbers(folder)
+    assert verb(train, "--resume", str(folder), "--steps", "30") == 2
+    assert "steps must be the new total, above the 40" in capsys.readouterr().err
+    assert verb(train, "--resume", str(folder), "--steps", "80") == 0
+    assert [leg["steps"] for leg in numbers(folder)["legs"]] == [40, 80]
+    assert numbers(folder)["val_loss"] <= first["val_loss"]
+
+
 def test_a_preset_is_a_start_and_flags_win(text, tmp_path):
     assert verb(train, text, *FLAGS, "--preset", "nano", "--lr", "0.002", "--out", str(tmp_path / "run")) == 0
     config = json.loads((tmp_path / "run" / "config.json").read_text())

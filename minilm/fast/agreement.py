@@ -25,6 +25,7 @@ def backends_agree(
 
     `formula` are the functions that `manual` calls: where one of them is a new one, the question is asked anew.
     """
+    device_type = "cpu" if device_type == "cuda" and not torch.cuda.is_available() else device_type
     generator, differences = torch.Generator().manual_seed(0), []
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device_type, enabled=False):
         for T in (70, 3):  # more than one block of queries; and the last few of 70 moments, as with a cache
@@ -33,6 +34,8 @@ def backends_agree(
             inputs, answers = [x.requires_grad_() for x in (q, k, v)], []
             for backend in (quick, manual):
                 output = backend(q, k, v, is_causal=True)  # (2, 2, T, 8)
+                if output.shape != slope.shape:
+                    return tell(f"attention (got {tuple(output.shape)} for {tuple(slope.shape)})", False)
                 gradients = torch.autograd.grad(output, inputs, slope, allow_unused=True)
                 answers.append([output, *gradients])
             differences += [_difference(one, two) for one, two in zip(*answers, strict=True)]

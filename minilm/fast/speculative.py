@@ -113,7 +113,7 @@ def speculate(
 
     The distribution of the text is the same as without a draft, the draws are others.
     """
-    check_options(max_new_tokens, temperature, top_k, top_p)
+    check_options(max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p)
     if ids.size(0) != 1:
         raise ConfigError(f"a draft is for one text at a time, got {ids.size(0)}; leave it out for several")
     return _speculate(window, draft, ids, max_new_tokens, temperature, top_k, top_p, generator)

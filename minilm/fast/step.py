@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import MethodType
 from typing import Any
 
 import torch
@@ -89,17 +90,13 @@ def quick_forwards(model: nn.Module, precision: str) -> list[Swap]:
     )
     module: Any
     for module in model.modules():
-        own = "forward" in vars(module)  # the user's
         kind: Any = type(module)
-        if (
-            kind.__name__ == "RMSNorm"
-            and hasattr(module, "eps")
-            and not own
-            and norms_agree(kind, kind.forward)
-        ):
-            swaps.append((module, functools.partial(_norm, module)))
-        if kind is nn.Linear and not own and id(module.weight) in matrices:
-            swaps.append((module, functools.partial(bfloat16_linear, module)))
+        if "forward" in vars(module):  # the user's
+            continue
+        if f"{kind.__module__}.{kind.__name__}" == "minilm.model.RMSNorm" and norms_agree(kind, kind.forward):
+            swaps.append((module, MethodType(_norm, module)))
+        if kind is nn.Linear and id(module.weight) in matrices:
+            swaps.append((module, MethodType(bfloat16_linear, module)))
     return swaps
 
 
@@ -121,6 +118,7 @@ def swapped(swaps: list[Swap]) -> Iterator[None]:
 
 def fused_adamw(parameters: list[Tensor], kept: list[dict[str, Tensor]], group: dict[str, Any]) -> None:
     """As `optim.adamw`, in the one kernel that torch's own AdamW calls with `fused=True`."""
+    optim.remember(parameters, kept)
     steps, means, squares = ([k[name] for k in kept] for name in ("step", "exp_avg", "exp_avg_sq"))
     beta1, beta2 = group["betas"]
     options = {"lr": group["lr"], "beta1": beta1, "beta2": beta2, "weight_decay": group["weight_decay"]}
@@ -139,7 +137,7 @@ def adamw_agrees(rule: Callable[..., None]) -> bool:
     for moves in (rule, fused_adamw):
         generator = torch.Generator().manual_seed(0)
         parameter = torch.randn(4, 3, generator=generator)
-        kept = optim.adamw_memory(parameter)
+        kept: dict[str, Tensor] = {}
         for _ in range(3):
             parameter.grad = torch.randn(4, 3, generator=generator)
             with torch.no_grad():
@@ -186,6 +184,6 @@ def speed_up(optimizer: optim.Optimizer) -> optim.Optimizer:
             group["rule"] = (
                 fused_adamw if device in ("cpu", "cuda") else group["rule"]
             )  # where torch has the kernel
-        if group["turn"] is optim.orthogonalised and turning_agrees(group["turn"]):
+        if group.get("turn") is optim.orthogonalised and turning_agrees(group["turn"]):
             group["turn"] = turned
     return optimizer

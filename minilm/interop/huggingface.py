@@ -1,4 +1,4 @@
-"""Hugging Face's GPT-2 and Qwen3 as tables of names: their configuration and tensors into ours and back.
+"""Translates Hugging Face's GPT-2 and Qwen3, configuration and tensors, into ours and back by tables of names.
 
 Pure functions from dict to dict; whatever does not fit exactly is refused, all of it at once. This file reads
 no folders, builds no models and never imports transformers.

@@ -1,4 +1,4 @@
-"""One text seen from inside in every way we know, as plain numbers that can be drawn or written down.
+"""Collects all that a model shows of itself on one text, as plain numbers that can be drawn or written down.
 
 It joins what the other files of this folder measure, and hands it over without tensors.
 """

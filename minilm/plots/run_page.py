@@ -1,4 +1,4 @@
-"""The page of one training run, from its folder's records alone: no weights opened, nothing measured."""
+"""Builds the page of one training run from its folder's records alone: no weights opened, nothing measured."""
 
 from __future__ import annotations
 

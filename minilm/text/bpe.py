@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minilm.errors import ConfigError, RunError, UnknownCharacterError
-from minilm.text.tokenizer_file import read_kind, write_tokenizer
+from minilm.files import read_tokenizer, write_tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -274,7 +274,7 @@ class BPETokenizer:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> BPETokenizer:
-        fields = read_kind(folder, KIND)
+        fields = read_tokenizer(folder, KIND)
         try:
             return cls(fields["vocabulary"], map(_pair, fields["merges"]), fields["special_tokens"])
         except (KeyError, TypeError, ValueError) as error:

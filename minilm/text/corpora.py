@@ -1,4 +1,4 @@
-"""A text as a model sees it: tokens in one compact array, cut into training, validation and test.
+"""Turns a text into what a model sees: tokens in one compact array, cut into training, validation and test.
 
 Two passes over a source: the first learns its characters, length and sha256, the second fills the array. A
 large one goes to a file in the cache and is memory-mapped, so that memory never holds the text. Knows nothing

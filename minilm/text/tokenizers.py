@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from minilm.errors import RunError, did_you_mean
+from minilm.files import TOKENIZER, read_tokenizer
 from minilm.text.bpe import BPETokenizer
 from minilm.text.characters import CharTokenizer
-from minilm.text.tokenizer_file import FILE, read_tokenizer
 
 Tokenizer = CharTokenizer | BPETokenizer
 
@@ -25,5 +25,7 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     """
     kind = str(read_tokenizer(folder).get("kind"))
     if kind not in KINDS:
-        raise RunError(f"{Path(folder) / FILE} has an unknown kind {kind!r}, {did_you_mean(kind, KINDS)}")
+        raise RunError(
+            f"{Path(folder) / TOKENIZER} has an unknown kind {kind!r}, {did_you_mean(kind, KINDS)}"
+        )
     return KINDS[kind].from_pretrained(folder)

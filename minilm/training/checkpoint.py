@@ -8,8 +8,9 @@ knows no schedule and no corpus.
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,28 @@ from minilm.interop import huggingface
 
 WEIGHTS, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
 VERSION = "1"  # of a checkpoint
+Self = TypeVar("Self", bound="Pretrained")
+
+
+class Pretrained:
+    """What reads and writes a model as a folder; its class takes a ModelConfig."""
+
+    config: ModelConfig
+
+    @classmethod
+    def from_pretrained(cls: type[Self], folder: str | Path) -> Self:
+        """The model in a folder of ours, or in a Hugging Face folder of GPT-2 or Qwen3, in eval mode."""
+        config, tensors = read_model(folder)
+        with torch.random.fork_rng(devices=[]):  # the start values are overwritten, no draw should be spent
+            model: Any = cls(config)  # type: ignore[call-arg]
+        load_weights(model, tensors, folder)
+        return model.eval()
+
+    def save_pretrained(self: Any, folder: str | Path) -> None:
+        """Writes config.json and model.safetensors into `folder`, which is made if it is missing."""
+        folder = files.make_folder(folder)
+        files.write_tensors(folder / WEIGHTS, self.state_dict(), {})
+        files.write_json(folder / "config.json", {"format": "minilm", "model": self.config.to_dict()})
 
 
 def read_model(folder: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
@@ -46,13 +69,6 @@ def read_model(folder: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     if isinstance(settings, dict) and isinstance(settings.get("model"), dict):
         return ModelConfig.from_dict(settings["model"]), tensors
     return huggingface.from_huggingface(settings, tensors)
-
-
-def write_model(folder: str | Path, config: ModelConfig, tensors: dict[str, Tensor]) -> None:
-    """Writes config.json and model.safetensors into `folder`, which is made if it is missing."""
-    folder = files.make_folder(folder)
-    files.write_tensors(folder / WEIGHTS, tensors, {})
-    files.write_json(folder / "config.json", {"format": "minilm", "model": config.to_dict()})
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:
@@ -93,8 +109,9 @@ def save_checkpoint(
 ) -> None:
     """Writes model, optimizer, random state and the JSON-able `state`."""
     tensors = {f"model.{name}": tensor for name, tensor in weights(model).items()}
-    for number, moments in optimizer.state().items():
-        tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in moments.items()}
+    for number, parameter in enumerate(optimizer.parameters):
+        kept = optimizer.kept.get(parameter, {})
+        tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in kept.items()}
     tensors["rng.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["rng.cuda"] = torch.cuda.get_rng_state()
@@ -109,15 +126,40 @@ def load_checkpoint(path: str | Path, model: nn.Module, optimizer: Any) -> dict[
             f"{path} must be a checkpoint of version {VERSION}, got {header.get('version')}; train anew"
         )
     load_weights(model, _under("model.", tensors), path)
-    moments: dict[int, dict[str, Tensor]] = {}
+    optimizer.kept = {}
     for name, tensor in _under("optimizer.", tensors).items():
         number, _, key = name.partition(".")
-        moments.setdefault(int(number), {})[key] = tensor
-    optimizer.load_state(moments)
+        parameter = optimizer.parameters[int(number)]
+        optimizer.kept.setdefault(parameter, {})[key] = tensor.to(parameter.device)
     torch.set_rng_state(tensors["rng.cpu"])
     if torch.cuda.is_available() and "rng.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["rng.cuda"])
     return json.loads(header["state"])
+
+
+def resume(trainer: Any, other: Path | None = None) -> int:
+    """Takes a `loop.Trainer` back to the checkpoint in its folder and returns its step. From the one of an `other`
+    training come weights, optimizer and place in the text alone; clock and counters start anew."""
+    path = other or trainer.folder / CHECKPOINT
+    state = load_checkpoint(path, trainer.model, trainer.optimizer)
+    trainer.batches.restore(state["batches"])
+    if other is not None:
+        return 0
+    s = trainer.state = type(trainer.state)(
+        **{field.name: state[field.name] for field in fields(trainer.state)}
+    )
+    trainer.clock.restore(state)
+    config = trainer.config
+    if state.get("leg", 0) < trainer.clock.leg:
+        s.stale = 0
+    elif changed := differences(config.without_removed(state["config"]), config.to_dict()):
+        raise RunError(f"cannot resume {trainer.folder} with other settings: {changed}; use the old ones")
+    if s.best_loss is not None:
+        if s.best_step == s.step:  # killed after the checkpoint, before the best weights
+            trainer.keep_best()
+        else:
+            trainer.best, _ = files.read_tensors(path.with_name(WEIGHTS))
+    return s.step
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -5,15 +5,18 @@ Progress runs from 0 to 1 and is a share of the steps or of the time. Knows numb
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from minilm.config import TrainConfig
+from minilm.errors import DivergenceError
 
 RECORDS = 100  # training records per run
 EVALUATION_SHARE = 0.1  # of a time budget, for the evaluations before the last one
@@ -23,6 +26,8 @@ FIRST_STEP = 1e-3  # of a time budget, before a step has been timed
 PRICED = 2048  # characters scored to learn what a character costs
 
 
+SETTLING_STEPS = 10  # a first loss may be anything; after these it may not exceed
+DIVERGED = 3.0  # ... this many times the loss of a blind guess, ln(V)
 SAVED = (
     *("first_step", "earlier", "eval_chars"),
     *("next_evaluation", "next_record", "evaluation_seconds", "step_seconds"),
@@ -38,6 +43,22 @@ class Stop(Enum):
     INTERRUPTED = "interrupted"
 
 
+@dataclass
+class State:
+    """The counters of a run; plain JSON in the checkpoint, as the clock's own."""
+
+    step: int = 0
+    tokens_seen: int = 0
+    best_loss: float | None = None  # nats per character
+    best_step: int = 0
+    stale: int = 0  # evaluations since the best one
+    evaluated_step: int = 0
+    loss_sum: float = 0.0  # since the last record
+    loss_count: int = 0
+    train_loss: float | None = None  # of the last record
+    learning_rate: float = 0.0  # of the last update
+
+
 class Clock:
     """The length of one run. `chars` are those of the validation split and those scored after the training.
 
@@ -50,11 +71,13 @@ class Clock:
         self,
         config: TrainConfig,
         chars: tuple[int, int],
+        vocab_size: int,
         deadline: float | None = None,
         most_steps: int | None = None,
         leg: int = 0,
     ) -> None:
         self.config, self.chars, self.deadline, self.leg = config, chars, deadline, leg
+        self.blind_guess = math.log(max(2, vocab_size))  # nats per token
         self.last_step = most_steps if config.total_steps is None else config.total_steps
         self.started = time.monotonic()  # of a resumed run: as if it had never stopped
         self.first_step, self.earlier = 0, 0.0  # the steps and seconds of the legs before this one
@@ -70,6 +93,7 @@ class Clock:
         """Goes on in the leg that the state is of, or begins the leg after it."""
         if state.get("leg", 0) < self.leg:
             self.first_step, self.earlier = state["step"], state["seconds"] + state.get("earlier", 0.0)
+            self.eval_chars = state["eval_chars"]  # the best loss so far is one of so many
             return
         self.started = time.monotonic() - state["seconds"]
         for name in SAVED:
@@ -84,8 +108,8 @@ class Clock:
                 started = time.monotonic()
                 evaluate(sample)
                 each = (time.monotonic() - started) / sample
-            affordable = int(FINAL_SHARE * self.total / each / (2 if self.chars[1] else 1))
             if (chars + self.chars[1]) * each > FINAL_SHARE * self.total:
+                affordable = int(FINAL_SHARE * self.total / each / (2 if self.chars[1] else 1))
                 self.eval_chars = chars = max(1, min(chars, affordable))
             self.evaluation_seconds = each * chars
         self.next_evaluation = self.next_evaluation or self.spacing()
@@ -146,6 +170,23 @@ class Clock:
             return Stop.FINISHED if own else Stop.DEADLINE
         return None
 
+    def check(self, step: int, rate: float, loss: float, norm: float) -> None:
+        """Ends a training that has left the numbers which lead anywhere, by a DivergenceError."""
+        if not math.isfinite(loss):
+            what = f"the loss became {loss}"
+        elif not math.isfinite(norm):
+            what = f"the gradient's norm became {norm}"
+        elif step > SETTLING_STEPS and loss > DIVERGED * self.blind_guess:
+            what = f"the loss rose to {loss:.3g} nats per token, {DIVERGED:g} times a blind guess"
+        else:
+            return
+        raise DivergenceError(
+            f"training diverged at step {step} with learning rate {rate:.3g}: {what}; "
+            f"try learning_rate={self.config.learning_rate / 10:.2g}",
+            step=step,
+            learning_rate=rate,
+        )
+
     def step_took(self, seconds: float, steps: int) -> None:
         """The first step pays for warming up and is forgotten."""
         if steps <= self.first_step + 2 or self.step_seconds is None:
@@ -159,15 +200,34 @@ class Clock:
     def record_due(self, steps: int) -> bool:
         return self.progress(steps) >= self.next_record - 1e-9
 
-    def recorded(self, steps: int) -> None:
-        self.next_record = next_moment(self.progress(steps), 1 / RECORDS)
+    def improved(self, s: State, val_loss: float) -> bool:
+        """Whether a validation loss is the best so far, noted in the state."""
+        s.evaluated_step = s.step
+        if math.isfinite(val_loss) and (s.best_loss is None or val_loss < s.best_loss):
+            s.best_loss, s.best_step, s.stale = val_loss, s.step, 0
+            return True
+        self.check(s.step + 1, s.learning_rate, val_loss, norm=0.0)
+        s.stale += 1
+        return False
 
-    def evaluated(self, steps: int) -> None:
-        """By the clock the next evaluation is at least half a spacing away: each evaluation prices the next one, a new
-        price moves all multiples of the spacing, and the nearest may be due at once."""
-        spacing = self.spacing()
-        ahead = 0.0 if self.total is None else spacing / 2
-        self.next_evaluation = next_moment(self.progress(steps) + ahead, spacing)
+    def record(self, s: State, val_loss: float | None = None) -> dict[str, Any]:
+        """The numbers since the last record; fixes when the next one is due, and after an evaluation the next one.
+
+        By the clock that is at least half a spacing away: each evaluation prices the next one, a new price moves all
+        multiples of the spacing, and the nearest may be due at once.
+        """
+        s.train_loss = s.loss_sum / s.loss_count if s.loss_count else s.train_loss
+        s.loss_sum, s.loss_count = 0.0, 0
+        progress, spacing = self.progress(s.step), self.spacing()
+        self.next_record = next_moment(progress, 1 / RECORDS)
+        values = {name: getattr(s, name) for name in ("step", "learning_rate", "train_loss")}
+        values |= {"progress": progress, "seconds": self.earlier + self.seconds()}
+        if val_loss is not None:
+            values["val_loss"] = val_loss
+            self.next_evaluation = next_moment(
+                progress + (0.0 if self.total is None else spacing / 2), spacing
+            )
+        return values
 
     def spacing(self) -> float:
         """Progress between evaluations: as configured, or wider where they would eat the time."""

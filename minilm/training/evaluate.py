@@ -1,11 +1,7 @@
-"""Measures the number that counts: the mean loss of a model on a split, every token scored once.
-
-It knows windows and a model that gives (loss, logits); no training, no random numbers, no texts.
-"""
+"""Measures the mean loss of a model on a split, every token scored once; it draws no random number."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,22 +17,6 @@ TOKENS_PER_BATCH = 2048  # enough to fill a core's matrix product, small enough 
 LOGITS_PER_BATCH = 2**25  # numbers, 128 MiB of float32: large vocabularies get smaller batches
 
 
-def bits_per_character(nats: float) -> float:
-    """
-    >>> round(bits_per_character(1.5), 3)
-    2.164
-    """
-    return nats / math.log(2)
-
-
-def perplexity(nats: float) -> float:
-    """
-    >>> round(perplexity(math.log(65)), 6)
-    65.0
-    """
-    return math.exp(nats)
-
-
 def exact_loss(
     model: nn.Module,
     tokens: np.ndarray,
@@ -45,35 +25,22 @@ def exact_loss(
     stride: int | None = None,
     chars: int | None = None,
 ) -> float:
-    """Mean loss of `model` on `tokens` in nats per character. Draws no random number.
+    """Mean loss of `model` on `tokens` in nats per character.
 
-    `exact` (stride None): non-overlapping windows of block_size. `sliding`: windows start `stride` apart and
-    each scores only what the one before did not reach, so that all but the first block_size characters see at
-    least block_size - stride characters of context. `before` is the token in front of the split; without it
-    the split's first character has no context and is not scored. `chars` scores only about that many
-    characters, in evenly spaced windows. Raises CorpusError where there is nothing to score.
-
-    >>> from minilm.config import ModelConfig
-    >>> class Uniform(nn.Module):
-    ...     config = ModelConfig(vocab_size=4, block_size=8)
-    ...     def forward(self, ids):
-    ...         return None, torch.zeros(*ids.shape, 4)
-    >>> round(exact_loss(Uniform(), np.zeros(21, dtype=np.uint8)) / math.log(4), 6)
-    1.0
+    `exact` (stride None): non-overlapping windows of block_size. `sliding`: windows start `stride` apart and each
+    scores only what the one before did not reach. `before` is the token in front of the split; without it the first one
+    has no context and is not scored. `chars` scores about so many characters, in evenly spaced windows. Raises
+    CorpusError where there is nothing to score.
     """
     sequence = np.asarray(tokens)
-    if before is not None:
-        sequence = np.concatenate([np.array([before], dtype=sequence.dtype), sequence])
+    sequence = sequence if before is None else np.insert(sequence, 0, before)
     if len(sequence) < 2:
-        raise CorpusError(
-            f"a loss needs at least 2 characters, one to see and one to predict, got {len(sequence)}; "
-            "use a longer text"
-        )
+        got = f"got {len(sequence)}; use a longer text"
+        raise CorpusError(f"a loss needs at least 2 characters, one to see and one to predict, {got}")
     config: Any = model.config
-    parameter = next(model.parameters(), torch.empty(0))
+    parameter, total, count, T = next(model.parameters(), torch.empty(0)), 0.0, 0, int(config.block_size)
     batch = TOKENS_PER_BATCH * (1 if parameter.device.type == "cpu" else 8)  # on a GPU each call costs
     batch = min(batch, LOGITS_PER_BATCH // config.vocab_size)  # tokens
-    total, count, T = 0.0, 0, int(config.block_size)
     with reading(model):
         for starts, length, scored in windows(len(sequence) - 1, T, stride or T, chars):
             rows = max(1, batch // length)

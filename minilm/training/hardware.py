@@ -84,7 +84,7 @@ def _device(wish: str) -> tuple[str, str]:
     if wish != "auto":
         if not there[wish]:
             raise ConfigError(
-                f"device must be one that this machine has, got {wish!r}; use --device cpu or auto"
+                f"device must be one that this machine has, got {wish!r}; use device=cpu or device=auto"
             )
         return wish, f"{wish} as asked"
     found = next(name for name, present in there.items() if present)
@@ -108,7 +108,7 @@ def _compiled(wish: bool, device: str) -> tuple[bool, str]:
         return False, ""
     if device == "cuda" or compiler():
         return True, "compiled as asked"
-    return False, "not compiled: --compile needs a C++ compiler here; install g++ or name one in CXX"
+    return False, "not compiled: compile needs a C++ compiler here; install g++ or name one in CXX"
 
 
 def compiler() -> str | None:

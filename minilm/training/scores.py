@@ -5,13 +5,22 @@ Numbers and their layout as text. It trains nothing and opens no run folder.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from minilm.text.compression import CONTEXT, compressed_bits
 from minilm.text.corpora import Corpus
-from minilm.training.evaluate import bits_per_character, exact_loss, perplexity
+from minilm.training.evaluate import exact_loss
 
 Row = dict[str, Any]  # name, val and test in nats per character, each a number or None
+
+
+def bits_per_character(nats: float) -> float:
+    return nats / math.log(2)
+
+
+def perplexity(nats: float) -> float:
+    return math.exp(nats)
 
 
 def baseline_rows(counting: dict[str, Any] | None, floors: dict[str, float] | None) -> list[Row]:

@@ -19,6 +19,7 @@ from minilm.config import ModelConfig, TrainConfig, default_recipe
 from minilm.errors import ConfigError, CorpusError, RunError
 from minilm.model import GPT
 from minilm.text.corpora import Corpus, load_described
+from minilm.training import checkpoint
 from minilm.training.checkpoint import CHECKPOINT, differences
 from minilm.training.clock import Clock, Stop
 from minilm.training.evaluate import exact_loss
@@ -99,7 +100,9 @@ def run_training(
         run.folder = files.new_folder(out)
         corpus.tokenizer.save(run.folder)
         files.write_json(run.folder / CONFIG, run.config)  # last: with it the folder is a run
-    clock = Clock(config, (len(corpus.val), len(corpus.test) if test else 0), deadline, most_steps)
+    clock = Clock(
+        config, (len(corpus.val), len(corpus.test) if test else 0), shape.vocab_size, deadline, most_steps
+    )
     return _train(run, corpus, config, hardware, clock, start=start, on_record=on_record)
 
 
@@ -127,10 +130,10 @@ def resume_training(
     done = len(result.get("legs", [result])) if result else 0  # how many legs have ended
     if done > len(legs):
         if more := _another_leg(stored["train"], result, changes):
-            legs = [*legs, more]
-            stored["legs"] = legs
-            files.write_json(folder / CONFIG, stored)
-    elif legs and all(changes.get(key, value) == value for key, value in legs[-1].items()):
+            stored["legs"] = legs = [*legs, more]
+    elif legs and legs[-1] == {
+        key: changes[key] for key in ("steps", "minutes") if changes.get(key) is not None
+    }:
         changes = {key: value for key, value in changes.items() if key not in ("steps", "minutes")}
     _refuse_changes(folder, stored, corpus, changes)
     if done > len(legs):
@@ -146,7 +149,11 @@ def resume_training(
         refuse_foreign(folder, stored)
         model = build(shape, config.seed)
     run = Run(folder, model, corpus.tokenizer, stored, result=result)
-    clock = Clock(config, (len(corpus.val), len(corpus.test)), deadline, leg=len(legs))
+    if (
+        done == len(legs) > 0
+    ):  # a leg begins, or has not ended: written only now that nothing is refused any more
+        files.write_json(folder / CONFIG, stored)
+    clock = Clock(config, (len(corpus.val), len(corpus.test)), shape.vocab_size, deadline, leg=len(legs))
     return _train(run, corpus, config, hardware, clock, on_record=on_record)
 
 
@@ -265,10 +272,10 @@ def _train(
         on_record=record,
     )
     if start is not None:
-        trainer.resume(Path(start))
+        checkpoint.resume(trainer, Path(start))
     with nullcontext() if run.folder is None else files.held(run.folder), memory_errors():
         if run.folder is not None:
-            step = trainer.resume() if (run.folder / CHECKPOINT).is_file() else 0
+            step = checkpoint.resume(trainer) if (run.folder / CHECKPOINT).is_file() else 0
             cut_metrics(run.folder, step)
             run.metrics = files.read_records(run.folder / METRICS) if step else []
         stop = trainer.fit()

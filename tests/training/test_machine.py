@@ -8,65 +8,159 @@ import sys
 
 import pytest
 import torch
-from minilm.training.budget import Budget, affordable_chars
 
 from minilm.config import ModelConfig, TrainConfig
 from minilm.errors import ConfigError
 from minilm.model import GPT
-from minilm.training import hardware, probe
+from minilm.training import clock, hardware, probe
+from minilm.training.clock import FINAL_SHARE, PRICED, Clock, Stop
 from minilm.training.hardware import Hardware, check_memory, choose_hardware, physical_cores
 
+CHARS = (1000, 0)  # of the validation split and of what is scored afterwards: nothing
 
-def simulate(budget: Budget, step: float, *evaluations: float) -> tuple[float, int, float]:
-    """(end, evaluations, last progress) of a run whose steps cost exactly that, its evaluations these in turn."""
-    budget.evaluation_seconds = budget.final_seconds = evaluations[-1]
-    budget.step_seconds, seconds, count = step, 0.0, 0
-    moment = budget.evaluation_spacing()
-    fresh = False
-    while not budget.time_is_up(seconds):
-        seconds += step
-        if fresh := budget.progress(0, seconds) >= moment:
-            took = evaluations[count % len(evaluations)]
-            seconds, count = seconds + took, count + 1
-            budget.evaluation_seconds = budget.final_seconds = took
-            moment = budget.next_evaluation(budget.progress(0, seconds))
-    return seconds + (0 if fresh else evaluations[-1]), count, budget.progress(0, seconds)
+
+@pytest.fixture
+def timed(monkeypatch):
+    """Seconds since the start, to be set by a test; every clock of a training reads them."""
+    seconds = [0.0]
+    monkeypatch.setattr(clock.time, "monotonic", lambda: seconds[0])
+    return seconds
+
+
+def by_the_clock(seconds=60.0, evaluation=0.0, chars=CHARS, **settings) -> Clock:
+    """A run by the clock that has begun and knows what an evaluation costs."""
+    most_steps = settings.pop("most_steps", None)
+    made = Clock(TrainConfig(minutes=seconds / 60, **settings), chars, most_steps=most_steps)
+    made.evaluation_seconds = evaluation
+    return made
+
+
+def simulate(budget: Clock, timed: list[float], step: float, *evaluations: float) -> tuple[float, int, float]:
+    """(end, evaluations, last progress) of a run whose steps cost exactly that, its evaluations these in turn.
+
+    The first price is the last of these. It goes the way of `Trainer.fit`; an evaluation at the end that was not due
+    is not counted.
+    """
+    steps = count = evaluated = 0
+    if budget.total is not None and not budget.evaluation_seconds:
+        budget.evaluation_seconds = evaluations[-1]
+    budget.open(lambda chars: None)
+    while True:
+        stop = budget.stop(steps, 0)
+        if evaluated < steps and (stop or budget.evaluation_due(steps)):
+            began, took, due = timed[0], evaluations[count % len(evaluations)], budget.evaluation_due(steps)
+            timed[0], evaluated, count = began + took, steps, count + due
+            budget.evaluated(steps)
+            budget.evaluation_seconds = timed[0] - began
+            continue
+        if stop:
+            return timed[0], count, budget.progress(steps)
+        timed[0], steps = timed[0] + step, steps + 1
+        budget.step_took(step, steps)
 
 
 @pytest.mark.parametrize("evaluation", [0.001, 0.1, 1.0, 4.0, 10.0])
 @pytest.mark.parametrize("step", [0.01, 0.5])
-def test_time_is_kept_and_evaluations_take_a_tenth(step, evaluation):
-    end, count, progress = simulate(Budget(TrainConfig(minutes=1.0), total=60.0), step, evaluation)
+def test_time_is_kept_and_evaluations_take_a_tenth(timed, step, evaluation):
+    end, count, progress = simulate(by_the_clock(), timed, step, evaluation)
     assert end <= 60.0 and count <= 20
     assert count * evaluation <= 0.1 * 60 + evaluation
     assert progress > 0.85 or evaluation > 4
 
 
 @pytest.mark.parametrize("evaluations", [(1.1, 1.3), (1.3, 1.1), (0.8, 1.0, 1.2, 0.9), (1.5, 1.0)])
-def test_evaluations_whose_price_changes_do_not_follow_at_once(evaluations):
+def test_evaluations_whose_price_changes_do_not_follow_at_once(timed, evaluations):
     """As on a machine with neighbours. Each price has its own multiples, and one of them is always near."""
-    _, count, _ = simulate(Budget(TrainConfig(minutes=1.0), total=60.0), 0.1, *evaluations)
+    _, count, _ = simulate(by_the_clock(), timed, 0.1, *evaluations)
     assert count * sum(evaluations) / len(evaluations) <= 1.5 * 0.1 * 60
 
 
-def test_cheap_evaluations_happen_as_often_as_asked():
-    assert simulate(Budget(TrainConfig(minutes=1.0, evaluations=20), total=60.0), 0.01, 0.001)[1] >= 19
+def test_cheap_evaluations_happen_as_often_as_asked(timed):
+    assert simulate(by_the_clock(evaluations=20), timed, 0.01, 0.001)[1] >= 19
 
 
-def test_a_run_by_the_clock_follows_what_ends_first():
-    by_the_clock = Budget(TrainConfig(minutes=1.0), total=60.0, most_steps=100)
-    assert by_the_clock.progress(steps=50, seconds=6.0) == 0.5  # steps
-    assert by_the_clock.progress(steps=5, seconds=30.0) == 0.5  # time
-    assert by_the_clock.progress(steps=100, seconds=6.0) == 1.0
-    assert by_the_clock.next_update(99, 6.0) == pytest.approx(100 / 101)  # the last rate is not zero
-    assert by_the_clock.finished(100) and not by_the_clock.finished(99) and not by_the_clock.time_is_up(6.0)
-    by_steps = Budget(TrainConfig(steps=100), total=60.0)  # the same numbers, however fast the machine is
-    assert by_steps.progress(steps=5, seconds=30.0) == 0.05
+def test_a_run_by_the_clock_follows_what_ends_first(timed):
+    limited = by_the_clock(most_steps=100)
+    timed[0] = 6.0
+    assert limited.progress(50) == 0.5  # steps
+    assert limited.progress(100) == 1.0
+    assert limited.progress(99, ahead=1.0) == pytest.approx(100 / 101)  # the last rate is not zero
+    assert limited.stop(100, 0) is Stop.FINISHED and limited.stop(99, 0) is None
+    timed[0] = 30.0
+    assert limited.progress(5) == 0.5  # time
+    by_steps = Clock(TrainConfig(steps=100), CHARS, deadline=60.0)
+    assert by_steps.progress(5) == 0.05  # the same numbers, however fast the machine is
 
 
-def test_a_dear_last_evaluation_is_cut_to_a_quarter():
-    chars = affordable_chars(1_000_000, 1e-3, 1_000_000, 60.0)
-    assert chars is not None and 2 * chars * 1e-3 == pytest.approx(0.25 * 60, rel=0.01)
+def test_why_a_run_ends(timed):
+    """Its steps, its patience, its own minutes, or somebody's deadline; not before one step is done."""
+    own, hurried = by_the_clock(patience=2), by_the_clock()
+    hurried.deadline = 30.0
+    assert [Clock(TrainConfig(steps=9, patience=2), CHARS).stop(k, 2) for k in (8, 9)] == [
+        Stop.EARLY,
+        Stop.FINISHED,
+    ]
+    assert own.stop(5, 1) is None and own.stop(5, 2) is Stop.EARLY
+    timed[0] = 59.99
+    assert own.stop(1, 0) is Stop.FINISHED and own.stop(0, 0) is None
+    assert hurried.stop(1, 0) is Stop.DEADLINE
+
+
+def test_the_first_step_pays_for_warming_up_and_is_forgotten():
+    steps = by_the_clock()
+    assert steps.one_step() == pytest.approx(60e-3)  # a guess
+    for number, seconds in enumerate((9.0, 1.0, 2.0), start=1):
+        steps.step_took(seconds, number)
+    assert steps.step_seconds == pytest.approx(0.9 * 1.0 + 0.1 * 2.0)
+
+
+def test_a_dear_last_evaluation_is_cut_to_a_quarter(timed):
+    """With both splits: each gets half of it. An evaluation that costs nothing measurable is left whole."""
+    chars = (1_000_000, 1_000_000)
+    for price, after, cut in ((1e-3, 1, True), (1e-3, 0, True), (1e-8, 1, False), (0.0, 1, False)):
+        dear, asked = by_the_clock(chars=(chars[0], after * chars[1])), []
+
+        def evaluate(scored, price=price, asked=asked):
+            asked.append(scored)
+            timed[0] += price * scored
+
+        timed[0] = dear.started
+        dear.open(evaluate)
+        assert asked == [PRICED, PRICED]  # the first call warms up
+        if not cut:
+            assert dear.eval_chars is None
+            continue
+        assert dear.eval_chars * (1 + after) * price == pytest.approx(FINAL_SHARE * 60, rel=0.01)
+        assert dear.evaluation_seconds == pytest.approx(dear.eval_chars * price)
+
+
+def test_nothing_is_priced_where_no_time_ends_the_run():
+    by_steps = Clock(TrainConfig(steps=9, evaluations=3), CHARS)
+    by_steps.open(lambda chars: pytest.fail("evaluated"))
+    assert by_steps.next_evaluation == pytest.approx(1 / 3) and by_steps.total is None
+
+
+def test_a_clock_goes_on_where_it_was(timed):
+    """As if it had never stopped; and another leg counts its progress from its own first step."""
+    first = Clock(TrainConfig(steps=40, evaluations=4), CHARS)
+    first.open(lambda chars: None)
+    timed[0] = 7.0
+    first.step_took(0.5, 9), first.evaluated(10), first.recorded(10)
+    state, timed[0] = {**first.state(), "step": 10}, 100.0
+    again = Clock(TrainConfig(steps=40, evaluations=4), CHARS)
+    again.restore(state)
+    assert again.seconds() == 7.0 and {**again.state(), "step": 10} == state
+    again.eval_chars = 500
+    second = Clock(TrainConfig(steps=80, evaluations=4), CHARS, leg=1)
+    second.restore({**again.state(), "step": 40})
+    assert (second.earlier, second.first_step, second.seconds()) == (7.0, 40, 0.0)
+    assert second.eval_chars == 500, "losses of both legs are compared"
+    assert (second.progress(40), second.progress(60), second.progress(80)) == (0.0, 0.5, 1.0)
+    assert second.progress(40, ahead=1.0) == pytest.approx(1 / 41)
+    third = Clock(TrainConfig(minutes=1.0), CHARS, leg=2)
+    third.restore({**second.state(), "step": 80})
+    timed[0] += 30.0
+    assert third.earlier == 7.0 and third.progress(80) == 0.5 and third.stop(80, 0) is None
 
 
 CPUINFO = "\n\n".join(
@@ -145,10 +239,11 @@ def stopwatch(monkeypatch):
     """Seconds by (threads, precision), to be set by a test; it counts the passes."""
     seconds, calls = {}, []
 
-    def pretend(passes, ids, threads):
+    def pretend(loss_of, model, ids, threads):
         calls.append(threads)
-        return seconds[threads, "bf16" if passes.copies else "fp32"]
+        return seconds[threads, loss_of]
 
+    monkeypatch.setattr(probe, "loss_function", lambda model, precision: precision)
     monkeypatch.setattr(probe, "_seconds", pretend)
     return seconds, calls
 

@@ -86,7 +86,7 @@ def test_it_stops_early_when_nothing_improves(corpus):
 def test_divergence_names_step_and_rate(tmp_path, corpus, rate):
     config = TrainConfig(**{**QUICK, "steps": 200, "learning_rate": rate, "warmup": 0.0, "grad_clip": 1e9})
     with pytest.raises(
-        DivergenceError, match=r"diverged at step \d+ with learning rate .*try --lr"
+        DivergenceError, match=r"diverged at step \d+ with learning rate .*try learning_rate="
     ) as caught:
         run_training(corpus, shape(corpus), config, tmp_path / "run")
     assert caught.value.step >= 1 and caught.value.learning_rate > 0
@@ -129,6 +129,20 @@ def test_setting_up_is_on_the_clock(monkeypatch, corpus):
 
     monkeypatch.setattr("minilm.training.loop.build_optimizer", slow)
     assert run_training(corpus, shape(corpus), TrainConfig(**{**QUICK, "steps": 1})).result["seconds"] > 1.0
+
+
+@pytest.mark.clock
+def test_nothing_is_measured_before_the_first_step(monkeypatch, corpus):
+    """However much of the time the setting-up has taken: an untrained model is no result."""
+
+    def slow(*arguments):
+        time.sleep(1.0)
+        return build_optimizer(*arguments)
+
+    monkeypatch.setattr("minilm.training.loop.build_optimizer", slow)
+    config = TrainConfig(minutes=0.03, batch_size=4, threads=1, patience=None)
+    run = run_training(corpus, shape(corpus), config)
+    assert all(record["step"] > 0 and record["train_loss"] > 0 for record in run.metrics)
 
 
 @pytest.mark.clock

@@ -1,4 +1,4 @@
-"""How a race is judged: regret over time, averaged over seeds, and how sure that is. Arithmetic on plain lists.
+"""Scores a race: regret over time, averaged over seeds, with intervals. Arithmetic on plain lists.
 
 Regret is the loss of the best model trained to the end so far, less the lowest loss in the table. Seeds are paired: two
 searchers begin with the same trainings, so intervals come from drawing seeds, not single runs, with replacement.
@@ -48,9 +48,7 @@ class Score:
     end: Interval
     ratio_third: Interval
     ratio_end: Interval
-    reached: (
-        float | None
-    )  # share of the budget at which ours has this one's final mean loss, None where never
+    reached: float | None  # share of the budget at which ours has this one's final mean loss; None: never
 
 
 def moments(length: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Small made-up tables of trainings, and the package's own."""
+"""Makes up small tables of trainings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from minilm.tuner.recorded import Table
+from benchmarks.race.table import Table
 
 MARKS = 27
 

@@ -1,8 +1,8 @@
-"""A search under a virtual clock: workers, legs of training and their ends, with losses looked up in a recorded table.
+"""Runs a search under a virtual clock: workers, legs of training and their ends, with losses from a recorded table.
 
 The unit of time is one full training on one worker; every full training of the table lasts equally long, so that a leg
-lasts as long as its share, or until it diverges. What the searcher computes costs nothing here. Who searches is given,
-see `contest`.
+lasts as long as its share, or until it diverges. What the searcher computes costs nothing here. The searchers are in
+`contest`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from minilm.tuner.recorded import Table
+from benchmarks.race.table import Table
 from minilm.tuner.space import Point
 
 
@@ -27,7 +27,7 @@ class Leg:
 
 
 class Searcher(Protocol):
-    """Whoever takes part: asked by every worker that is free, told of every leg that has ended."""
+    """A contestant: asked by every worker that is free, told of every leg that has ended."""
 
     def ask(self) -> Leg:
         """What a free worker should train now."""

@@ -1,7 +1,4 @@
-"""The picture of a race between search algorithms: mean regret over the budget, a line and a band for each.
-
-It draws arrays of numbers and does not know who searched what.
-"""
+"""Draws a race between search algorithms: mean regret over the budget, a line and a band for each."""
 
 from __future__ import annotations
 

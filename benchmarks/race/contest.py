@@ -1,4 +1,4 @@
-"""Who takes part in a race on recorded trainings: search algorithms as their users run them, and our own.
+"""Lists the contestants of a race on recorded trainings: search algorithms as their users run them, and our own.
 
 All search the same numbers, begin with the same point, the default recipe, and know nothing of the table. Ours tries
 second what its law fits to the seconds of a training, as in a study by the clock; "ours, no law" does not. Hyperopt and
@@ -23,14 +23,14 @@ from hyperopt import tpe as tpe_search
 from hyperopt.base import Domain, spec_from_misc
 from hyperopt.fmin import generate_trials_to_calculate
 
+from benchmarks.race.table import Table
+from benchmarks.race.virtual import Leg, Searcher
 from minilm.tuner import genetic
 from minilm.tuner.forecast import predicted
 from minilm.tuner.propose import Proposer, SearchSpace
-from minilm.tuner.recorded import Table
 from minilm.tuner.rungs import SCHEDULERS, Ladder, Standing
 from minilm.tuner.sizing import fitted, prices
 from minilm.tuner.space import Point, limits_for, to_configs, to_hyperopt
-from minilm.tuner.virtual import Leg, Searcher
 
 TEXT, VOCABULARY = 1_003_854, 65  # Tiny Shakespeare's characters to train on, how many are different
 BLIND = math.log(VOCABULARY)  # nats per character of a guess
@@ -40,7 +40,7 @@ Suggest = Callable[..., list[dict[str, Any]]]
 
 
 class Hyperopt:
-    """What `fmin(algo=suggest, points_to_evaluate=[default], rstate=default_rng(seed))` tries, in its order.
+    """Tries what `fmin(algo=suggest, points_to_evaluate=[default], rstate=default_rng(seed))` tries, in its order.
 
     With several workers it is asked while trials run, as with any of its parallel back ends. `diverged` is the loss it
     is told of a training that diverged.
@@ -186,7 +186,7 @@ class Ours:
             self.standings[leg.tid] = Standing(leg.tid, (*reached, loss))
 
 
-# name -> (table, seed) -> searcher: who takes part unless others are named, then variants of ours
+# name -> (table, seed) -> searcher: those that take part unless others are named, then variants of ours
 CONTESTANTS: dict[str, Callable[[Table, int], Searcher]] = {
     "random": partial(Hyperopt, suggest=random_search.suggest),
     "Hyperopt TPE": Hyperopt,

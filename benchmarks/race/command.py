@@ -1,6 +1,6 @@
-"""`python -m minilm.tune race`: search algorithms against each other on recorded trainings, under a virtual clock.
+"""Compares search algorithms on recorded trainings under a virtual clock: `python -m benchmarks.race`.
 
-Parses, lets each searcher run for each seed, prints the table and draws the picture. Nothing is trained.
+Each searcher runs once for each seed; then a table is printed and a picture drawn. Nothing is trained.
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from minilm import cli
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks.race.contest import CONTESTANTS, DEFAULT
+from benchmarks.race.picture import draw_race, race_numbers
+from benchmarks.race.regret import Finished, Score, moments, regret, scores
+from benchmarks.race.table import Table, load_table
+from benchmarks.race.virtual import finished, replay
+from minilm import cli, files
 from minilm.errors import ConfigError, did_you_mean
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from minilm.tuner.recorded import Table
-    from minilm.tuner.scores import Finished, Score
 
 ABOUT = "race search algorithms on recorded trainings: nothing is trained, a minute for a few dozen seeds"
 OURS = "ours"
@@ -35,8 +37,8 @@ MOST_SEEDS, MOST_BUDGET, MOST_WORKERS = 1000, 500.0, 64
 
 
 def _parser() -> argparse.ArgumentParser:
-    example = "python -m minilm.tune race --seeds 20 --only 'Hyperopt TPE,ours'"
-    parser = cli.parser("tune race", example, ABOUT)
+    example = "python -m benchmarks.race --seeds 20 --only 'Hyperopt TPE,ours'"
+    parser = cli.parser("race", example, ABOUT)
     parser.add_argument("--seeds", type=int, default=40, help="how many races")
     parser.add_argument("--first-seed", type=int, default=0, help="the others follow it")
     parser.add_argument("--budget", type=float, default=40.0, help="full trainings that each may spend")
@@ -45,7 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", help="folder for the picture and the numbers (default: nowhere)")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="that compute the races")
     parser.add_argument(
-        "--table", metavar="FILE", help="another file of recorded trainings (default: the package's)"
+        "--table",
+        metavar="FILE",
+        help="another file of recorded trainings (default: the one beside this program)",
     )
     return parser
 
@@ -53,9 +57,6 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     _check(arguments)
-    from minilm.tuner.recorded import load_table
-    from minilm.tuner.scores import scores
-
     names, table = _names(arguments.only), load_table(arguments.table)
     regrets = race(table, names, arguments)
     base = OURS if OURS in names else names[0]
@@ -81,9 +82,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _names(only: str | None) -> list[str]:
-    """Who takes part; a name that nobody bears, or one whose package is missing, is an error."""
-    from minilm.tuner.contest import CONTESTANTS, DEFAULT
-
+    """The contestants; an unknown name, or one whose package is missing, is an error."""
     if only is None:
         return [name for name in DEFAULT if _package(name) is None]
     names = [name.strip() for name in only.split(",") if name.strip()]
@@ -107,23 +106,17 @@ def _package(name: str) -> str | None:
 
 def race(table: Table, names: Sequence[str], arguments: argparse.Namespace) -> dict[str, np.ndarray]:
     """Each contestant's regrets, (seeds, moments)."""
-    import numpy as np
-
-    from minilm.tuner.scores import moments, regret
-
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     jobs = [(name, seed) for seed in seeds for name in names]
     at = moments(arguments.budget / arguments.workers)
     found: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    for (name, _), finished in zip(jobs, _ran(table, jobs, arguments), strict=True):
-        found[name].append(regret(finished, table.best, at))
+    for (name, _), ended in zip(jobs, _ran(table, jobs, arguments), strict=True):
+        found[name].append(regret(ended, table.best, at))
     return {name: np.array(rows) for name, rows in found.items()}
 
 
 def _ran(table: Table, jobs: list[tuple[str, int]], arguments: argparse.Namespace) -> Iterator[Finished]:
     """What each job has finished, in the order of the jobs, with a bar on stderr."""
-    from tqdm import tqdm
-
     one = partial(_one, table, arguments.budget, arguments.workers)
     bar = partial(tqdm, total=len(jobs), file=sys.stderr, disable=None, leave=False, desc="races")
     if arguments.processes == 1:
@@ -139,9 +132,6 @@ def _ran(table: Table, jobs: list[tuple[str, int]], arguments: argparse.Namespac
 
 
 def _one(table: Table, budget: float, workers: int, job: tuple[str, int]) -> Finished:
-    from minilm.tuner.contest import CONTESTANTS
-    from minilm.tuner.virtual import finished, replay
-
     name, seed = job
     return finished(replay(CONTESTANTS[name](table, seed), table, budget, workers))
 
@@ -169,10 +159,6 @@ def _row(*cells: str) -> str:
 
 
 def _keep(folder: Path, regrets: dict[str, np.ndarray], base: str, arguments: argparse.Namespace) -> None:
-    from minilm import files
-    from minilm.plots.race import draw_race, race_numbers
-    from minilm.tuner.scores import moments, scores
-
     files.make_folder(folder)
     at = (moments(arguments.budget / arguments.workers) * arguments.workers).tolist()
     settings = {name: getattr(arguments, name) for name in ("seeds", "first_seed", "budget", "workers")}
@@ -185,7 +171,3 @@ def _facts(row: Score) -> dict[str, Any]:
     intervals = ("third", "end", "ratio_third", "ratio_end")
     numbers = {name: getattr(row, name).numbers() for name in intervals}
     return {"name": row.name, **numbers, "reached": row.reached}
-
-
-if __name__ == "__main__":
-    cli.run_verb(main)

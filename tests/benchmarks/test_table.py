@@ -8,11 +8,11 @@ import math
 import numpy as np
 import pytest
 
+from benchmarks.race.table import load_table, save_table
+from benchmarks.race.virtual import Leg, finished, replay
 from minilm.errors import RunError
-from minilm.tuner.recorded import load_table, save_table
 from minilm.tuner.space import DEFAULT_POINT, to_hyperopt
-from minilm.tuner.virtual import Leg, finished, replay
-from tests.tuner.tables import GRID, MARKS, bowl, half_diverging, made_up
+from tests.benchmarks.tables import GRID, MARKS, bowl, half_diverging, made_up
 
 TABLE = made_up(GRID, bowl, seeds=2, diverges=lambda point: 0.4 if point["learning_rate"] > 0.05 else None)
 

@@ -10,11 +10,13 @@ import pytest
 import torch
 from scipy.stats import chi2
 
-from minilm import speculative
 from minilm.config import ModelConfig
 from minilm.errors import ConfigError
+from minilm.fast import speculative
+from minilm.fast.decoder import QuickWindow
+from minilm.fast.speculative import speculate
 from minilm.model import GPT
-from minilm.sampling import filter_logits, stream
+from minilm.sampling import Window, filter_logits, stream
 
 V, LENGTH, DRAWS = 4, 3, 2000
 OPTIONS = [
@@ -54,6 +56,14 @@ def model() -> GPT:
     return model.eval()
 
 
+def written(
+    model: GPT, ids: torch.Tensor, n: int, draft, keep: float = 1.0, make=Window, **options
+) -> torch.Tensor:
+    """The text (1, T + n) that is written with guesses."""
+    tokens = speculate(make(model, 1, keep), draft, ids, n, **options)
+    return torch.cat((ids, *(token[:, None] for token in tokens)), dim=1)
+
+
 def exact(model: GPT, **options) -> np.ndarray:
     """The probability of every text of LENGTH tokens after token 0, from all of their logits. (V ** LENGTH,)"""
     texts = torch.tensor([(0, *text) for text in itertools.product(range(V), repeat=LENGTH)])
@@ -67,7 +77,13 @@ def surprise(expected: np.ndarray, model: GPT, draft: speculative.Draft | None, 
     """p-value of the chi-square test that texts are drawn from `expected`; rare ones share one cell."""
     generator, counts = torch.Generator().manual_seed(3), Counter[int]()
     for _ in range(DRAWS):
-        tokens = stream(model, torch.tensor([[0]]), LENGTH, generator=generator, draft=draft, **options)
+        window, start = Window(model, 1), torch.tensor([[0]])
+        options = {**options, "generator": generator}
+        tokens = (
+            speculate(window, draft, start, LENGTH, **options)
+            if draft
+            else stream(window, start, LENGTH, **options)
+        )
         counts[sum(int(token) * V ** (LENGTH - 1 - i) for i, token in enumerate(tokens))] += 1
     found = np.array([counts[text] for text in range(V**LENGTH)], float)
     assert not found[expected == 0].any(), "a text that the options forbid"
@@ -103,7 +119,8 @@ def test_greedy_is_plain_greedy(model, draft, keep, n):
     for start in range(V):
         ids = torch.tensor([[start, 1, 2]])
         plain = model.generate(ids, n, temperature=0, keep=keep)
-        assert torch.equal(model.generate(ids, n, temperature=0, keep=keep, draft=draft), plain)
+        for make in (Window, QuickWindow):
+            assert torch.equal(written(model, ids, n, draft, keep, make, temperature=0), plain)
 
 
 def test_a_draft_that_is_right_saves_readings(model, monkeypatch):
@@ -121,15 +138,15 @@ def test_a_draft_that_is_right_saves_readings(model, monkeypatch):
         "read",
         lambda self, ids, wanted: readings.append(ids.size(1)) or read(self, ids, wanted),
     )
-    got = model.generate(torch.tensor([[0]]), n, temperature=0, draft=Oracle())
+    got = written(model, torch.tensor([[0]]), n, Oracle(), temperature=0)
     assert got[0].tolist() == plain
     assert readings == [1 + speculative.REACH] * 3
 
 
 def test_a_seed_decides_the_text(model):
     texts = [
-        model.generate(
-            torch.tensor([[0]]), 40, generator=torch.Generator().manual_seed(seed), draft=Weights(), keep=0.5
+        written(
+            model, torch.tensor([[0]]), 40, Weights(), 0.5, generator=torch.Generator().manual_seed(seed)
         ).tolist()
         for seed in (7, 7, 8)
     ]
@@ -138,7 +155,7 @@ def test_a_seed_decides_the_text(model):
 
 def test_drafts_are_for_one_text(model):
     with pytest.raises(ConfigError, match="one text at a time, got 2"):
-        model.generate(torch.zeros(2, 1, dtype=torch.int64), 3, draft=Weights())
+        speculate(Window(model, 2), Weights(), torch.zeros(2, 1, dtype=torch.int64), 3)
 
 
 def test_cold_guesses_take_the_best():

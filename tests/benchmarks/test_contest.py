@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from hyperopt import STATUS_OK, anneal, fmin, rand, tpe
 
+from benchmarks.race.contest import BLIND, CONTESTANTS, Hyperopt, Optuna, Ours
+from benchmarks.race.regret import mean, moments, ratio, reached, regret, scores
+from benchmarks.race.virtual import replay
 from minilm.tuner import genetic
-from minilm.tuner.contest import BLIND, CONTESTANTS, Hyperopt, Optuna, Ours
 from minilm.tuner.propose import Proposer, SearchSpace
-from minilm.tuner.scores import mean, moments, ratio, reached, regret, scores
 from minilm.tuner.space import to_hyperopt
-from minilm.tuner.virtual import replay
-from tests.tuner.tables import GRID, bowl, half_diverging, made_up
+from tests.benchmarks.tables import GRID, bowl, half_diverging, made_up
 
 TABLE = made_up(GRID, bowl, diverges=lambda point: 0.4 if point["learning_rate"] > 0.05 else None)
 BUDGET = 12

@@ -1,7 +1,7 @@
-"""A table of real trainings: every combination of a grid, with its validation losses on the way and at the end.
+"""Holds a table of real trainings: every combination of a grid, with validation losses on the way and at the end.
 
-`benchmarks/record.py` trained them, and this file only looks up: what a trial of that point would have shown after a
-share of its training. Search algorithms can then be raced for many seeds without training anything. The losses are
+`benchmarks/record.py` trained them, and this file only looks up what a trial of that point would have shown after a
+share of its training. Search algorithms are then compared for many seeds without training anything. The losses are
 measured, not modelled, so they hold one training's luck, as in life.
 """
 
@@ -12,7 +12,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.resources import files as resources
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from minilm import files
 from minilm.errors import RunError
 from minilm.tuner.space import DEFAULT_POINT, Dimension, Point
 
-FILE = "recorded.npz"
+FILE = Path(__file__).with_name("recorded.npz")
 GRID = "grid_"  # before a dimension's name, among the file's arrays
 
 
@@ -48,7 +47,7 @@ class Table:
 
     @cached_property
     def best(self) -> float:
-        """The lowest loss that anyone can find."""
+        """The lowest loss that a search can find."""
         return float(np.nanmin(self.finals[:, 0]))
 
     @property
@@ -89,13 +88,13 @@ def _dimension(name: str, values: tuple[float, ...]) -> Dimension:
 
 
 def load_table(path: str | Path | None = None) -> Table:
-    """The table that the package carries, or another file of `packed`; a damaged one raises `RunError`."""
-    source = resources("minilm.tuner").joinpath(FILE) if path is None else Path(path)
+    """The table beside this file, or another that `save_table` wrote; a damaged one raises `RunError`."""
+    source = FILE if path is None else Path(path)
     try:
         with np.load(BytesIO(source.read_bytes()), allow_pickle=False) as held:
             return _table({name: held[name] for name in held.files})
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise RunError(f"cannot read {source}: no table of recorded trainings; reinstall minilm") from error
+        raise RunError(f"cannot read {source}: no table of recorded trainings; check it out again") from error
 
 
 def _table(arrays: dict[str, np.ndarray]) -> Table:
