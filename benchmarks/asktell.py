@@ -1,4 +1,4 @@
-"""What a proposal costs beside a long history: asking, telling and recording, with Hyperopt's own part taken out.
+"""Measures what a proposal costs beside a long history: asking, telling, recording, Hyperopt's own part taken out.
 
 A study of random points is told up to `--trials`; then each part is timed many times, in turns. `suggest` is Hyperopt's
 algorithm alone on a history that stands ready, which nobody but Hyperopt can shorten; `ours` is everything else.

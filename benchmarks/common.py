@@ -1,4 +1,4 @@
-"""What every benchmark shares: sides run in turns, medians and ratios, one JSON line that says where and when.
+"""Holds what every benchmark shares: sides run in turns, medians and ratios, one JSON line that says where and when.
 
 It knows no model and no peer beyond the path to one; peers are given as paths and never copied. Nothing here is
 installed with the package, and no test asserts a time.
@@ -200,7 +200,7 @@ def trainer(model: dict[str, Any], train: dict[str, Any], *, seed: int = 0, step
     shape, config = shape.replace(**model), config.replace(**{**quiet, **train, "steps": steps, "seed": seed})
     hardware = choose_hardware(config, shape.attention)
     network = build(shape.replace(attention=hardware.attention), seed)
-    clock = Clock(config, (len(val), 0))
+    clock = Clock(config, (len(val), 0), shape.vocab_size)
     return Trainer(network, corpus.train, val, config, hardware, clock, before=int(corpus.train[-1]))
 
 

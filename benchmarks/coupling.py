@@ -1,5 +1,5 @@
-"""What the trainings of `record.py` say about prices and learning rates: the constants of `minilm/cost.py`, and the
-powers by which the tuner couples the learning rate with the other settings.
+"""Reads what the trainings of `record.py` say about prices and learning rates: the constants of `minilm/cost.py`, and
+the powers by which the tuner couples the learning rate with the other settings.
 
 Reads the records, trains nothing. The best rate of every shape is fitted with one model for all: the loss rises with
 the square of the distance from it in octaves, more slowly on one side than on the other; how high the shape's own

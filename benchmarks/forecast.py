@@ -1,5 +1,5 @@
-"""How often the interval of "what more time would buy" holds the truth: trainings recorded by `record.py`, cut short,
-forecast, and compared with how they went on.
+"""Counts how often the interval of "what more time would buy" holds the truth: trainings recorded by `record.py`, cut
+short, forecast, and compared with how they went on.
 
     python benchmarks/forecast.py records.jsonl
 """

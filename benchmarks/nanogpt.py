@@ -1,4 +1,4 @@
-"""Against nanoGPT's recipe for a CPU, on Tiny Shakespeare cut 90 / 10, both trained in this run on the same threads.
+"""Trains against nanoGPT's recipe for a CPU, on Tiny Shakespeare cut 90 / 10, both trained here on the same threads.
 
 Three questions: what loss does nanoGPT reach after its 2000 steps, and in how many seconds; what loss do our recipes
 reach in those seconds; and in which share of them do they reach nanoGPT's loss. Seconds are of training alone,

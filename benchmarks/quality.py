@@ -1,4 +1,4 @@
-"""How low a decoder of at most ten million parameters gets on Tiny Shakespeare when it may train for long.
+"""Finds how low a decoder of at most ten million parameters gets on Tiny Shakespeare when it may train for long.
 
 Three seeds of the recipe below, and of the same without what keeps it from learning its text by heart (dropout, a
 weight decay far above habit), cut 90 / 10 as nanoGPT cuts it. All get the same `--steps`, so that a

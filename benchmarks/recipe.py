@@ -1,4 +1,4 @@
-"""What each part of the recipe buys: every change by itself, at equal CPU seconds, with three seeds.
+"""Measures what each part of the recipe buys: every change by itself, at equal CPU seconds, with three seeds.
 
 First each change's CPU milliseconds per step are measured, in turns and on one thread; then it gets as many steps as
 `--seconds` buy at that price (or, with `--steps`, all get the same number). Loss: exact on nanoGPT's 10 % of Tiny

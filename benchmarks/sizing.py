@@ -1,4 +1,4 @@
-"""The law behind the recipe fitted to the minutes: how a loss falls with parameters, tokens, passes, context and batch.
+"""Measures the law behind the recipe fitted to the minutes: a loss by parameters, tokens, passes, context and batch.
 
 `train` trains shapes with several batches for given numbers of steps and appends each to `--records`: the default
 recipe otherwise, split 90 / 5 / 5, exact losses of both. Steps are counted, so neighbours cost time and no loss. `fit`

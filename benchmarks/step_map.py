@@ -64,7 +64,7 @@ def one_step() -> dict[str, list[str]]:
     corpus = load_corpus("fables")
     shape, config = default_recipe(corpus.tokenizer.vocab_size)
     config = config.replace(device="cpu", precision="fp32", steps=STEPS, evaluations=1, eval_chars=1)
-    clock, watch = Clock(config, (len(corpus.val), 0)), Watch()
+    clock, watch = Clock(config, (len(corpus.val), 0), shape.vocab_size), Watch()
     model, hardware = build(shape, config.seed), choose_hardware(config, shape.attention)
     trainer = Trainer(model, corpus.train, corpus.val, config, hardware, clock)
     watch.add(trainer.fit.__func__.__code__)

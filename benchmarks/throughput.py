@@ -72,7 +72,8 @@ def minilm_side(
     hardware = choose_hardware(config)
     print(f"hardware  {hardware.line()}")
     model = GPT(ModelConfig.from_dict({**vocab, **preset.model, **shape, "attention": hardware.attention}))
-    trainer = Trainer(model, corpus.train, val, config, hardware, Clock(config, (len(val), 0)))
+    clock = Clock(config, (len(val), 0), corpus.tokenizer.vocab_size)
+    trainer = Trainer(model, corpus.train, val, config, hardware, clock)
     return lambda steps: sum(common.step_seconds(trainer, steps, now))
 
 

@@ -1,4 +1,4 @@
-"""What minutes buy: our tuner, the default recipe trained all along, a plain Hyperopt loop, Optuna with its pruner.
+"""Measures what minutes buy: our tuner, the default recipe all along, a plain Hyperopt loop, Optuna with its pruner.
 
 Each job is one side on one text with one seed, in a process of its own that gets all cores and the same minutes,
 start-up and final model included; jobs run one after the other, in turns of sides, and each finished one is a line of
