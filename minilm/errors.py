@@ -13,19 +13,10 @@ import functools
 import math
 import operator
 import sys
+import typing
 from collections.abc import Iterable, Mapping
 from types import UnionType
-from typing import (
-    Annotated,
-    Any,
-    Literal,
-    NamedTuple,
-    TypeVar,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Any, NamedTuple, TypeVar
 
 
 class MinilmError(ValueError):
@@ -143,18 +134,18 @@ class Rule(NamedTuple):
 @functools.cache
 def rules(cls: Any) -> dict[str, Rule]:
     """The rule of each field of a dataclass, read from its annotations."""
-    hints = get_type_hints(cls, include_extras=True)
+    hints = typing.get_type_hints(cls, include_extras=True)
     found = {}
     for field in dataclasses.fields(cls):
         kinds = [hints[field.name]]
-        if get_origin(kinds[0]) in (Union, UnionType):
-            kinds = list(get_args(kinds[0]))
+        if typing.get_origin(kinds[0]) in (typing.Union, UnionType):
+            kinds = list(typing.get_args(kinds[0]))
         (hint,) = (kind for kind in kinds if kind is not type(None))
         optional = len(kinds) > 1
-        if get_origin(hint) is Literal:
-            found[field.name] = Rule(str, optional, choices=get_args(hint))
-        elif get_origin(hint) is Annotated:
-            kind, bounds = get_args(hint)
+        if typing.get_origin(hint) is typing.Literal:
+            found[field.name] = Rule(str, optional, choices=typing.get_args(hint))
+        elif typing.get_origin(hint) is typing.Annotated:
+            kind, bounds = typing.get_args(hint)
             found[field.name] = Rule(kind, optional, bounds=bounds)
         else:
             found[field.name] = Rule(hint, optional)
@@ -167,7 +158,7 @@ Self = TypeVar("Self", bound="Checked")
 class Checked:
     """The base of a frozen dataclass that reports every fault of its fields at once, as one `ConfigError`.
 
-    Annotations are the rules: int, float, bool, str, Literal with the choices, Annotated[float, ">= 0, < 1"] with the
+    Annotations are the rules: int, float, bool, str, typing.Literal with the choices, Annotated[float, ">= 0, < 1"] with the
     bounds, each with `| None` where it may be absent.
     """
 

@@ -210,7 +210,9 @@ def new_folder(path: str | Path) -> Path:
     """An empty folder for a run, created with its parents; a folder that holds anything is refused."""
     path = Path(path)
     if path.exists() and not path.is_dir():
-        raise StorageError(f"out must be a new folder, and a file of that name is there, {path}; choose another")
+        raise StorageError(
+            f"out must be a new folder, and a file of that name is there, {path}; choose another"
+        )
     if path.is_dir() and any(path.iterdir()):
         raise StorageError(
             f"out must be a new folder, and {path} is not empty; choose another, or resume the run there"

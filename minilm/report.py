@@ -15,8 +15,9 @@ from minilm.errors import RunError
 
 def report(folder: str | Path) -> Path:
     """Rebuilds `report.html` in a study's or run's folder, returns its path; `RunError` for other folders."""
-    from minilm.plots.page import run_page, study_page
     from minilm.plots.reading import is_run, is_study
+    from minilm.plots.run_page import run_page
+    from minilm.plots.study_page import study_page
 
     folder = Path(folder)
     if is_study(folder):

@@ -52,13 +52,14 @@ def next_token(
 @contextmanager
 def reading(model: Any) -> Iterator[None]:
     """Eval mode without gradients inside; the mode that was, outside again."""
-    training = model.training
-    model.train(False)
+    if training := model.training:  # else no walk through all modules for each token
+        model.train(False)
     try:
         with torch.no_grad():  # not inference mode, whose tensors no later training may use
             yield
     finally:
-        model.train(training)
+        if training:
+            model.train(True)
 
 
 class Window:

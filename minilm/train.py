@@ -79,7 +79,7 @@ def _complete(run: Run, corpus: Corpus) -> Path | None:
     add_to_result(run, {"sample": sample_text(run.model, run.tokenizer, SAMPLE, seed=0)})
     if run.folder is None:
         return None
-    from minilm.plots.page import run_page
+    from minilm.plots.run_page import run_page
 
     return run_page(run.folder)
 

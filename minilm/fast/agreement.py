@@ -28,7 +28,11 @@ def backends_agree(
     device_type = "cpu" if device_type == "cuda" and not torch.cuda.is_available() else device_type
     generator, differences = torch.Generator().manual_seed(0), []
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device_type, enabled=False):
-        for T in (70, 3):  # more than one block of queries; and the last few of 70 moments, as with a cache
+        for T in (
+            70,
+            3,
+            1,
+        ):  # more than one block of queries; and the last few of 70 moments, as with a cache
             lengths = (T, 70, 70, T)
             q, k, v, slope = (torch.randn(2, 2, n, 8, generator=generator).to(device_type) for n in lengths)
             inputs, answers = [x.requires_grad_() for x in (q, k, v)], []

@@ -6,21 +6,19 @@ model.
 The tales are told by the grammar in fables_rules.py and fables_words.py. The floor of a split is the
 information of its tales divided by their characters: on average no model can do better, and the gap to it is
 the distance to perfection. Nothing else is unknown to a perfect reader, not even where a tale ends. This
-file knows the seed and the sums; how a tale is told, and why its information is exact, stands in grammar.py
-and ambiguity.py.
+file knows the seed and the sums; how a tale is told, and why its information is exact, stands in grammar.py;
+tests/ambiguity.py proves it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from minilm.text import ambiguity
 from minilm.text.fables_rules import RULES
 from minilm.text.fables_words import pools
 from minilm.text.grammar import Dice, Document, Grammar
@@ -64,17 +62,6 @@ def generate(seed: int, characters: int) -> list[Document]:
         told.append(teller.tell(dice))
         length += len(told[-1].text)
     return told
-
-
-def information(text: str) -> float:
-    """Nats of any number of whole tales, found from the text alone; slow, about 20 tales a second.
-
-    >>> tale = generate(seed=1, characters=1)[0]
-    >>> math.isclose(information(tale.text), tale.information)
-    True
-    """
-    teller = grammar()
-    return math.fsum(ambiguity.information(teller, tale + END) for tale in text.split(END)[:-1])
 
 
 def floors(documents: Sequence[Document], bounds: tuple[int, int]) -> dict[str, float]:

@@ -4,7 +4,7 @@ Remembered in every tale: the hero `h`, a `z` `b1` (say, a *vain fox*); the frie
 `o`, a `b3`; the treasure, a `l` `s` `t` (a *squeaky copper kettle*); the village `v`; the witness `w`, and
 in `num` whether that is many, it, she or he; the promise `vow`, its day `due` and its fee, `n` times `gift`;
 and how it ends, `fate`. Rule of the house: two templates of one list must part at plain characters
-(ambiguity.py says why). Templates only, no code: what a slot may say stands in grammar.py, the words stand
+(tests/ambiguity.py says why). Templates only, no code: what a slot may say stands in grammar.py, the words stand
 in fables_words.py.
 """
 

@@ -3,7 +3,7 @@
 A grammar is a set of named lists. A *rule* lists templates, a *pool* lists words with their forms. To tell a
 text is to expand the rule `story`: plain characters are written, `{slots}` are filled. Each draw from a list
 adds -ln p to the text's information, and that sum is the whole truth where no text has two derivations
-(ambiguity.py proves it).
+(tests/ambiguity.py proves it).
 
     {animal}          draw a word from the pool (or a template from the rule) `animal`
     {animal.many:x}   write its form `many`, and remember the word as `x`

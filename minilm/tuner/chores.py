@@ -19,6 +19,6 @@ def counting(description: dict[str, Any]) -> dict[str, Any]:
 
 def draw_page(folder: str | Path) -> Path:
     """Draws the study's page from its records and returns its path."""
-    from minilm.plots.page import study_page
+    from minilm.plots.study_page import study_page
 
     return study_page(folder)

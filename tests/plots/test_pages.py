@@ -16,8 +16,10 @@ from minilm import files
 from minilm.errors import RunError
 from minilm.plots.curves import curve_numbers, draw_curves
 from minilm.plots.layout import Section, write_page
-from minilm.plots.page import run_page, study_page
-from minilm.plots.study import draw_search, draw_slices, search_numbers, slice_numbers
+from minilm.plots.run_page import run_page
+from minilm.plots.search import draw_search, search_numbers
+from minilm.plots.slices import draw_slices, slice_numbers
+from minilm.plots.study_page import study_page
 from minilm.plots.style import COLOR, Picture
 from minilm.tuner.propose import SearchSpace
 from minilm.tuner.space import default_point, dimensions, limits_for
@@ -321,6 +323,9 @@ def test_a_picture_shows_itself_in_a_notebook(tmp_path):
 
 
 def test_pages_need_neither_torch_nor_pyplot():
-    code = "import sys, minilm.plots.page; print(sorted({'torch', 'matplotlib.pyplot'} & set(sys.modules)))"
+    code = (
+        "import sys, minilm.plots.run_page, minilm.plots.study_page; "
+        "print(sorted({'torch', 'matplotlib.pyplot'} & set(sys.modules)))"
+    )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
