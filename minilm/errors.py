@@ -158,7 +158,7 @@ Self = TypeVar("Self", bound="Checked")
 class Checked:
     """The base of a frozen dataclass that reports every fault of its fields at once, as one `ConfigError`.
 
-    Annotations are the rules: int, float, bool, str, typing.Literal with the choices, Annotated[float, ">= 0, < 1"] with the
+    Annotations are the rules: int, float, bool, str, Literal with the choices, Annotated[float, ">= 0, < 1"] with the
     bounds, each with `| None` where it may be absent.
     """
 
