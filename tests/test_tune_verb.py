@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 import minilm.tune
-from minilm.config import REMOVED
-from minilm.errors import ConfigError, RunError
+from minilm.errors import REMOVED, ConfigError, RunError
 from minilm.files import write_json
 from minilm.tune import main, train_model
 from minilm.tuner.records import Journal, TrialState

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from minilm import files
-from minilm.config import REMOVED, ModelConfig, TrainConfig
-from minilm.errors import DivergenceError, RunError, StorageError
+from minilm.config import ModelConfig, TrainConfig
+from minilm.errors import REMOVED, DivergenceError, RunError, StorageError
 from minilm.text.corpora import load_corpus
 from minilm.training.optim import build_optimizer
 from minilm.training.run import load_run

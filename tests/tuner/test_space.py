@@ -5,8 +5,8 @@ import pytest
 from hyperopt import rand, space_eval
 from hyperopt.base import Domain, Trials
 
-from minilm.config import REMOVED, default_recipe
-from minilm.errors import ConfigError
+from minilm.config import default_recipe
+from minilm.errors import REMOVED, ConfigError
 from minilm.tuner.propose import Proposer, SearchSpace, plain
 from minilm.tuner.space import (
     COUPLED_BY_SECONDS,
