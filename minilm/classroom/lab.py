@@ -31,13 +31,14 @@ class Case:
     """Calls whose answers are compared: each is (function, arguments), the arguments plain data.
 
     `public` cases go to the students. An `edge` case is worth a share of the points; without the other cases, the
-    core of a task, there are none.
+    core of a task, there are none. Where `whole`, whole numbers may answer real ones.
     """
 
     title: str
     calls: Sequence[tuple[str, Sequence[Any]]]
     public: bool = False
     edge: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,15 @@ class Variant:
         return f"{solution}\n\n{right}\n\n{source}\n\n{self.task} = {self.task}__{self.name}\n"
 
 
-def case(title: str, *calls: tuple[str, Sequence[Any]], public: bool = False, edge: bool = False) -> Case:
+def case(
+    title: str,
+    *calls: tuple[str, Sequence[Any]],
+    public: bool = False,
+    edge: bool = False,
+    whole: bool = False,
+) -> Case:
     """A `Case`, in the order in which one writes it."""
-    return Case(title, calls, public, edge)
+    return Case(title, calls, public, edge, whole)
 
 
 def lab_names() -> list[str]:
@@ -154,6 +161,20 @@ def stub(lab: Lab) -> str:
                 kept = [*lines[node.lineno - 1 : first.end_lineno], gap(lab, tasks[node.name])]
             lines[node.lineno - 1 : node.end_lineno] = kept
     return _three_at_most("\n".join(lines)) + "\n"
+
+
+def given(lab: Lab) -> str:
+    """What the lab gives beside the tasks: its imports and the functions that students find written."""
+    tree = ast.parse(part(lab, "solution.py"))
+    tasks = {task.name for task in lab.tasks}
+    kinds = (ast.Import, ast.ImportFrom, ast.FunctionDef)
+    kept = [node for node in tree.body if isinstance(node, kinds)]
+    tree.body = [
+        node
+        for node in kept
+        if not (isinstance(node, ast.FunctionDef) and (node.name in tasks or node.name.startswith("_")))
+    ]
+    return ast.unparse(tree) if any(isinstance(node, ast.FunctionDef) for node in tree.body) else ""
 
 
 def gap(lab: Lab, task: Task) -> str:

@@ -19,6 +19,11 @@ SUFFIXES = (".py", ".ipynb")
 TOOLS = {"check", "otter"}  # what only a notebook's own cells need
 
 
+def read_noted(path: Path) -> tuple[str, tuple[str, ...]]:
+    """`read_submission`, and what the student should know about the file."""
+    return read_submission(path), ()
+
+
 def read_submission(path: Path) -> str:
     """The text of a student's file. Links, pipes, huge and undecodable files: `ConfigError`."""
     try:

@@ -8,11 +8,20 @@ import sys
 
 import pytest
 
-from minilm.classroom.book import run_task
+from minilm.classroom.book import Book, Page, run_task
 from minilm.classroom.hostile import ATTACKS, NEEDS, attack, prove_hostile
 from minilm.classroom.lab import load_lab, part
 from minilm.classroom.runner import Limits, Runner
 from minilm.errors import RunError
+
+
+def bare() -> Book:
+    """A lab without expected answers."""
+    return Book(load_lab("lab2"), ())
+
+
+def page() -> Page:
+    return Page(load_lab("lab2").tasks[0], [], ())
 
 
 def test_hostile_files_are_held():
@@ -57,15 +66,15 @@ def test_every_need_is_an_attack():
 def test_without_fork_too():
     """The way of systems that cannot fork: one process for each task, ended by us."""
     lab = load_lab("lab2")
-    task, solution = lab.tasks[0], part(lab, "solution.py")
+    solution = part(lab, "solution.py")
     with Runner(Limits(seconds=3.0), alone=True) as runner:
-        assert all("answers" in case for case in run_task(runner, task, solution).cases)
-        endless = run_task(runner, task, "while True: pass")
+        assert all("answers" in case for case in run_task(runner, bare(), page(), solution).cases)
+        endless = run_task(runner, bare(), page(), "while True: pass")
         assert all("3 seconds" in case["message"] for case in endless.cases)
-        assert all("answers" in case for case in run_task(runner, task, solution).cases)
+        assert all("answers" in case for case in run_task(runner, bare(), page(), solution).cases)
 
 
 def test_a_worker_that_cannot_start_is_one_sentence(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false" if os.name == "posix" else "where.exe")
     with Runner() as runner, pytest.raises(RunError, match="does not start"):
-        run_task(runner, load_lab("lab2").tasks[0], "")
+        run_task(runner, bare(), page(), "")
