@@ -1,4 +1,4 @@
-"""Our side of the wall: starts confined processes, sends them a submission and one call at a time, returns plain answers.
+"""Our side of the wall: starts confined processes, sends them a file and one call at a time, returns plain answers.
 
 A submission's process holds its source and the arguments of the calls so far. Functions that it may use but not see
 (the reference of earlier tasks) and functions that look at it (what a lab gives) run in processes of their own, and
@@ -38,6 +38,7 @@ START_SECONDS = 120.0  # torch from a cold disk
 GRACE = 10.0
 POLL = 0.2  # seconds between looks at the clock and the scratch folder
 LARGEST_ANSWERS = 8 << 20  # bytes of one process's answers
+LEAST = 16 << 10  # bytes that an empty file or folder counts as
 MOST_CALLS = 10_000  # of functions in other processes, by one task
 Result = TypeVar("Result")
 
@@ -122,8 +123,8 @@ def judging(pieces: Sequence[str], unknown: float) -> Job:
 class Runner:
     """A worker process, started when first needed and again should it die. Use it in a `with` block.
 
-    With `referee` it does jobs of `judging`, else those of `submission`. Without `landlock` it does as if the kernel had
-    none, for tests.
+    With `referee` it does jobs of `judging`, else those of `submission`. Without `landlock` it does as if the kernel
+    had none, for tests.
     """
 
     def __init__(
@@ -300,9 +301,7 @@ class _Conversation:
         self.end, self.missing, self.kilobytes = "", list[str](), 0.0
         self._noted, self._case = list[tuple[int, dict[str, Any]]](), -1
         self._calls, self._over = 0, threading.Event()
-        self._names = {
-            name: part for name, part in (("first", job.first), ("ours", job.ours), ("given", job.given))
-        }
+        self._names = {"first": job.first, "ours": job.ours, "given": job.given}
 
     def __enter__(self) -> _Conversation:
         child = self._child("first")
@@ -438,13 +437,13 @@ def _texts(value: Any) -> list[str]:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of all files below a folder, however deep."""
+    """Bytes of all files below a folder, however deep; none counts as less than what it costs to remove it."""
     total, waiting = 0, [str(folder)]
     while waiting:
         with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
             for entry in entries:
                 with contextlib.suppress(OSError):
-                    total += entry.stat(follow_symlinks=False).st_size
+                    total += max(LEAST, entry.stat(follow_symlinks=False).st_size)
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
     return total

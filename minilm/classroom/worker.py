@@ -245,9 +245,11 @@ def main() -> None:
         rehearse()
     if "--usual" in sys.argv:
         _load(USUAL.split())
+    options, sys.argv[:] = list(sys.argv), ["worker"]
+    sys.orig_argv[:] = sys.argv
     gc.freeze()
-    if "--control" in sys.argv:
-        control = socket.socket(fileno=int(sys.argv[sys.argv.index("--control") + 1]))
+    if "--control" in options:
+        control = socket.socket(fileno=int(options[options.index("--control") + 1]))
         control.sendall(line({"ready": True}))
         serve(control)
         return
