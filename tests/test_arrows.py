@@ -26,7 +26,7 @@ FLOORS = [
     ["tuner.tasks", "tuner.opening"],
     ["tuner.selection", "tuner.course", "tuner.study", "tuner.compare"],
     ["classroom.plain", "classroom.sandbox", "classroom.lab", "classroom.labs"],
-    ["classroom.submissions", "classroom.wire"],
+    ["classroom.submissions", "classroom.wire", "classroom.platforms", "classroom.similarity"],
     ["classroom.worker", "classroom.referee", "classroom.runner", "classroom.book", "classroom.marking"],
     [
         "classroom.reports",

@@ -160,7 +160,7 @@ def _told(book: Book, mine: TaskMark, source: str) -> Iterator[str]:
     lines = {ast.unparse(line) for node in functions for line in node.body[1:]}
     if LOOSE in told:
         yield LOOSE
-    root = str(FOLDER.parents[2])
+    root = str(FOLDER.parent)
     if (
         root in told and root not in source
     ):  # some attacks know our folder, to be sure that they could find it

@@ -11,15 +11,15 @@ import ast
 import builtins
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from minilm.classroom.book import Book, Mistake, Page, run_task
 from minilm.classroom.lab import Case
 from minilm.classroom.plain import difference
-from minilm.classroom.runner import Outcome, Runner
-from minilm.classroom.submissions import read_noted
+from minilm.classroom.runner import ENDINGS, Outcome, Runner
+from minilm.classroom.submissions import Submission, read_noted
 from minilm.errors import MinilmError
 
 CORE_SHARE = 0.6  # of a task's points, where it has edge cases
@@ -95,7 +95,7 @@ def mark(
             judged = replace(judged, note=HELPED)
         elif not judged.right and not _is_gap(book, page, outcome.cases):
             judged = _helped(book, page, source, judged, outcome, marks, runner)
-        if outcome.end == "time":
+        if outcome.end in ENDINGS:
             endless.add(page.task.name)
         if outcome.trouble and outcome.trouble not in notes:
             notes.append(outcome.trouble)
@@ -115,7 +115,7 @@ def _helped(
     runner: Runner,
 ) -> TaskMark:
     """The better mark of the two: with the student's own earlier functions, and with ours."""
-    if outcome.end == "time" or not (page.helpers or page.recorded):  # a loop is not waited for twice
+    if outcome.end in ENDINGS or not (page.helpers or page.recorded):  # a loop is not waited for twice
         return _noted(judged, source, earlier)
     helped = judge(book, page, run_task(runner, book, page, source, helped=True).cases)
     if helped.points > judged.points:
@@ -246,8 +246,27 @@ def empty_marks(book: Book, student: str, reason: str) -> Marks:
     return Marks(student, lab.name, tuple(tasks), notes=(reason,), unread=True)
 
 
+def to_record(marks: Marks) -> dict[str, Any]:
+    """Marks as a JSON value, for `from_record`."""
+    return asdict(marks)
+
+
+def from_record(value: dict[str, Any]) -> Marks:
+    """The marks in a record of `to_record`."""
+    tasks = [
+        TaskMark(**{**task, "faults": tuple(map(tuple, task["faults"])), "changed": tuple(task["changed"])})
+        for task in value["tasks"]
+    ]
+    lists = {name: tuple(value[name]) for name in ("missing", "notes")}
+    return Marks(**{**value, **lists, "tasks": tuple(tasks)})
+
+
 def mark_file(
-    book: Book, path: Path, student: str, runner: Runner, kept: Mapping[str, TaskMark] | None = None
+    book: Book,
+    path: Path | Submission,
+    student: str,
+    runner: Runner,
+    kept: Mapping[str, TaskMark] | None = None,
 ) -> Marks:
     """`mark`, and whatever goes wrong with one file is told in its marks instead of stopping the others."""
     try:

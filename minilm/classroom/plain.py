@@ -56,9 +56,19 @@ def plain(value: Any) -> Any:
 def parse(line: bytes) -> Any:
     """The value in one line of JSON; None where the line is not JSON or too deep to read."""
     try:
-        return json.loads(line)
+        value = json.loads(line)
+        return _writable(value) if rb"\ud" in line.lower() else value
     except (ValueError, RecursionError, MemoryError):
         return None
+
+
+def _writable(value: Any) -> Any:
+    """The value without lone surrogates, which no file of text can hold."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_writable(key): _writable(item) for key, item in value.items()}
+    return [_writable(item) for item in value] if isinstance(value, list) else value
 
 
 def difference(answer: Any, expected: Any, whole: bool = False) -> str:

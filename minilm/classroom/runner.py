@@ -8,7 +8,9 @@ their calls pass through here. Holds the clock. Knows nothing of what the answer
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import math
 import os
 import queue
 import select
@@ -147,7 +149,15 @@ class Runner:
         self.close()
 
     def run(self, job: Job, contents: Mapping[str, bytes] = MappingProxyType({})) -> Outcome:
-        """Runs a job in a scratch folder of its own, which holds `contents` at first and is gone afterwards."""
+        """Runs a job in a scratch folder of its own, which holds `contents` at first and is gone afterwards.
+
+        A worker that dies under a job (the system took its memory, somebody killed it) is replaced, and the job runs
+        once more.
+        """
+        outcome = self._run(job, contents)
+        return self._run(job, contents) if outcome.end == "lost" else outcome
+
+    def _run(self, job: Job, contents: Mapping[str, bytes]) -> Outcome:
         with _scratch() as scratch:
             for name, data in contents.items():
                 files.write_bytes(scratch / name, data)
@@ -436,16 +446,21 @@ def _texts(value: Any) -> list[str]:
     return [str(text) for text in value] if isinstance(value, list) else []
 
 
-def size_of(folder: Path) -> int:
-    """Bytes of all files below a folder, however deep; none counts as less than what it costs to remove it."""
-    total, waiting = 0, [str(folder)]
+def size_of(folder: Path) -> float:
+    """Bytes of all files below a folder; none counts as less than what it costs to remove it, and folders so deep that
+    their names are too long for the system count as endless."""
+    total, waiting = 0.0, [str(folder)]
     while waiting:
-        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                with contextlib.suppress(OSError):
-                    total += max(LEAST, entry.stat(follow_symlinks=False).st_size)
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
+        try:
+            entries = list(os.scandir(waiting.pop()))
+        except OSError as error:
+            total += math.inf if error.errno == errno.ENAMETOOLONG else 0
+            continue
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                total += max(LEAST, entry.stat(follow_symlinks=False).st_size)
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
     return total
 
 
