@@ -142,8 +142,8 @@ def digest_of(submission: Submission) -> str:
     """What tells whether a student's file is still the one that was marked."""
     try:
         return hashlib.sha256(submission.file.encode("utf-8", "replace") + submission.data()).hexdigest()
-    except (MinilmError, OSError) as error:
-        return str(error)
+    except Exception as error:  # whatever it is, marking will meet it again and tell
+        return f"{type(error).__name__}: {error}"
 
 
 def folder_name(student: str) -> str:
@@ -229,7 +229,7 @@ def write_similarity(
     about = (
         f"Pairs of the {len(sources)} submissions that share at least {100 * least:.0f} % of their fingerprints, by "
         f"winnowing (Schleimer, Wilkerson and Aiken 2003; {K} tokens, windows of {WINDOW}, as in Dolos). What was "
-        "handed out and what more than half of the class has is left out. A high share is a reason to look, never a proof."
+        "handed out and what more than half of the class has is left out. A high share is a reason to look, no proof."
     )
     tables = [Table("Pairs", ("first", "second", "share", "common fingerprints"), rows)] if rows else []
     intro = about if rows else f"{about} There is no such pair."

@@ -86,7 +86,7 @@ def matched(students: Mapping[str, str], roster: Iterable[Person]) -> tuple[dict
 
     A person is known by number, address, the part of it before the @, or name, in either order and any composition.
     """
-    people, found = list(roster), {}
+    people, found = list(roster), dict[str, Person]()
     keys: dict[str, Person | None] = {}
     for person in people:
         for key in _keys(person):

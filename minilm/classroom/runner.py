@@ -154,7 +154,10 @@ class Runner:
         A worker that dies under a job (the system took its memory, somebody killed it) is replaced, and the job runs
         once more.
         """
-        outcome = self._run(job, contents)
+        try:
+            outcome = self._run(job, contents)
+        except RunError:  # it died while it started
+            return self._run(job, contents)
         return self._run(job, contents) if outcome.end == "lost" else outcome
 
     def _run(self, job: Job, contents: Mapping[str, bytes]) -> Outcome:

@@ -1,9 +1,10 @@
 """Which submissions share more code than chance would have it, by winnowing.
 
-The method is that of MOSS (Schleimer, Wilkerson and Aiken, "Winnowing: local algorithms for document fingerprinting",
-SIGMOD 2003) with the sizes of Dolos (https://dolos.ugent.be): names, numbers and texts are made alike, all K tokens in a
-row are hashed, and of every WINDOW hashes the lowest is a fingerprint. Fingerprints of what was handed out do not count.
-A high share is a reason to look, never a proof: short functions have few ways to be right. Knows texts only.
+The method is that of MOSS (Schleimer, Wilkerson and Aiken, "Winnowing: local algorithms for document
+fingerprinting", SIGMOD 2003) with the sizes of Dolos (https://dolos.ugent.be): names, numbers and texts are made
+alike, all K tokens in a row are hashed, and of every WINDOW hashes the lowest is a fingerprint. Fingerprints of what
+was handed out do not count. A high share is a reason to look, never a proof: short functions have few ways to be right.
+This file knows texts only.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def fingerprints(source: str) -> set[int]:
 
 
 def _tokens(source: str) -> list[str]:
-    """Keywords and signs as they are, every name N, every number or text V; comments and texts of their own left out."""
+    """Keywords and signs as they are, every name N, every number or text V; no comments and docstrings."""
     found, fresh = [], True  # fresh: at the beginning of a statement, where a text is a docstring
     try:
         for token in tokenize.generate_tokens(io.StringIO(source).readline):
