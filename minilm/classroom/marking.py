@@ -83,7 +83,7 @@ def mark(
         if page.task.name in kept:
             marks.append(kept[page.task.name])
             continue
-        calls_endless = endless & _reached(source, page.task.name)
+        calls_endless = endless & reached(source, page.task.name)
         if unloaded:  # a file that does not load does so once, not for every task
             outcome = replace(unloaded, cases=[unloaded.cases[0]] * len(page.task.cases))
         else:
@@ -127,12 +127,12 @@ def _helped(
 
 def _noted(judged: TaskMark, source: str, earlier: Sequence[TaskMark]) -> TaskMark:
     """Where ours are not at hand (a student's own check): the first function that it calls and that is not right."""
-    called = _reached(source, judged.name)
+    called = reached(source, judged.name)
     guilty = next((task.name for task in earlier if not task.right and task.name in called), "")
     return replace(judged, note=f"calls {guilty}, which is not right yet; begin there") if guilty else judged
 
 
-def _reached(source: str, function: str) -> set[str]:
+def reached(source: str, function: str) -> set[str]:
     """The names in a function of the file and in those of the file that it calls, however indirectly."""
     try:
         body = ast.parse(source).body

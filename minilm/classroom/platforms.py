@@ -93,9 +93,9 @@ def matched(students: Mapping[str, str], roster: Iterable[Person]) -> tuple[dict
             keys[key] = person if keys.get(key, person) is person else None  # two of one name are nobody
     for student, number in students.items():
         tried = [*([f"#{_folded(number)}"] if number else []), _folded(student), f"#{_folded(student)}"]
-        person = next((one for one in map(keys.get, tried) if one), None)
-        if person:
-            found[student] = person
+        owner = next((one for one in map(keys.get, tried) if one), None)
+        if owner:
+            found[student] = owner
     taken = set(found.values())
     return found, [person for person in people if person not in taken]
 

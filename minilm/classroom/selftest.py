@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from minilm.classroom.book import Book, make_book
 from minilm.classroom.lab import Variant, load_lab, part, stub, variants
-from minilm.classroom.marking import UNWRITTEN, mark
+from minilm.classroom.marking import UNWRITTEN, mark, reached
 from minilm.classroom.runner import Runner
 
 SLOWEST = 60.0  # seconds per student on one core
@@ -80,7 +80,7 @@ def _ends(book: Book, runner: Runner, solution: str) -> Iterator[str]:
 def caught(book: Book, variant: Variant, solution: str, runner: Runner) -> str:
     """What is wrong with how a known mistake is marked; "" if it loses points and is named."""
     page = next(page for page in book.pages if page.task.name == variant.task)
-    (mine,) = mark(Book(book.lab, (page,)), variant.module(solution), variant.name, runner).tasks
+    (mine,) = mark(replace(book, pages=(page,)), variant.module(solution), variant.name, runner).tasks
     where = f"{book.lab.name} {variant.task}, mistake {variant.name}"
     if mine.right or mine.points >= mine.possible:
         return f"{where}: not caught"
@@ -94,8 +94,10 @@ def caught(book: Book, variant: Variant, solution: str, runner: Runner) -> str:
 
 def accepted(book: Book, variant: Variant, solution: str, runner: Runner) -> str:
     """What is wrong with how an alternative is marked; "" if it gets full points."""
-    marks = mark(book, variant.module(solution), variant.name, runner)
-    if marks.points == book.lab.points:
+    source = variant.module(solution)
+    pages = [p for p in book.pages if variant.task in (p.task.name, *reached(source, p.task.name))]
+    marks = mark(replace(book, pages=tuple(pages)), source, variant.name, runner)  # nothing else can change
+    if marks.points == marks.possible:
         return ""
     faults = "; ".join(f"{title}: {fault}" for task in marks.tasks for title, fault in task.faults[:1])
     return (

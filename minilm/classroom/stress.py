@@ -208,8 +208,8 @@ class Stress:
 
     def line(self) -> str:
         return (
-            f"{self.submissions} submissions, {self.seconds:.2f} s and at most {self.megabytes:.0f} MB each; with crashes "
-            f"at every {EVERY}th {'all others are marked as without' if not self.failures else 'not all is well'}"
+            f"{self.submissions} submissions, {self.seconds:.2f} s and at most {self.megabytes:.0f} MB each; with "
+            f"crashes at every {EVERY}th {'not all is well' if self.failures else 'all others are marked as without'}"
         )
 
 

@@ -235,8 +235,7 @@ def _top(pile: Path) -> Iterator[_File]:
         if entry.name.startswith((".", "_")):
             continue
         files = list(_below(Path(entry.path), (), entry.is_dir(follow_symlinks=False)))
-        for file in files[:MOST_FILES]:
-            yield file
+        yield from files[:MOST_FILES]
         if not files:
             yield _File((_readable(entry.name), ""), bytes, "it is an empty folder, no plain file is in it")
 
