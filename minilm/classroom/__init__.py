@@ -58,6 +58,12 @@ def _parser() -> argparse.ArgumentParser:
     made["selftest"].add_argument(
         "--hostile", action="store_true", help="also mark files and runs that cheat and attack"
     )
+    made["selftest"].add_argument(
+        "--no-landlock", action="store_true", help="as if this kernel could not close the disk file by file"
+    )
+    made["selftest"].add_argument(
+        "--pile", action="store_true", help="also mark a class of 300, 100 of them odd, with injected crashes"
+    )
     return parser
 
 
@@ -76,6 +82,7 @@ def _add_grade(grade: argparse.ArgumentParser) -> None:
     grade.add_argument(
         "--out", type=Path, help="a new folder for reports, scores.csv, grades and the class page"
     )
+    grade.add_argument("--single", action="store_true", help="the folder is one student's, not a pile")
     grade.add_argument("--resume", action="store_true", help="go on in --out: mark what is new or changed")
     grade.add_argument("--again", action="append", metavar="NAME", help="mark this student again in --out")
     grade.add_argument("--task", action="append", metavar="TASK", help="mark this task again in --out")
@@ -175,12 +182,12 @@ def _grade(arguments: argparse.Namespace) -> int:
             "--resume, --again, --task and --anonymous are about a folder of marks; name it with --out"
         )
     one = not arguments.pile.is_dir() and arguments.pile.suffix.lower() != ".zip"
-    if not one and (arguments.gradescope or arguments.classroom50):
+    if not (one or arguments.single) and (arguments.gradescope or arguments.classroom50):
         raise ConfigError("--gradescope and --classroom50 are for one submission; name a file, not a folder")
     limits = Limits(seconds=arguments.seconds or Limits.seconds)
     with Runner(limits) as runner:
         marked = _marked(arguments, one, runner)
-    _print(marked, arguments.csv, one)
+    _print(marked, arguments.csv, one or arguments.single)
     if not arguments.csv:
         print(describe_missing(sorted({text for marks in marked for text in marks.missing})))
     return 0
@@ -191,17 +198,18 @@ def _marked(arguments: argparse.Namespace, one: bool, runner: Runner) -> Sequenc
     from minilm.classroom import pile
     from minilm.classroom.lab import stub
     from minilm.classroom.platforms import matched, read_roster
-    from minilm.classroom.submissions import by_path, collect, read_noted
+    from minilm.classroom.submissions import by_path, collect, collect_one, read_noted
 
     roster = read_roster(arguments.roster) if arguments.roster else []
     again = pile.Again(arguments.again or (), arguments.task or ())
     going_on = arguments.resume or bool(again.students or again.tasks)
     named = arguments.lab or ""
-    found = by_path({arguments.pile.stem: arguments.pile}) if one else collect(arguments.pile, named or "lab")
+    gather = collect_one if arguments.single else collect
+    found = by_path({arguments.pile.stem: arguments.pile}) if one else gather(arguments.pile, named or "lab")
     ledger = pile.open_ledger(arguments.out, going_on) if arguments.out else None
     book = _graders_book(arguments, runner)
     if not one and not named:
-        found = collect(arguments.pile, book.lab.name)
+        found = gather(arguments.pile, book.lab.name)
     known, absent = matched({name: one_.id for name, one_ in found.items()}, roster)
     for name, one_ in found.items():
         if name not in known and one_.id:
@@ -291,35 +299,51 @@ def _selftest(arguments: argparse.Namespace) -> int:
     from minilm.classroom.lab import lab_names, load_lab
     from minilm.classroom.runner import Runner
     from minilm.classroom.sandbox import describe_missing
-    from minilm.classroom.selftest import prove
+    from minilm.classroom.selftest import prove, total
 
     labs = [load_lab(name).name for name in arguments.labs or lab_names() or ["lab2"]]
     failures: list[str] = []
-    with Runner() as runner:
+    proofs = []
+    landlock = not arguments.no_landlock
+    with Runner(landlock=landlock) as runner:
         for name in labs:
-            proof = prove(name, runner)
-            failures += proof.failures
-            print(proof.line())
-    print(describe_missing(proof.missing))
+            proofs.append(prove(name, runner))
+            failures += proofs[-1].failures
+            print(proofs[-1].line(), flush=True)
+    print(total(proofs))
+    print(describe_missing(proofs[-1].missing))
     if arguments.hostile:
-        failures += _hostile(labs[0])
+        failures += _hostile(labs[0] if arguments.labs else "lab2", landlock)
+    if arguments.pile:
+        failures += _pile()
     print("\n".join(failures) if failures else "all is as it should be")
     return 1 if failures else 0
 
 
-def _hostile(lab: str) -> list[str]:
+def _pile() -> list[str]:
+    """Marks a class of odd files; what was lost."""
+    from minilm.classroom.stress import prove_pile
+
+    stress = prove_pile()
+    print(stress.line())
+    return list(stress.failures)
+
+
+def _hostile(lab: str, landlock: bool) -> list[str]:
     """Marks files and runs that attack; what got loose."""
     from dataclasses import replace
 
     from minilm.classroom import board
-    from minilm.classroom.hostile import prove_hostile
+    from minilm.classroom.hostile import prove_hostile, prove_redefined
     from minilm.classroom.hostile_runs import prove_hostile_runs
     from minilm.classroom.runner import Limits, Runner
 
-    with Runner(Limits(seconds=3.0, megabytes=512)) as runner:
+    with Runner(Limits(seconds=3.0, megabytes=512), landlock=landlock) as runner:
         held, count, loose = prove_hostile(lab, runner)
-    print(f"hostile files held: {held}/{count}")
-    with Runner(replace(board.LIMITS, seconds=10.0), referee=True) as runner:
+        print(f"hostile files held: {held}/{count}")
+        held, count, given = prove_redefined(runner)
+    print(f"redefinitions of given functions held: {held}/{count}")
+    with Runner(replace(board.LIMITS, seconds=10.0), referee=True, landlock=landlock) as runner:
         held, count, more = prove_hostile_runs(runner)
     print(f"hostile runs held: {held}/{count}")
-    return [*loose, *more]
+    return [*loose, *given, *more]

@@ -14,7 +14,10 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import re
+import sys
+import types
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +25,8 @@ from typing import Any
 
 from minilm.errors import ConfigError, did_you_mean
 
-FOLDER = Path(__file__).parent / "labs"
+VARIABLE = "MINILM_LABS"  # names the folder of the labs where an installation has none
+FOLDER = Path(os.environ.get(VARIABLE) or Path(__file__).parent / "labs")
 DATA = "recorded.json"
 
 
@@ -120,9 +124,16 @@ def load_lab(name: str) -> Lab:
     """The lab of that name; an unknown one raises `ConfigError`, as does a wheel without labs."""
     known = lab_names()
     if not known:
-        raise ConfigError("labs are not part of this installation; work in a checkout of the repository")
+        raise ConfigError(
+            "labs are not part of this installation, since they hold solutions; teachers take the folder "
+            f"minilm/classroom/labs of the source and name it in the variable {VARIABLE}"
+        )
     if name not in known:
         raise ConfigError(f"there is no lab {name!r}; {did_you_mean(name, known)}")
+    if "minilm.classroom.labs" not in sys.modules:  # wherever the folder is
+        package = types.ModuleType("minilm.classroom.labs")
+        package.__path__ = [str(FOLDER)]
+        sys.modules[package.__name__] = package
     return importlib.import_module(f"minilm.classroom.labs.{name}.lab").LAB
 
 

@@ -5,7 +5,7 @@ named, every alternative accepted, hostile files held. It runs what `grade` runs
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from minilm.classroom.book import Book, make_book
@@ -34,6 +34,16 @@ class Proof:
             f"{self.alternatives[0]}/{self.alternatives[1]} accepted, {self.seconds:.2f} s and "
             f"{self.megabytes:.0f} MB per student"
         )
+
+
+def total(proofs: Sequence[Proof]) -> str:
+    """The labs' counts added up."""
+    sums = [
+        [sum(getattr(proof, name)[n] for proof in proofs) for n in (0, 1)]
+        for name in ("wrong", "alternatives")
+    ]
+    (caught_, wrong), (accepted_, right) = sums
+    return f"in all   mistakes {caught_}/{wrong} caught and named, alternatives {accepted_}/{right} accepted"
 
 
 def prove(name: str, runner: Runner, told: Callable[[str], None] = lambda _: None) -> Proof:

@@ -216,6 +216,26 @@ def collect(pile: Path, lab: str = "lab") -> dict[str, Submission]:
     return found
 
 
+def collect_one(folder: Path, lab: str = "lab") -> dict[str, Submission]:
+    """A folder that is one student's, as Gradescope gives it: the file that counts, whatever it is called."""
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is not a folder; give the folder with one student's files")
+    parts = [
+        list(_below(Path(entry.path), ("",), entry.is_dir(follow_symlinks=False)))
+        for entry in _listed(folder)
+    ]
+    inside = [file for files in parts for file in files if file.name]
+    if not inside:
+        raise ConfigError(f"{folder} holds no files; expected one student's")
+    found = _chosen("the student", inside, lab) or Submission("student", problem="nothing was handed in")
+    return {"student": replace(found, student="student")}
+
+
+def _listed(folder: Path) -> list[os.DirEntry[str]]:
+    entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    return [entry for entry in entries if not entry.name.startswith((".", "_"))]
+
+
 def _student(file: _File) -> tuple[str, str, str, bool]:
     """(student, the platform's number, the file's name, whether it is late) by the first name on the way to it."""
     top, alone = file.parts[0], len(file.parts) == 1
@@ -231,9 +251,7 @@ def _top(pile: Path) -> Iterator[_File]:
     if not pile.is_dir():
         yield from _in_zip(pile.read_bytes(), ())
         return
-    for entry in sorted(os.scandir(pile), key=lambda entry: entry.name):
-        if entry.name.startswith((".", "_")):
-            continue
+    for entry in _listed(pile):
         files = list(_below(Path(entry.path), (), entry.is_dir(follow_symlinks=False)))
         yield from files[:MOST_FILES]
         if not files:
