@@ -21,7 +21,7 @@ from minilm.classroom.marking import CORE_SHARE
 from minilm.classroom.runner import ROOT
 
 SETUP = """#!/usr/bin/env bash
-# Once per image: Python and what the marking needs, in versions that the labs were tested with. Marking needs no network.
+# Once per image: Python and what the marking needs, in versions that were tested. The marking itself needs no network.
 set -euo pipefail
 home="${HOME_OF_GRADER:-/autograder}"
 if ! python3 -c 'import venv, ensurepip, sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
@@ -44,8 +44,10 @@ cd "$home/source"
 PYTHONPATH="$home/source" "${{PYTHON:-$python}}" -m minilm.classroom grade "$home/submission" --single \\
     --cases "$home/source/{file}" --gradescope "$home/results/results.json"
 """
-DOCKERFILE = """# The marking as an image: docker build -t marking . && docker run --rm --network none \\
-#   -v "$PWD/submissions:/submissions:ro" -v "$PWD/marks:/marks" marking grade /submissions --cases {file} --out /marks/first
+DOCKERFILE = """# The marking as an image:
+#   docker build -t marking .
+#   docker run --rm --network none -v "$PWD/submissions:/submissions:ro" -v "$PWD/marks:/marks" \\
+#       marking grade /submissions --cases {file} --out /marks/first
 FROM python:3.12-slim
 ENV HOME_OF_GRADER=/autograder PYTHONPATH=/autograder/source PYTHONDONTWRITEBYTECODE=1
 ADD autograder.zip /tmp/

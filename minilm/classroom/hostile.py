@@ -1,9 +1,9 @@
 """Files that cheat, hang, break or attack, each in the place of one task, and what must come of them.
 
 Every one must get no points in its task, must spoil no other task, must end in time, must leave the machine as it was
-and must have nothing in its report that is not its own. A right submission is marked in front of each, so that there
-would be something to steal. Teachers can run them with `selftest --hostile`. The texts below run in the student's
-process only; what succeeds in something forbidden raises LOOSE, which its report then shows.
+and must have nothing in its report that is not its own. A right submission is marked in front of those that search, so
+that there would be something to steal. Teachers can run them with `selftest --hostile`. The texts in attacks.txt run in
+the student's process only; what succeeds in something forbidden raises LOOSE, which its report then shows.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from minilm.classroom.marking import TaskMark, mark
 from minilm.classroom.runner import GRACE, Runner
 
 LOOSE, TOLD = "got loose", "what it was given:"
-NEEDLE = "'def ' + '{task}' + '('"  # in two parts, so that no copy of the attack itself is found
+NEEDLE = (
+    "''.join(['def ', '{task}', '('])"  # put together when it runs, so that no copy of the attack is found
+)
 REDEFINES = "redefined: "
 
 
@@ -99,7 +101,8 @@ def prove_hostile(
         server.setblocking(False)
         (outside / "kept").touch()
         for name, body in attacks.items():
-            mark(replace(book, pages=book.pages[1:]), solution, "neighbour", runner)
+            if name.startswith("search"):
+                mark(replace(book, pages=book.pages[1:]), solution, "neighbour", runner)
             source = attack(lab_name, book.pages[-1].task.name, body, outside, port)
             loose += [f"{name}: {text}" for text in _held(book, runner, source, outside, server)]
         broken = {name: source for name, source in BROKEN.items() if name in names}

@@ -143,7 +143,7 @@ def digest_of(submission: Submission) -> str:
     try:
         return hashlib.sha256(submission.file.encode("utf-8", "replace") + submission.data()).hexdigest()
     except Exception as error:  # whatever it is, marking will meet it again and tell
-        return f"{type(error).__name__}: {error}"
+        return repr(error).encode("ascii", "backslashreplace").decode()
 
 
 def folder_name(student: str) -> str:
