@@ -189,11 +189,15 @@ def write_tables(
     title = f"Lab {book.lab.name.removeprefix('lab')} {book.lab.title}"
     grades = [
         Grade(
-            marks.student, known.get(marks.student, Person()), marks.points, marks.possible, _feedback(marks)
+            m.student,
+            known.get(m.student, Person()),
+            None if m.unread else m.points,
+            m.possible,
+            _feedback(m),
         )
-        for marks in marked
+        for m in marked
     ]
-    grades += [Grade(one.name or one.id, one, 0.0, book.lab.points, "", handed_in=False) for one in absent]
+    grades += [Grade(one.name or one.id, one, None, book.lab.points, "", handed_in=False) for one in absent]
     for name, rows in {
         "moodle.csv": moodle(grades),
         "canvas.csv": canvas(grades, title),

@@ -38,11 +38,11 @@ class Person:
 
 
 class Grade(NamedTuple):
-    """A student's points for a platform; `handed_in` is False for whom nothing was found."""
+    """A student's points for a platform, None where a file could not be read; `handed_in` is False without a file."""
 
     student: str
     person: Person
-    points: float
+    points: float | None
     possible: float
     feedback: str = ""
     handed_in: bool = True
@@ -116,6 +116,11 @@ def _folded(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).casefold().split())
 
 
+def _shown(grade: Grade) -> str:
+    """Nothing where nothing was marked: a zero would be a judgement."""
+    return f"{grade.points:g}" if grade.handed_in and grade.points is not None else ""
+
+
 def moodle(grades: Sequence[Grade]) -> list[list[object]]:
     """Moodle's grading worksheet ("Upload grading worksheet" of an assignment)."""
     head = ["Identifier", "Full name", "Email address", "Status", "Grade", "Maximum grade"]
@@ -123,7 +128,7 @@ def moodle(grades: Sequence[Grade]) -> list[list[object]]:
     for grade in grades:
         person = grade.person
         status = "Submitted for grading" if grade.handed_in else "No submission"
-        points = f"{grade.points:g}" if grade.handed_in else ""
+        points = _shown(grade)
         number = f"Participant {person.id}" if person.id else ""
         row = [number, person.name or grade.student, person.email, status, points, f"{grade.possible:g}"]
         rows.append([*row, "Yes", grade.feedback])
@@ -138,7 +143,7 @@ def canvas(grades: Sequence[Grade], assignment: str) -> list[list[object]]:
         ["    Points Possible", "", "", "", "", possible],
     ]
     for grade in grades:
-        person, points = grade.person, f"{grade.points:g}" if grade.handed_in else ""
+        person, points = grade.person, _shown(grade)
         rows.append([person.name or grade.student, person.id, "", person.email, "", points])
     return rows
 
@@ -149,7 +154,8 @@ def gradescope_table(grades: Sequence[Grade], assignment: str) -> list[list[obje
         ["Name", "SID", "Email", f"{assignment} - Total Score", "Max Points", "Status"]
     ]
     for grade in grades:
-        status, points = ("Graded", f"{grade.points:g}") if grade.handed_in else ("Missing", "")
+        points = _shown(grade)
+        status = "Graded" if points else "Ungraded" if grade.handed_in else "Missing"
         person = grade.person
         rows.append(
             [person.name or grade.student, person.id, person.email, points, f"{grade.possible:g}", status]
