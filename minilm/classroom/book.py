@@ -59,21 +59,22 @@ def make_book(name: str, runner: Runner) -> Book:
     pages = []
     for task in lab.tasks:
         page = Page(task, [], (), earlier(lab, task.name))
-        outcome = run_task(runner, bare, page, solution, helped=True)
-        expected = [_told(case) for case in outcome.cases]
+        expected = [_told(case) for case in run_task(runner, bare, page, solution).cases]
         assert all("answers" in answer for answer in expected), f"{name} {task.name}: {expected}"
         mistakes = [
             _mistake(runner, bare, page, variant, solution) for variant in wrong if variant.task == task.name
         ]
-        recorded = _recorded(task, outcome)
+        recorded = _recorded(runner, bare, page, solution)
         pages.append(replace(page, expected=expected, mistakes=tuple(mistakes), recorded=recorded))
     return replace(bare, pages=tuple(pages))
 
 
-def _recorded(task: Task, outcome: Outcome) -> tuple[dict[str, Any], ...]:
-    """The calls of earlier functions that the reference made in the public cases, each once."""
-    public = {place for place, case in enumerate(task.cases) if case.public}
-    calls = [call for place, call in outcome.calls if place in public]
+def _recorded(runner: Runner, book: Book, page: Page, solution: str) -> tuple[dict[str, Any], ...]:
+    """The calls of earlier functions that the reference makes in the public cases, each once."""
+    if page.task.name == book.lab.tasks[0].name:
+        return ()
+    public = replace(page, task=_public_task(page.task))
+    calls = run_task(runner, book, public, solution, helped=True).calls
     return tuple({json.dumps(call): call for call in calls}.values())
 
 

@@ -312,8 +312,7 @@ class _Conversation:
         self._runner, self._job, self._scratch = runner, job, scratch
         self._children: dict[str, _Child] = {}
         self.end, self.missing, self.kilobytes = "", list[str](), 0.0
-        self._noted, self._case = list[tuple[int, dict[str, Any]]](), -1
-        self._calls, self._over = 0, threading.Event()
+        self._noted, self._calls, self._over = list[dict[str, Any]](), 0, threading.Event()
         self._names = {"first": job.first, "ours": job.ours, "given": job.given}
 
     def __enter__(self) -> _Conversation:
@@ -346,7 +345,6 @@ class _Conversation:
 
     def case(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> dict[str, Any]:
         """The answers to one case's calls, or the first error."""
-        self._case += 1
         answers, changed = [], set[str]()
         for function, arguments in calls:
             entry = "given" if function in self._given_names else "first"
@@ -394,7 +392,7 @@ class _Conversation:
         reply = self._ask("ours", name, arguments, exact=True)
         if "answer" in reply:
             call = {"function": name, "arguments": arguments, "answer": reply["answer"]}
-            self._noted.append((self._case, call))
+            self._noted.append(call)
         return reply
 
     def _child(self, which: str) -> _Child:
