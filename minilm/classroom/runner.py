@@ -65,9 +65,7 @@ class Outcome:
     end: str = ""  # why it was stopped, a key of ENDINGS, where it was
     loaded: bool = True  # whether the submission defines anything that is asked for
     trouble: str = ""  # what went wrong while it was loaded
-    calls: list[tuple[int, dict[str, Any]]] = field(
-        default_factory=list
-    )  # (case, a call of ours with its answer)
+    calls: list[dict[str, Any]] = field(default_factory=list)  # of functions in other processes, answered
 
 
 ENDINGS = {

@@ -122,10 +122,7 @@ def write_summary(pile: Sequence[Marks], title: str, folder: Path) -> None:
     made = "Made by minilm.classroom from the marks in scores.csv."
     heads = _headlines(pile)
     write_page(folder / "class.html", title, _class_section(pile), headlines=heads, made=made)
-    rows = [
-        (m.student, "not read" if m.unread else f"{m.points:g}", *(f"{t.points:g}" for t in m.tasks))
-        for m in pile
-    ]
+    rows = [(m.student, *(["not read", *["-"] * len(m.tasks)] if m.unread else _points(m))) for m in pile]
     numbers = ", ".join(f"{t.number} {t.name}" for t in pile[0].tasks)
     points = Table("Points", ("student", "points", *(t.number for t in pile[0].tasks)), rows, note=numbers)
     about = "For the teacher: this page names the students."
@@ -149,6 +146,10 @@ def write_report(marks: Marks, title: str, path: Path) -> None:
     sentences = [Sentence("bad" if marks.unread else "plain", note) for note in marks.notes]
     made = "Made by minilm.classroom."
     write_page(path, f"{title}: {marks.student}", sections, sentences=sentences, headlines=heads, made=made)
+
+
+def _points(marks: Marks) -> list[str]:
+    return [f"{marks.points:g}", *(f"{task.points:g}" for task in marks.tasks)]
 
 
 def _told_state(task: TaskMark) -> str:
