@@ -37,10 +37,13 @@ LIMITS = Limits(seconds=3.0, megabytes=512)
 
 
 def test_hostile_files_are_held():
+    """Those that steal or tell, and every third of the others; the slow test has them all."""
+    stealing = [name for name in QUICK if re.match(r"search|ask|tell|read", name)]
+    names = {*stealing, *QUICK[::3], "endless_loop"}
     with Runner(LIMITS) as runner:
-        held, count, loose = prove_hostile("lab2", runner, QUICK)
+        held, count, loose = prove_hostile("lab2", runner, names)
     assert not loose, "\n".join(loose)
-    assert held == count >= 90
+    assert held == count >= 45
 
 
 @pytest.mark.slow
