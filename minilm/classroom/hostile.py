@@ -167,7 +167,7 @@ def _told(book: Book, mine: TaskMark, source: str) -> Iterator[str]:
         yield LOOSE
     root = str(FOLDER.parent)
     if (
-        root in told and root not in source
+        root in told and str(FOLDER.parents[2]) not in source
     ):  # some attacks know our folder, to be sure that they could find it
         yield "its report names our folders"
     if any(len(line) > 15 and line in told for line in lines):
