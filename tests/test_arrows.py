@@ -28,7 +28,8 @@ FLOORS = [
     ["tuner.objective", "tuner.final"],
     ["tuner.tasks", "tuner.opening"],
     ["tuner.selection", "tuner.course", "tuner.study", "tuner.compare"],
-    ["classroom.plain", "classroom.sandbox", "classroom.lab", "classroom.labs", "classroom.submissions"],
+    ["classroom.plain", "classroom.sandbox", "classroom.lab", "classroom.labs"],
+    ["classroom.submissions", "classroom.wire", "classroom.platforms", "classroom.similarity"],
     ["classroom.worker", "classroom.referee", "classroom.runner", "classroom.book", "classroom.marking"],
     [
         "classroom.reports",
@@ -47,7 +48,7 @@ FLOORS = [
 VERBS = {"train", "tune", "evaluate", "sample", "chat", "lens", "report", "data", "classroom", "__main__"}
 NO_TORCH = ("plots", "errors", "config", "cost", "cli", "tuner", "classroom")
 # the study only through the objective, see its test; students' code runs in the classroom's worker
-MAY_SEE_TORCH = {"tuner.objective", "tuner.study", "classroom.worker", "classroom.referee"}
+MAY_SEE_TORCH = {"tuner.objective", "tuner.study", "classroom.worker", "classroom.wire", "classroom.referee"}
 LABS = "classroom.labs."  # what students write, read as text and run in the worker
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,12 @@ def _parser() -> argparse.ArgumentParser:
         "--format", choices=FORMATS, default="pytest", help="what the teacher's part is for"
     )
     made["build"].add_argument("--out", type=Path, help="a new folder (default: classroom-LAB)")
-    made["check"].add_argument("file", type=Path, help="your file, with the lab's cases.json beside it")
+    made["check"].add_argument(
+        "file",
+        nargs="+",
+        metavar="[LAB] FILE",
+        help="your file, with the lab's cases.json beside it or a LAB before it",
+    )
     made["check"].add_argument("--lab", help="take the cases from this lab instead of cases.json")
     made["hint"].add_argument("lab", help="a lab, such as lab2")
     made["hint"].add_argument("task", help="the function, such as scores")
@@ -51,6 +57,12 @@ def _parser() -> argparse.ArgumentParser:
     made["selftest"].add_argument("labs", nargs="*", metavar="LAB", help="which labs (default: all)")
     made["selftest"].add_argument(
         "--hostile", action="store_true", help="also mark files and runs that cheat and attack"
+    )
+    made["selftest"].add_argument(
+        "--no-landlock", action="store_true", help="as if this kernel could not close the disk file by file"
+    )
+    made["selftest"].add_argument(
+        "--pile", action="store_true", help="also mark a class of 300, 100 of them odd, with injected crashes"
     )
     return parser
 
@@ -67,7 +79,16 @@ def _add_grade(grade: argparse.ArgumentParser) -> None:
     )
     grade.add_argument("-j", "--jobs", type=int, default=1, help="submissions marked at the same time")
     grade.add_argument("--seconds", type=float, help="what one task (10) or one run (60) may take")
-    grade.add_argument("--out", type=Path, help="a new folder for reports, scores.csv and the class page")
+    grade.add_argument(
+        "--out", type=Path, help="a new folder for reports, scores.csv, grades and the class page"
+    )
+    grade.add_argument("--single", action="store_true", help="the folder is one student's, not a pile")
+    grade.add_argument("--resume", action="store_true", help="go on in --out: mark what is new or changed")
+    grade.add_argument("--again", action="append", metavar="NAME", help="mark this student again in --out")
+    grade.add_argument("--task", action="append", metavar="TASK", help="mark this task again in --out")
+    grade.add_argument("--roster", type=Path, metavar="CSV", help="the class: columns id, email, late days")
+    grade.add_argument("--anonymous", action="store_true", help="no names but in names.csv")
+    grade.add_argument("--similar", action="store_true", help="also write which submissions share code")
     grade.add_argument("--csv", action="store_true", help="print the scores as CSV")
     grade.add_argument(
         "--gradescope", type=Path, metavar="FILE", help="write results.json for one submission"
@@ -96,6 +117,9 @@ def _build(arguments: argparse.Namespace) -> int:
         book = make_book(arguments.lab, runner)
     for path in build(book, arguments.format, out):
         print(path)
+    print(
+        f"hand out {out / 'student'}; {out / 'teacher'} holds solutions and hidden cases and stays with you"
+    )
     return 0
 
 
@@ -111,15 +135,21 @@ def _build_board(out: Path) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     from minilm.classroom.book import find_book
-    from minilm.classroom.marking import mark
+    from minilm.classroom.marking import mark_file
     from minilm.classroom.reports import lines
     from minilm.classroom.runner import Runner
-    from minilm.classroom.submissions import read_submission
+    from minilm.classroom.submissions import read_noted
 
-    source = read_submission(arguments.file)
+    if len(arguments.file) > 2:
+        raise ConfigError(f"check takes one file, got {len(arguments.file)} names; write check lab2 FILE")
+    *lab, file = arguments.file
+    lab, path = (lab[0] if lab else arguments.lab), Path(file)
+    if not path.exists() and not path.suffix:
+        raise ConfigError(f"cannot read {path}: no such file; write check {path} FILE, or check FILE")
+    read_noted(path)
     with Runner() as runner:
-        book = find_book(arguments.file.resolve().parent, arguments.lab, runner)
-        marks = mark(book, source, arguments.file.stem, runner)
+        book = find_book(path.resolve().parent, lab, runner)
+        marks = mark_file(book, path, path.stem, runner)
     print("\n".join(lines(marks)))
     print("     by the public cases; the teacher has more")
     return 0 if all(task.right for task in marks.tasks) else 1
@@ -136,28 +166,82 @@ def _hint(arguments: argparse.Namespace) -> int:
 
 
 def _grade(arguments: argparse.Namespace) -> int:
-    from minilm.classroom.pile import mark_pile
     from minilm.classroom.runner import Limits, Runner
     from minilm.classroom.sandbox import describe_missing
-    from minilm.classroom.submissions import collect
 
     if arguments.jobs < 1 or not 0 < (arguments.seconds or 1) < 3600:
         raise ConfigError("--jobs must be at least 1 and --seconds between 0 and 3600")
     if arguments.unseen:
         return _board(arguments)
-    one = not arguments.pile.is_dir()
-    if not one and (arguments.gradescope or arguments.classroom50):
+    if not arguments.pile.exists():
+        raise ConfigError(
+            f"{arguments.pile} does not exist; give the file or the folder with the submissions"
+        )
+    if (arguments.resume or arguments.again or arguments.task or arguments.anonymous) and not arguments.out:
+        raise ConfigError(
+            "--resume, --again, --task and --anonymous are about a folder of marks; name it with --out"
+        )
+    one = not arguments.pile.is_dir() and arguments.pile.suffix.lower() != ".zip"
+    if not (one or arguments.single) and (arguments.gradescope or arguments.classroom50):
         raise ConfigError("--gradescope and --classroom50 are for one submission; name a file, not a folder")
-    found = {arguments.pile.stem: arguments.pile} if one else collect(arguments.pile)
     limits = Limits(seconds=arguments.seconds or Limits.seconds)
     with Runner(limits) as runner:
-        book = _graders_book(arguments, runner)
-    marked = mark_pile(book, found, limits, arguments.jobs)
-    _write(book, marked, arguments)
-    _print(marked, arguments.csv, one)
+        marked = _marked(arguments, one, runner)
+    _print(marked, arguments.csv, one or arguments.single)
     if not arguments.csv:
         print(describe_missing(sorted({text for marks in marked for text in marks.missing})))
     return 0
+
+
+def _marked(arguments: argparse.Namespace, one: bool, runner: Runner) -> Sequence[Marks]:
+    """All submissions marked and written to where they belong; whatever can be refused is, before the first."""
+    from minilm.classroom import pile
+    from minilm.classroom.lab import stub
+    from minilm.classroom.platforms import matched, read_roster
+    from minilm.classroom.submissions import by_path, collect, collect_one, read_noted
+
+    roster = read_roster(arguments.roster) if arguments.roster else []
+    again = pile.Again(arguments.again or (), arguments.task or ())
+    going_on = arguments.resume or bool(again.students or again.tasks)
+    named = arguments.lab or ""
+    gather = collect_one if arguments.single else collect
+    found = by_path({arguments.pile.stem: arguments.pile}) if one else gather(arguments.pile, named or "lab")
+    ledger = pile.open_ledger(arguments.out, going_on) if arguments.out else None
+    book = _graders_book(arguments, runner)
+    if not one and not named:
+        found = gather(arguments.pile, book.lab.name)
+    known, absent = matched({name: one_.id for name, one_ in found.items()}, roster)
+    for name, one_ in found.items():
+        if name not in known and one_.id:
+            known[name] = pile.Person(id=one_.id, name=name)
+    if ledger:
+        pile.fits(ledger, book)
+    if arguments.anonymous and ledger:
+        names = pile.aliases(list(found), ledger.salt)
+        pile.write_names(names, known, ledger.out)
+        found, known, absent = pile.anonymous(found, names), {}, []
+    marked = pile.mark_pile(
+        book, found, runner.limits, arguments.jobs, ledger, again, _progress(arguments, len(found))
+    )
+    _write_single(marked[0], arguments)
+    if ledger:
+        pile.write_tables(book, marked, ledger.out, known, absent)
+        if arguments.similar:
+            given = stub(book.lab) if arguments.lab else book.given
+            pile.write_similarity(book, pile.texts(found, read_noted), given, ledger.out)
+    return marked
+
+
+def _progress(arguments: argparse.Namespace, count: int) -> Callable[[Marks], None]:
+    """A word on stderr for each submission, where someone waits for many."""
+    done: list[str] = []
+
+    def told(marks: Marks) -> None:
+        done.append(marks.student)
+        if sys.stderr.isatty() and count > 1:
+            print(f"\r{len(done)} marked of {count}", end="", file=sys.stderr, flush=True)
+
+    return told
 
 
 def _board(arguments: argparse.Namespace) -> int:
@@ -188,17 +272,14 @@ def _graders_book(arguments: argparse.Namespace, runner: Runner) -> Book:
     return read_book(arguments.cases) if arguments.cases else make_book(arguments.lab, runner)
 
 
-def _write(book: Book, marked: Sequence[Marks], arguments: argparse.Namespace) -> None:
+def _write_single(marks: Marks, arguments: argparse.Namespace) -> None:
     from minilm import files
-    from minilm.classroom.pile import write_pile
     from minilm.classroom.reports import classroom50, gradescope
 
     if arguments.gradescope:
-        files.write_json(arguments.gradescope, gradescope(marked[0]))
+        files.write_json(arguments.gradescope, gradescope(marks))
     if arguments.classroom50:
-        files.write_json(arguments.classroom50, classroom50(marked[0], os.environ))
-    if arguments.out:
-        write_pile(book, marked, arguments.out)
+        files.write_json(arguments.classroom50, classroom50(marks, os.environ))
 
 
 def _print(marked: Sequence[Marks], as_csv: bool, one: bool) -> None:
@@ -210,42 +291,59 @@ def _print(marked: Sequence[Marks], as_csv: bool, one: bool) -> None:
         print("\n".join(lines(marked[0])))
     else:
         for marks in marked:
-            print(f"{marks.student:<30}{marks.points:>7g} / {marks.possible}")
+            points = "not read" if marks.unread else f"{marks.points:g}"
+            print(f"{marks.student:<30} {points:>8} / {marks.possible}  {'; '.join(marks.notes)}".rstrip())
 
 
 def _selftest(arguments: argparse.Namespace) -> int:
     from minilm.classroom.lab import lab_names, load_lab
     from minilm.classroom.runner import Runner
     from minilm.classroom.sandbox import describe_missing
-    from minilm.classroom.selftest import prove
+    from minilm.classroom.selftest import prove, total
 
     labs = [load_lab(name).name for name in arguments.labs or lab_names() or ["lab2"]]
     failures: list[str] = []
-    with Runner() as runner:
+    proofs = []
+    landlock = not arguments.no_landlock
+    with Runner(landlock=landlock) as runner:
         for name in labs:
-            proof = prove(name, runner)
-            failures += proof.failures
-            print(proof.line())
-    print(describe_missing(proof.missing))
+            proofs.append(prove(name, runner))
+            failures += proofs[-1].failures
+            print(proofs[-1].line(), flush=True)
+    print(total(proofs))
+    print(describe_missing(proofs[-1].missing))
     if arguments.hostile:
-        failures += _hostile(labs[0])
+        failures += _hostile(labs[0] if arguments.labs else "lab2", landlock)
+    if arguments.pile:
+        failures += _pile()
     print("\n".join(failures) if failures else "all is as it should be")
     return 1 if failures else 0
 
 
-def _hostile(lab: str) -> list[str]:
+def _pile() -> list[str]:
+    """Marks a class of odd files; what was lost."""
+    from minilm.classroom.stress import prove_pile
+
+    stress = prove_pile()
+    print(stress.line())
+    return list(stress.failures)
+
+
+def _hostile(lab: str, landlock: bool) -> list[str]:
     """Marks files and runs that attack; what got loose."""
     from dataclasses import replace
 
     from minilm.classroom import board
-    from minilm.classroom.hostile import prove_hostile
+    from minilm.classroom.hostile import prove_hostile, prove_redefined
     from minilm.classroom.hostile_runs import prove_hostile_runs
     from minilm.classroom.runner import Limits, Runner
 
-    with Runner(Limits(seconds=3.0, megabytes=512)) as runner:
+    with Runner(Limits(seconds=3.0, megabytes=512), landlock=landlock) as runner:
         held, count, loose = prove_hostile(lab, runner)
-    print(f"hostile files held: {held}/{count}")
-    with Runner(replace(board.LIMITS, seconds=10.0), referee=True) as runner:
+        print(f"hostile files held: {held}/{count}")
+        held, count, given = prove_redefined(runner)
+    print(f"redefinitions of given functions held: {held}/{count}")
+    with Runner(replace(board.LIMITS, seconds=10.0), referee=True, landlock=landlock) as runner:
         held, count, more = prove_hostile_runs(runner)
     print(f"hostile runs held: {held}/{count}")
-    return [*loose, *more]
+    return [*loose, *given, *more]

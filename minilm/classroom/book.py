@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from minilm import files
-from minilm.classroom.lab import Case, Lab, Task, Variant, earlier, load_lab, part, variants
+from minilm.classroom.lab import Case, Lab, Task, Variant, earlier, given, load_lab, part, variants
 from minilm.classroom.runner import Outcome, Runner, submission
 from minilm.errors import ConfigError, RunError
 
@@ -37,6 +37,9 @@ class Page:
     expected: list[dict[str, Any]]
     mistakes: tuple[Mistake, ...]
     helpers: str = ""  # the reference of the earlier tasks
+    recorded: tuple[
+        dict[str, Any], ...
+    ] = ()  # how the reference calls them in the public cases, with the answers
 
 
 @dataclass(frozen=True)
@@ -45,46 +48,71 @@ class Book:
 
     lab: Lab
     pages: tuple[Page, ...]
+    given: str = ""  # what the lab itself gives beside the tasks
 
 
 def make_book(name: str, runner: Runner) -> Book:
     """The teacher's book of a lab; a reference that fails is a mistake of ours and an AssertionError."""
     lab = load_lab(name)
     solution, wrong = part(lab, "solution.py"), variants(lab, "wrong.py")
+    bare = Book(lab, (), given(lab))
     pages = []
     for task in lab.tasks:
-        expected = run_task(runner, task, solution).cases
+        page = Page(task, [], (), earlier(lab, task.name))
+        expected = [_told(case) for case in run_task(runner, bare, page, solution).cases]
         assert all("answers" in answer for answer in expected), f"{name} {task.name}: {expected}"
         mistakes = [
-            _mistake(runner, task, variant, solution) for variant in wrong if variant.task == task.name
+            _mistake(runner, bare, page, variant, solution) for variant in wrong if variant.task == task.name
         ]
-        pages.append(Page(task, expected, tuple(mistakes), earlier(lab, task.name)))
-    return Book(lab, tuple(pages))
+        recorded = _recorded(runner, bare, page, solution)
+        pages.append(replace(page, expected=expected, mistakes=tuple(mistakes), recorded=recorded))
+    return replace(bare, pages=tuple(pages))
 
 
-def _mistake(runner: Runner, task: Task, variant: Variant, solution: str) -> Mistake:
-    return Mistake(variant.name, variant.hint, run_task(runner, task, variant.module(solution)).cases)
+def _recorded(runner: Runner, book: Book, page: Page, solution: str) -> tuple[dict[str, Any], ...]:
+    """The calls of earlier functions that the reference makes in the public cases, each once."""
+    if page.task.name == book.lab.tasks[0].name:
+        return ()
+    public = replace(page, task=_public_task(page.task))
+    calls = run_task(runner, book, public, solution, helped=True).calls
+    return tuple({json.dumps(call): call for call in calls}.values())
 
 
-def run_task(
-    runner: Runner, task: Task, source: str, name: str = "submission.py", helpers: str = ""
-) -> Outcome:
-    """A submission's answers to one task's cases; with `helpers` those functions take the place of its own."""
-    replaced = [line[4:].split("(")[0] for line in helpers.splitlines() if line.startswith("def ")]
-    return runner.run(submission(source, name, task.cases, helpers, replaced))
+def _mistake(runner: Runner, book: Book, page: Page, variant: Variant, solution: str) -> Mistake:
+    answers = [_told(case) for case in run_task(runner, book, page, variant.module(solution)).cases]
+    return Mistake(variant.name, variant.hint, answers)
+
+
+def _told(case: dict[str, Any]) -> dict[str, Any]:
+    """An answer without what is told beside it."""
+    return {key: value for key, value in case.items() if key != "changed"}
+
+
+def run_task(runner: Runner, book: Book, page: Page, source: str, helped: bool = False) -> Outcome:
+    """A submission's answers to one task's cases; `helped` puts ours in the place of its earlier functions."""
+    tasks = [one.name for one in book.lab.tasks]
+    before = tasks[: tasks.index(page.task.name)] if helped else []
+    helpers = page.helpers if before else ""
+    recorded = [] if helpers else page.recorded
+    job = submission(source, "submission.py", page.task.cases, book.given, tasks, helpers, before, recorded)
+    return runner.run(job)
 
 
 def public_part(book: Book) -> Book:
     """What students may have: public cases, no solution."""
     pages = tuple(_public_page(page) for page in book.pages)
-    return Book(replace(book.lab, tasks=tuple(page.task for page in pages)), pages)
+    return Book(replace(book.lab, tasks=tuple(page.task for page in pages)), pages, book.given)
+
+
+def _public_task(task: Task) -> Task:
+    return replace(task, cases=tuple(case for case in task.cases if case.public))
 
 
 def _public_page(page: Page) -> Page:
     places = [place for place, case in enumerate(page.task.cases) if case.public]
-    task = Task(**{**page.task.__dict__, "cases": tuple(page.task.cases[place] for place in places)})
     mistakes = [Mistake(m.name, m.hint, [m.answers[place] for place in places]) for m in page.mistakes]
-    return Page(task, [page.expected[place] for place in places], tuple(mistakes))
+    expected = [page.expected[place] for place in places]
+    return Page(_public_task(page.task), expected, tuple(mistakes), recorded=page.recorded)
 
 
 def to_json(book: Book) -> dict[str, Any]:
@@ -96,8 +124,9 @@ def to_json(book: Book) -> dict[str, Any]:
             for case, expected in zip(page.task.cases, page.expected, strict=True)
         ]
         mistakes = [mistake.__dict__ for mistake in page.mistakes]
-        tasks.append({**page.task.__dict__, "cases": cases, "mistakes": mistakes, "helpers": page.helpers})
-    return {"lab": book.lab.name, "title": book.lab.title, "tasks": tasks}
+        more = {"helpers": page.helpers, "recorded": list(page.recorded)}
+        tasks.append({**page.task.__dict__, "cases": cases, "mistakes": mistakes, **more})
+    return {"lab": book.lab.name, "title": book.lab.title, "given": book.given, "tasks": tasks}
 
 
 def read_book(path: Path) -> Book:
@@ -106,7 +135,8 @@ def read_book(path: Path) -> Book:
     try:
         value = _unnamed(value)
         pages = tuple(_page(task) for task in value["tasks"])
-        return Book(Lab(value["lab"], value["title"], tuple(page.task for page in pages)), pages)
+        lab = Lab(value["lab"], value["title"], tuple(page.task for page in pages))
+        return Book(lab, pages, value["given"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise RunError(
             f"{path} is not the cases of a lab; take the file from the lab's folder again"
@@ -116,11 +146,16 @@ def read_book(path: Path) -> Book:
 def _page(task: dict[str, Any]) -> Page:
     task = dict(task)
     mistakes, helpers, stored = task.pop("mistakes"), task.pop("helpers"), task.pop("cases")
+    recorded = tuple(task.pop("recorded"))
     expected = [{"answers": case.pop("expected")} for case in stored]
     cases = tuple(Case(**case) for case in stored)
     hints = tuple(task.pop("hints"))
     return Page(
-        Task(**task, hints=hints, cases=cases), expected, tuple(Mistake(**m) for m in mistakes), helpers
+        Task(**task, hints=hints, cases=cases),
+        expected,
+        tuple(Mistake(**m) for m in mistakes),
+        helpers,
+        recorded,
     )
 
 

@@ -9,6 +9,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 from minilm import files
@@ -20,19 +21,41 @@ from minilm.classroom.marking import CORE_SHARE
 from minilm.classroom.runner import ROOT
 
 SETUP = """#!/usr/bin/env bash
-# Once per image: Python and what the marking needs. The marking itself needs no network.
+# Once per image: Python and what the marking needs, in versions that were tested. The marking itself needs no network.
 set -euo pipefail
-apt-get update && apt-get install -y python3 python3-pip
-python3 -m pip install --break-system-packages numpy matplotlib jinja2 torch hyperopt
+home="${HOME_OF_GRADER:-/autograder}"
+if ! python3 -c 'import venv, ensurepip, sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+    apt-get update
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends python3 python3-pip python3-venv
+fi
+python3 -m venv "$home/venv"
+pip=("$home/venv/bin/python" -m pip install --no-cache-dir -c "$home/source/constraints.txt")
+"${pip[@]}" ${TORCH_INDEX---index-url https://download.pytorch.org/whl/cpu} torch
+"${pip[@]}" numpy hyperopt matplotlib jinja2
+chmod -R go-rwx "$home/source" # where a kernel has no Landlock, too, the cases are root's alone
 """
 RUN = """#!/usr/bin/env bash
 # Marks the one submission in $HOME_OF_GRADER/submission and writes results/results.json.
 set -euo pipefail
 home="${{HOME_OF_GRADER:-/autograder}}"
+python="$home/venv/bin/python"
+[ -x "$python" ] || python=python3
 cd "$home/source"
-PYTHONPATH="$home/source" "${{PYTHON:-python3}}" -m minilm.classroom grade "$home/submission/{lab}.py" \\
+PYTHONPATH="$home/source" "${{PYTHON:-$python}}" -m minilm.classroom grade "$home/submission" --single \\
     --cases "$home/source/{file}" --gradescope "$home/results/results.json"
 """
+DOCKERFILE = """# The marking as an image:
+#   docker build -t marking .
+#   docker run --rm --network none -v "$PWD/submissions:/submissions:ro" -v "$PWD/marks:/marks" \\
+#       marking grade /submissions --cases {file} --out /marks/first
+FROM python:3.12-slim
+ENV HOME_OF_GRADER=/autograder PYTHONPATH=/autograder/source PYTHONDONTWRITEBYTECODE=1
+ADD autograder.zip /tmp/
+RUN python3 -m zipfile -e /tmp/autograder.zip /autograder/source && bash /autograder/source/setup.sh
+WORKDIR /autograder/source
+ENTRYPOINT ["/autograder/venv/bin/python", "-m", "minilm.classroom"]
+"""
+NEEDED = ("torch", "numpy", "hyperopt", "matplotlib", "jinja2")
 
 NBGRADER = """c = get_config()
 c.CourseDirectory.course_id = "minilm"
@@ -138,17 +161,29 @@ def _pytest(book: Book, student: Path, teacher: Path) -> None:
 
 
 def _gradescope(book: Book, student: Path, teacher: Path) -> None:
-    """autograder.zip: the marking program itself without any lab, the cases, and the two scripts that are asked for."""
+    """autograder.zip: the marking program itself without any lab, the cases, the two scripts that are
+    asked for and a Dockerfile for the same image elsewhere."""
     _student_files(book, student)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         _add(archive, "setup.sh", SETUP, executable=True)
+        _add(archive, "constraints.txt", _tested_versions())
         _add(archive, "run_autograder", RUN.format(file=FILE, lab=book.lab.name), executable=True)
         _add(archive, FILE, (teacher / FILE).read_text(encoding="utf-8"))
         for path in sorted((ROOT / "minilm").rglob("*")):
             if path.suffix in (".py", ".j2", ".txt") and "labs" not in path.parts:
                 _add(archive, path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))
     files.write_bytes(teacher / "autograder.zip", buffer.getvalue())
+
+    files.write_text(teacher / "Dockerfile", DOCKERFILE.format(file=FILE))
+
+
+def _tested_versions() -> str:
+    """The versions that the tests ran with: the checkout's list, or what is installed here."""
+    listed = ROOT / "constraints.txt"
+    if listed.is_file():
+        return listed.read_text(encoding="utf-8")
+    return "".join(f"{name}=={version(name).partition('+')[0]}\n" for name in NEEDED)
 
 
 def _notebook(book: Book, student: Path) -> None:

@@ -16,7 +16,8 @@ def handout(lab: Lab, notebook: bool = False) -> str:
     parts += ["## Theory", "", theory(lab), "", "## Tasks", ""]
     parts += [
         f"Fill the gaps of `{file}`, in any order. Every task is marked on its own: where it calls an earlier one of "
-        "yours that is not right, the teacher's marking puts ours in its place (your own checks cannot). A task counts "
+        "yours that is not right or not written, ours stands in its place (your own check knows what ours answers to "
+        "the calls that our solution makes, and no others). A function must not change what it is given. A task counts "
         f"once its main cases are right; where it has cases at the edge, these bring the last {EDGES} per cent.",
         "",
         "| task | function | deliverable | points | minutes | difficulty |",

@@ -14,7 +14,10 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import re
+import sys
+import types
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +25,8 @@ from typing import Any
 
 from minilm.errors import ConfigError, did_you_mean
 
-FOLDER = Path(__file__).parent / "labs"
+VARIABLE = "MINILM_LABS"  # names the folder of the labs where an installation has none
+FOLDER = Path(os.environ.get(VARIABLE) or Path(__file__).parent / "labs")
 DATA = "recorded.json"
 
 
@@ -31,13 +35,14 @@ class Case:
     """Calls whose answers are compared: each is (function, arguments), the arguments plain data.
 
     `public` cases go to the students. An `edge` case is worth a share of the points; without the other cases, the
-    core of a task, there are none.
+    core of a task, there are none. Where `whole`, whole numbers may answer real ones.
     """
 
     title: str
     calls: Sequence[tuple[str, Sequence[Any]]]
     public: bool = False
     edge: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,9 +104,15 @@ class Variant:
         return f"{solution}\n\n{right}\n\n{source}\n\n{self.task} = {self.task}__{self.name}\n"
 
 
-def case(title: str, *calls: tuple[str, Sequence[Any]], public: bool = False, edge: bool = False) -> Case:
+def case(
+    title: str,
+    *calls: tuple[str, Sequence[Any]],
+    public: bool = False,
+    edge: bool = False,
+    whole: bool = False,
+) -> Case:
     """A `Case`, in the order in which one writes it."""
-    return Case(title, calls, public, edge)
+    return Case(title, calls, public, edge, whole)
 
 
 def lab_names() -> list[str]:
@@ -113,9 +124,16 @@ def load_lab(name: str) -> Lab:
     """The lab of that name; an unknown one raises `ConfigError`, as does a wheel without labs."""
     known = lab_names()
     if not known:
-        raise ConfigError("labs are not part of this installation; work in a checkout of the repository")
+        raise ConfigError(
+            "labs are not part of this installation, since they hold solutions; teachers take the folder "
+            f"minilm/classroom/labs of the source and name it in the variable {VARIABLE}"
+        )
     if name not in known:
         raise ConfigError(f"there is no lab {name!r}; {did_you_mean(name, known)}")
+    if "minilm.classroom.labs" not in sys.modules:  # wherever the folder is
+        package = types.ModuleType("minilm.classroom.labs")
+        package.__path__ = [str(FOLDER)]
+        sys.modules[package.__name__] = package
     return importlib.import_module(f"minilm.classroom.labs.{name}.lab").LAB
 
 
@@ -154,6 +172,20 @@ def stub(lab: Lab) -> str:
                 kept = [*lines[node.lineno - 1 : first.end_lineno], gap(lab, tasks[node.name])]
             lines[node.lineno - 1 : node.end_lineno] = kept
     return _three_at_most("\n".join(lines)) + "\n"
+
+
+def given(lab: Lab) -> str:
+    """What the lab gives beside the tasks: its imports and the functions that students find written."""
+    tree = ast.parse(part(lab, "solution.py"))
+    tasks = {task.name for task in lab.tasks}
+    kinds = (ast.Import, ast.ImportFrom, ast.FunctionDef)
+    kept = [node for node in tree.body if isinstance(node, kinds)]
+    tree.body = [
+        node
+        for node in kept
+        if not (isinstance(node, ast.FunctionDef) and (node.name in tasks or node.name.startswith("_")))
+    ]
+    return ast.unparse(tree) if any(isinstance(node, ast.FunctionDef) for node in tree.body) else ""
 
 
 def gap(lab: Lab, task: Task) -> str:

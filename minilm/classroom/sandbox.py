@@ -13,6 +13,7 @@ import platform
 import struct
 import sys
 import sysconfig
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,6 +57,21 @@ REFUSED: dict[str, tuple[int | None, int | None]] = {
     "keyctl": (250, 219),
     "unshare": (272, 97),
     "setns": (308, 268),
+    "setpriority": (141, 140),
+    "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119),
+    "sched_setattr": (314, 274),
+    "ioprio_set": (251, 30),
+    "mknod": (133, None),
+    "mknodat": (259, 33),
+    "open_by_handle_at": (304, 265),
+    "add_key": (248, 217),
+    "request_key": (249, 218),
+    "fanotify_init": (300, 262),
+    "swapon": (167, 224),
+    "acct": (163, 89),
+    "syslog": (103, 116),
+    "kexec_load": (246, 104),
     "mount": (165, 40),
     "umount2": (166, 39),
     "chroot": (161, 51),
@@ -83,23 +99,62 @@ REFUSED: dict[str, tuple[int | None, int | None]] = {
 }
 # machine -> (audit number, column of REFUSED, clone, clone3, prlimit64)
 MACHINES = {"x86_64": (0xC000003E, 0, 56, 435, 302), "aarch64": (0xC00000B7, 1, 220, 435, 261)}
-CLONE_THREAD, EPERM, ENOSYS = 0x10000, 1, 38
+CLONE_THREAD, CLONE_NEWUSER, EPERM, ENOSYS = 0x10000, 0x10000000, 1, 38
+CAPABILITIES_3 = 0x20080522  # the version of capset's header
+DIE_WITH_PARENT, SIGKILL = 1, 9
 ALLOW, REFUSE, KILL = 0x7FFF0000, 0x00050000, 0x80000000
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 
 
-def confine(scratch: Path, seconds: float, megabytes: int, file_megabytes: int) -> list[str]:
-    """Takes everything away for the rest of this process's life; returns what the system could not take, in words."""
+def confine(
+    scratch: Path, seconds: float, megabytes: int, file_megabytes: int, landlock: bool = True
+) -> tuple[str, list[str]]:
+    """Takes everything away for the rest of this process's life.
+
+    Returns the name that the scratch folder has from now on, and what the system could not take, in words. Without
+    Landlock (an old kernel, or `landlock=False`) the scratch folder becomes the root of the disk; then nothing can be
+    imported any more that is not loaded yet.
+    """
     missing = [] if _limits(seconds, megabytes, file_megabytes) else ["limits of time, memory and file size"]
     if not sys.platform.startswith("linux"):
-        return [*missing, "disk", "network", "processes"]
-    libc = ctypes.CDLL(None, use_errno=True)
+        return str(scratch), [*missing, "disk", "network", "processes"]
+    libc, name = ctypes.CDLL(None, use_errno=True), str(scratch)
+    libc.prctl(DIE_WITH_PARENT, SIGKILL, 0, 0, 0)
     libc.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0)
-    if not _landlock(libc, scratch):
-        missing.append("disk (no Landlock in this kernel)")
+    if not (landlock and _landlock(libc, scratch)):
+        if _new_root(libc, scratch):
+            name = ""
+        else:
+            missing.append("disk (neither Landlock nor a root of its own in this system)")
+    _drop_capabilities(libc)
     if not _seccomp(libc):
         missing += ["network (no seccomp here)", "processes (no seccomp here)"]
-    return missing
+    return name, missing
+
+
+def has_landlock() -> bool:
+    """Whether this system's kernel can close the disk but for chosen folders."""
+    if not sys.platform.startswith("linux"):
+        return False
+    return ctypes.CDLL(None).syscall(CREATE_RULESET, None, ctypes.c_size_t(0), 1) >= 1
+
+
+def _new_root(libc: ctypes.CDLL, scratch: Path) -> bool:
+    """Makes the scratch folder the root; whoever is not root may do so in a user namespace, where those are allowed."""
+    try:
+        if os.geteuid() != 0 and libc.unshare(CLONE_NEWUSER) != 0:
+            return False
+        os.chroot(scratch)
+        os.chdir("/")
+    except OSError:
+        return False
+    return True
+
+
+def _drop_capabilities(libc: ctypes.CDLL) -> None:
+    """Leaves root no more rights than its name: no priorities, devices, foreign files or ways out of a root."""
+    header, nothing = struct.pack("=Ii", CAPABILITIES_3, 0), bytes(24)
+    libc.capset(header, nothing)
 
 
 def readable() -> list[str]:
@@ -118,7 +173,8 @@ def _limits(seconds: float, megabytes: int, file_megabytes: int) -> bool:
         import resource
     except ImportError:  # Windows
         return False
-    bounds = {"RLIMIT_CPU": int(seconds) + 1, "RLIMIT_FSIZE": file_megabytes << 20, "RLIMIT_CORE": 0}
+    used = int(time.process_time())  # a process that was not forked has loaded torch already
+    bounds = {"RLIMIT_CPU": used + int(seconds) + 2, "RLIMIT_FSIZE": file_megabytes << 20, "RLIMIT_CORE": 0}
     bounds["RLIMIT_NOFILE"] = 64
     if not sys.platform.startswith("linux"):  # there seccomp refuses processes, and lets torch have threads
         bounds["RLIMIT_NPROC"] = 0

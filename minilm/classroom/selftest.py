@@ -5,12 +5,12 @@ named, every alternative accepted, hostile files held. It runs what `grade` runs
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from minilm.classroom.book import Book, make_book
 from minilm.classroom.lab import Variant, load_lab, part, stub, variants
-from minilm.classroom.marking import UNWRITTEN, mark
+from minilm.classroom.marking import UNWRITTEN, mark, reached
 from minilm.classroom.runner import Runner
 
 SLOWEST = 60.0  # seconds per student on one core
@@ -34,6 +34,16 @@ class Proof:
             f"{self.alternatives[0]}/{self.alternatives[1]} accepted, {self.seconds:.2f} s and "
             f"{self.megabytes:.0f} MB per student"
         )
+
+
+def total(proofs: Sequence[Proof]) -> str:
+    """The labs' counts added up."""
+    sums = [
+        [sum(getattr(proof, name)[n] for proof in proofs) for n in (0, 1)]
+        for name in ("wrong", "alternatives")
+    ]
+    (caught_, wrong), (accepted_, right) = sums
+    return f"in all   mistakes {caught_}/{wrong} caught and named, alternatives {accepted_}/{right} accepted"
 
 
 def prove(name: str, runner: Runner, told: Callable[[str], None] = lambda _: None) -> Proof:
@@ -80,7 +90,7 @@ def _ends(book: Book, runner: Runner, solution: str) -> Iterator[str]:
 def caught(book: Book, variant: Variant, solution: str, runner: Runner) -> str:
     """What is wrong with how a known mistake is marked; "" if it loses points and is named."""
     page = next(page for page in book.pages if page.task.name == variant.task)
-    (mine,) = mark(Book(book.lab, (page,)), variant.module(solution), variant.name, runner).tasks
+    (mine,) = mark(replace(book, pages=(page,)), variant.module(solution), variant.name, runner).tasks
     where = f"{book.lab.name} {variant.task}, mistake {variant.name}"
     if mine.right or mine.points >= mine.possible:
         return f"{where}: not caught"
@@ -94,8 +104,10 @@ def caught(book: Book, variant: Variant, solution: str, runner: Runner) -> str:
 
 def accepted(book: Book, variant: Variant, solution: str, runner: Runner) -> str:
     """What is wrong with how an alternative is marked; "" if it gets full points."""
-    marks = mark(book, variant.module(solution), variant.name, runner)
-    if marks.points == book.lab.points:
+    source = variant.module(solution)
+    pages = [p for p in book.pages if variant.task in (p.task.name, *reached(source, p.task.name))]
+    marks = mark(replace(book, pages=tuple(pages)), source, variant.name, runner)  # nothing else can change
+    if marks.points == marks.possible:
         return ""
     faults = "; ".join(f"{title}: {fault}" for task in marks.tasks for title, fault in task.faults[:1])
     return (

@@ -14,15 +14,17 @@ from typing import NamedTuple
 from matplotlib.ticker import MaxNLocator
 
 from minilm.classroom.marking import UNWRITTEN, Marks, TaskMark
+from minilm.classroom.reports import comments
 from minilm.plots.layout import Headline, Section, Table, shown, write_page
 from minilm.plots.style import COLOR, Picture, canvas, name_axes, style_axes
+from minilm.plots.verdict import Sentence
 
 BINS = 10
 
 
 class TaskShare(NamedTuple):
     """One task over the class: its name, the mean share of its points, and how many students have it right, made a
-    mistake that is known, made another one, or have not written it."""
+    mistake that is known, made another one, or have not written it, unread files among these."""
 
     name: str
     share: float
@@ -50,17 +52,23 @@ class Frequent(NamedTuple):
     students: int
 
 
+def read_ones(pile: Sequence[Marks]) -> list[Marks]:
+    """The submissions that could be marked."""
+    return [marks for marks in pile if not marks.unread]
+
+
 def points_numbers(pile: Sequence[Marks]) -> list[int]:
-    """How many students have 0-10 %, 10-20 %, ... of the points; full points are in the last."""
+    """How many students have 0-10 %, 10-20 %, ... of the points; full points are in the last. Files that could not be
+    read say nothing about anybody."""
     counts = [0] * BINS
-    for marks in pile:
+    for marks in read_ones(pile):
         counts[min(BINS - 1, int(BINS * marks.points / marks.possible))] += 1
     return counts
 
 
 def task_numbers(pile: Sequence[Marks]) -> list[TaskShare]:
     """The mean share of the points in every task, in the lab's order."""
-    columns = zip(*(marks.tasks for marks in pile), strict=True)
+    columns = zip(*(marks.tasks for marks in read_ones(pile)), strict=True)
     return [_task_share(column) for column in columns]
 
 
@@ -113,25 +121,65 @@ def write_summary(pile: Sequence[Marks], title: str, folder: Path) -> None:
     """Writes class.html and students.html."""
     made = "Made by minilm.classroom from the marks in scores.csv."
     heads = _headlines(pile)
-    write_page(folder / "class.html", title, [_class_section(pile)], headlines=heads, made=made)
-    rows = [(m.student, f"{m.points:g}", *(f"{t.points:g}" for t in m.tasks)) for m in pile]
-    points = Table("Points", ("student", "points", *(t.name for t in pile[0].tasks)), rows)
+    write_page(folder / "class.html", title, _class_section(pile), headlines=heads, made=made)
+    rows = [(m.student, *(["not read", *["-"] * len(m.tasks)] if m.unread else _points(m))) for m in pile]
+    numbers = ", ".join(f"{t.number} {t.name}" for t in pile[0].tasks)
+    points = Table("Points", ("student", "points", *(t.number for t in pile[0].tasks)), rows, note=numbers)
     about = "For the teacher: this page names the students."
     section = Section("Students", intro=about, tables=[points])
-    write_page(folder / "students.html", f"{title}, by name", [section], headlines=heads, made=made)
+    sections = [section, *_unread_section(pile)]
+    write_page(folder / "students.html", f"{title}, by name", sections, headlines=heads, made=made)
+
+
+def write_report(marks: Marks, title: str, path: Path) -> None:
+    """One student's page: the points of each task, what is wrong, and what to do about it."""
+    rows = [(t.number, t.title, f"{t.points:g} / {t.possible}", _told_state(t)) for t in marks.tasks]
+    tables = [Table("Points", ("task", "what", "points", "cases"), rows)]
+    sections = [Section("Tasks", tables=tables)]
+    for task in marks.tasks:
+        said = comments(task, marks.notes)
+        note = "" if task.note in (UNWRITTEN, *marks.notes) else task.note
+        if said or note:
+            text = "\n".join(f"- {line}" for line in said)
+            sections.append(Section(f"{task.number} {task.name}", intro=note, text=text))
+    heads = [Headline(f"{marks.points:g}", "points", f"of {marks.possible}", "model")]
+    sentences = [Sentence("bad" if marks.unread else "plain", note) for note in marks.notes]
+    made = "Made by minilm.classroom."
+    write_page(path, f"{title}: {marks.student}", sections, sentences=sentences, headlines=heads, made=made)
+
+
+def _points(marks: Marks) -> list[str]:
+    return [f"{marks.points:g}", *(f"{task.points:g}" for task in marks.tasks)]
+
+
+def _told_state(task: TaskMark) -> str:
+    return UNWRITTEN if task.note == UNWRITTEN else f"{task.passed} of {task.cases} right"
 
 
 def _headlines(pile: Sequence[Marks]) -> list[Headline]:
-    mean = sum(marks.points for marks in pile) / len(pile)
-    full = sum(marks.points == marks.possible for marks in pile)
-    return [
+    able = read_ones(pile)
+    mean = sum(marks.points for marks in able) / max(1, len(able))
+    full = sum(marks.points == marks.possible for marks in able)
+    unread = len(pile) - len(able)
+    heads = [
         Headline(str(len(pile)), "students"),
-        Headline(f"{mean:.1f}", "points on average", f"of {pile[0].possible}", "model"),
+        Headline(f"{mean:.1f}" if able else "-", "points on average", f"of {pile[0].possible}", "model"),
         Headline(str(full), "with full points"),
     ]
+    told = "and not in the average"
+    return [*heads, *([Headline(str(unread), "files could not be read", told, "failed")] if unread else [])]
 
 
-def _class_section(pile: Sequence[Marks]) -> Section:
+def _unread_section(pile: Sequence[Marks]) -> list[Section]:
+    rows = [(marks.student, "; ".join(marks.notes)) for marks in pile if marks.unread]
+    about = "These say nothing about the students; ask for the files again."
+    table = Table("Files that could not be read", ("student", "why"), rows)
+    return [Section("Not read", intro=about, tables=[table])] if rows else []
+
+
+def _class_section(pile: Sequence[Marks]) -> list[Section]:
+    if not read_ones(pile):
+        return [Section("Class", intro="No submission could be read.")]
     shares = task_numbers(pile)
     height = max(2.8, 0.95 + 0.36 * len(shares))  # the same for both, which stand side by side
     pictures = [
@@ -151,4 +199,8 @@ def _class_section(pile: Sequence[Marks]) -> Section:
         for f in mistake_numbers(pile)
     ]
     told = Table("Mistakes recognised", ("task", "mistake", "students", "what they were told"), mistakes)
-    return Section("Class", pictures=pictures, tables=[told])
+    intro = "" if mistakes else "No known mistake was recognised."
+    pages = [Section("Class", intro=intro, pictures=pictures)]
+    if mistakes:
+        pages.append(Section("Mistakes", tables=[told]))
+    return pages

@@ -1,9 +1,9 @@
-"""The process in which students' code runs: one child for each task, confined before the first line of theirs.
+"""The processes in which students' code runs: each is forked for one task of one submission and confined first.
 
-`python -m minilm.classroom.worker` reads jobs as JSON lines and answers with JSON lines. It loads torch once and runs
-no submission itself; a child computes the answers, and all that comes back are bytes. With `--referee` the children
-judge runs of our own decoder instead. This file knows no expected answer, no points and no solution, so nothing here is
-worth stealing.
+`python -m minilm.classroom.worker` loads torch once and forks on demand; it is handed the ends of two pipes and never
+reads from them, so nothing of a submission, a case or a solution is ever in the memory that the next child inherits. A
+child is sent its source, then one call at a time, and all that comes back are lines of JSON. Nothing here knows
+expected answers, points or solutions.
 """
 
 from __future__ import annotations
@@ -13,85 +13,78 @@ import gc
 import importlib
 import json
 import os
-import select
 import signal
+import socket
 import sys
 import time
 import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from minilm.classroom.sandbox import confine
+from minilm.classroom.wire import fault, line, to_plain, to_torch
 
-LARGEST_ANSWER = 8 << 20  # bytes of one task's answers
-DEEPEST = 20  # levels of lists in an answer
-LONGEST_TEXT = 100_000
-POLL = 0.2  # seconds between looks at the scratch folder
-HEAVY = ("hyperopt",)  # takes a second to load, so it is loaded once, here, as soon as a submission names it
-
-
-def to_torch(value: Any, scratch: str) -> Any:
-    """Plain data as a student's function receives it; a text "{scratch}/x" names a file in the scratch folder."""
-    import torch
-
-    if isinstance(value, dict) and "tensor" in value:
-        return torch.tensor(value["values"], dtype=getattr(torch, value["tensor"]))
-    if isinstance(value, dict):
-        return {key: to_torch(item, scratch) for key, item in value.items()}
-    if isinstance(value, list):
-        return [to_torch(item, scratch) for item in value]
-    return value.replace("{scratch}", scratch) if isinstance(value, str) else value
+HEAVY = ("hyperopt",)  # takes a second to load, so it is loaded here, as soon as a submission names it
+# What submissions import, loaded beforehand where the disk can only be closed altogether (no Landlock).
+USUAL = """abc array ast bisect cmath collections copy csv dataclasses datetime decimal enum fractions functools heapq
+    hashlib inspect io itertools json math numbers operator os pathlib pprint queue random re statistics string struct
+    textwrap time traceback typing unicodedata uuid warnings numpy numpy.random numpy.linalg numpy.fft torch.nn
+    torch.nn.functional torch.optim torch.optim.lr_scheduler torch.utils.data torch.autograd hyperopt hyperopt.pyll
+    hyperopt.pyll.stochastic"""
 
 
-def to_plain(value: Any, depth: int = 0) -> Any:
-    """A student's answer as plain data; TypeError for what is neither tensor, number, text, list nor dictionary."""
-    import torch
+class Peer:
+    """The child's end of the line: it answers calls, and asks for functions that live in another process."""
 
-    if depth > DEEPEST:
-        raise TypeError(f"the answer is nested more than {DEEPEST} levels deep")
-    if isinstance(value, torch.Tensor):
-        value = value.detach().cpu()
-        value = value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
-        return {"tensor": str(value.dtype).removeprefix("torch."), "values": value.tolist()}
-    if isinstance(value, (list, tuple)):
-        return [to_plain(item, depth + 1) for item in value]
-    if isinstance(value, dict):
-        return {str(key): to_plain(item, depth + 1) for key, item in value.items()}
-    if hasattr(value, "tolist"):  # numpy
-        return {"tensor": str(value.dtype), "values": value.tolist()} if value.ndim else value.tolist()
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    if isinstance(value, str):
-        return value[:LONGEST_TEXT]
-    raise TypeError(f"the answer is a {type(value).__name__}, not a tensor, number, text, list or dictionary")
+    def __init__(self, requests: BinaryIO, replies: BinaryIO, scratch: str) -> None:
+        self.requests, self.replies, self.scratch = requests, replies, scratch
 
+    def say(self, value: dict[str, Any]) -> None:
+        self.replies.write(line(value))
+        self.replies.flush()
 
-def _judge(job: dict[str, Any], out: BinaryIO) -> None:
-    """Writes one line about the run in the scratch folder."""
-    from minilm.classroom.referee import judge_run
+    def heard(self) -> Iterator[dict[str, Any]]:
+        while text := self.requests.readline():
+            yield json.loads(text)
 
-    try:
-        out.write(_line({"answers": [judge_run(Path(job["scratch"]), job["pieces"], job["unknown"])]}))
-    except BaseException as error:
-        fault, scratch = _fault(error), job["scratch"]
-        message = fault["message"].replace(scratch + os.sep, "").replace(scratch, "the run")
-        out.write(_line({**fault, "message": message}))
+    def far(self, name: str) -> Callable[..., Any]:
+        """A function that is computed elsewhere, by whoever is at the other end."""
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            if named:
+                raise TypeError(f"{name} takes its arguments by position here")
+            self.say({"call": name, "arguments": [to_plain(one, exact=True) for one in arguments]})
+            reply = json.loads(self.requests.readline())
+            if "error" in reply:
+                raise _exception(reply)
+            return to_torch(reply["answer"], self.scratch)
+
+        call.__name__ = name
+        return call
 
 
-def _run_job(job: dict[str, Any], out: BinaryIO) -> None:
-    """Loads the submission and writes one line per case."""
+def _exception(reply: dict[str, Any]) -> BaseException:
+    """An exception of the same kind, where Python has it."""
+    import builtins
+
+    kind = getattr(builtins, reply["error"], None)
+    known = isinstance(kind, type) and issubclass(kind, BaseException)
+    return kind(reply["message"]) if known else RuntimeError(reply["message"])  # type: ignore[misc]
+
+
+def answer_calls(first: dict[str, Any], peer: Peer) -> None:
+    """Loads the submission, then answers calls of its functions; what a lab gives is put back before each."""
     module = types.ModuleType("submission")
-    if fault := _execute(job["source"], job["name"], module.__dict__):
-        for _ in job["cases"]:
-            out.write(_line(fault))
-        return
-    if job["helpers"]:
-        helpers: dict[str, Any] = {"__name__": "helpers"}
-        exec(compile(job["helpers"], "helpers", "exec"), helpers)  # ours
-        module.__dict__.update({name: helpers[name] for name in job["replaced"]})
-    for calls in job["cases"]:
-        out.write(_line(_answers(calls, module, job["scratch"])))
-        out.flush()
+    broken = _execute(first["source"], first["name"], module.__dict__)
+    given = _given(first["given"], module.__dict__, first["tasks"])
+    far = {name: peer.far(name) for name in first["far"]}
+    there = not broken or any(task in module.__dict__ for task in first["tasks"])
+    peer.say({"loaded": there, "trouble": broken["message"] if broken else ""})
+    for request in peer.heard():
+        module.__dict__.update(given)
+        module.__dict__.update(far)
+        peer.say(_answer(request, module, peer.scratch, broken))
 
 
 def _execute(source: str, name: str, names: dict[str, Any]) -> dict[str, Any] | None:
@@ -100,140 +93,148 @@ def _execute(source: str, name: str, names: dict[str, Any]) -> dict[str, Any] | 
         sys.modules[names["__name__"]] = types.ModuleType(names["__name__"])
         exec(compile(source, name, "exec"), names)
     except BaseException as error:  # SystemExit and KeyboardInterrupt are the student's too
-        return _fault(error, "while loading the file: ")
+        lines = [at.tb_lineno for at in _frames(error) if at.tb_frame.f_code.co_filename == name]
+        return fault(error, f"while loading the file{f', line {lines[0]}' if lines else ''}: ")
     return None
 
 
-def _answers(calls: list[Any], module: types.ModuleType, scratch: str) -> dict[str, Any]:
-    answers = []
-    for function, arguments in calls:
-        target = module.__dict__.get(function)
-        if target is None:
-            return {"error": "missing", "message": f"there is no function {function} in the file"}
-        try:
-            answers.append(to_plain(target(*to_torch(arguments, scratch))))
-        except BaseException as error:
-            return _fault(error)
-    return {"answers": answers}
+def _frames(error: BaseException) -> Iterator[types.TracebackType]:
+    at = error.__traceback__
+    while at:
+        yield at
+        at = at.tb_next
 
 
-def _fault(error: BaseException, where: str = "") -> dict[str, Any]:
+def _given(source: str, theirs: dict[str, Any], tasks: list[str]) -> dict[str, Any]:
+    """The functions that the lab gives, with imports of their own; the tasks' functions they find in the submission."""
+    names: dict[str, Any] = {"__name__": "given"}
+    exec(compile(source, "given", "exec"), names)
+
+    def theirs_now(task: str) -> Callable[..., Any]:
+        return lambda *arguments: theirs[task](*arguments)
+
+    names.update({task: theirs_now(task) for task in tasks})
+    return {
+        name: value
+        for name, value in names.items()
+        if getattr(value, "__module__", None) == "given"
+        and isinstance(value, types.FunctionType)
+        and name not in tasks
+    }
+
+
+def _answer(
+    request: dict[str, Any], module: types.ModuleType, scratch: str, broken: dict[str, Any] | None
+) -> dict[str, Any]:
+    function = request["function"]
+    target = module.__dict__.get(function)
+    if target is None and broken:
+        return {**broken, "error": "loading"}
+    if target is None:
+        return {"error": "missing", "message": f"there is no function {function} in the file"}
     try:
-        text = str(error)
-    except BaseException:  # an exception of theirs may refuse to be shown
-        text = ""
-    return {"error": type(error).__name__[:80], "message": (where + text)[:500]}
-
-
-def _line(value: dict[str, Any]) -> bytes:
-    try:
-        return json.dumps(value).encode() + b"\n"
+        values = to_torch(request["arguments"], scratch)
+        before = [line({"value": to_plain(value)}) for value in values]
+        answer = to_plain(target(*values), exact=request["exact"])
+        after = [line({"value": to_plain(value)}) for value in values]
+        return {"answer": answer, "changed": [n for n, text in enumerate(after) if text != before[n]]}
     except BaseException as error:
-        return json.dumps(_fault(error)).encode() + b"\n"
+        return fault(error)
 
 
-def _child(job: dict[str, Any], pipe: int) -> None:
+def _judge(first: dict[str, Any], peer: Peer) -> None:
+    """Says one thing about the run in the scratch folder."""
+    from minilm.classroom.referee import judge_run
+
+    peer.say({"loaded": True})
+    for _ in peer.heard():
+        try:
+            peer.say({"answer": judge_run(Path(peer.scratch), first["pieces"], first["unknown"])})
+        except BaseException as error:
+            found, scratch = fault(error), peer.scratch
+            message = found["message"].replace(scratch + os.sep, "").replace(scratch, "the run")
+            peer.say({**found, "message": message})
+
+
+def converse(command: dict[str, Any], requests: BinaryIO, replies: BinaryIO) -> None:
+    """A confined process's whole conversation."""
+    os.chdir(command["scratch"])
+    limits = (command["seconds"], command["megabytes"], command["file_megabytes"])
+    scratch, missing = confine(Path(command["scratch"]), *limits, landlock=command["landlock"])
+    peer = Peer(requests, replies, scratch)
+    peer.say({"missing": missing})
+    first = next(peer.heard())
+    (_judge if "pieces" in first else answer_calls)(first, peer)
+
+
+def _child(command: dict[str, Any], reader: int, writer: int) -> None:
     """The child's whole life. It ends with `os._exit`, so that no code of theirs runs at exit."""
     os.setsid()
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
-    os.closerange(3, pipe)
-    os.closerange(pipe + 1, 256)
-    os.chdir(job["scratch"])
-    missing = confine(Path(job["scratch"]), job["seconds"], job["megabytes"], job["file_megabytes"])
-    with os.fdopen(pipe, "wb") as out:
-        out.write(_line({"missing": missing}))
-        out.flush()
-        (_judge if "pieces" in job else _run_job)(job, out)
+    for descriptor in set(range(3, 256)) - {reader, writer}:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+    with os.fdopen(reader, "rb") as requests, os.fdopen(writer, "wb") as replies:
+        converse(command, requests, replies)
     os._exit(0)
 
 
-def serve_forked(job: dict[str, Any]) -> dict[str, Any]:
-    """Runs a job in a child, watches it and says how it ended."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reader)
-        try:
-            _child(job, writer)
-        finally:
-            os._exit(1)
-    os.close(writer)
-    largest = job["scratch_megabytes"] << 20
-    data, end = _watch(reader, time.monotonic() + job["seconds"], Path(job["scratch"]), largest)
-    os.close(reader)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(child, signal.SIGKILL)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(child, signal.SIGKILL)
-    _, status, usage = os.wait4(child, 0)
-    return {
-        "lines": data.decode("utf-8", "replace"),
-        "end": end or _ending(status),
-        "kilobytes": usage.ru_maxrss,
-    }
+def serve(control: socket.socket) -> None:
+    """Forks a child for each request and, when asked, ends it and says how it went."""
+    children: set[int] = set()
+    with contextlib.suppress(ConnectionError):
+        while True:
+            data, pipes, _, _ = socket.recv_fds(control, 1 << 16, 2)
+            if not data:
+                break
+            command = json.loads(data)
+            if "end" in command:
+                children.discard(command["end"])
+                control.sendall(line(_ended(command["end"])))
+                continue
+            _load(command["heavy"])
+            child = os.fork()
+            if child == 0:
+                try:
+                    _child(command, *pipes)
+                finally:
+                    os._exit(1)
+            for descriptor in pipes:
+                os.close(descriptor)
+            children.add(child)
+            control.sendall(line({"pid": child}))
+    for child in children:  # whoever asked for them is gone
+        _ended(child)
 
 
-def _ending(status: int) -> str:
-    return (
-        f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit code {os.WEXITSTATUS(status)}"
-    )
+def _ended(child: int) -> dict[str, Any]:
+    """Kills a child with all its threads; how it ended, if it had ended already, and what memory it took."""
+    for _ in range(50):  # its line is cut, so that it ends by itself unless it hangs
+        done, status, usage = os.wait4(child, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.002)
+    else:
+        for kill in (os.killpg, os.kill):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                kill(child, signal.SIGKILL)
+        _, status, usage = os.wait4(child, 0)
+    signal_, code = os.WIFSIGNALED(status), os.WEXITSTATUS(status)
+    end = f"signal {os.WTERMSIG(status)}" if signal_ else f"exit code {code}"
+    return {"end": end, "kilobytes": usage.ru_maxrss}
 
 
-def _watch(reader: int, deadline: float, scratch: Path, largest: int) -> tuple[bytes, str]:
-    """What the child wrote, and why we stopped listening: "" where it closed the pipe itself. The scratch folder may
-    hold `largest` bytes."""
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            return b"".join(parts), "time"
-        if not select.select([reader], [], [], min(left, POLL))[0]:
-            if _size(scratch) > largest:
-                return b"".join(parts), "disk"
-            continue
-        part = os.read(reader, 1 << 16)
-        if not part:
-            return b"".join(parts), ""
-        parts.append(part)
-        size += len(part)
-        if size > LARGEST_ANSWER:
-            return b"".join(parts), "answers"
-
-
-def _size(folder: Path) -> int:
-    total = 0
-    with contextlib.suppress(OSError):
-        for path in folder.rglob("*"):
-            with contextlib.suppress(OSError):
-                total += path.lstat().st_size
-    return total
-
-
-def serve_alone(job: dict[str, Any]) -> dict[str, Any]:
-    """Where a process cannot fork (Windows): runs the job here; whoever sent it ends this process afterwards."""
-    import io
-
-    out = io.BytesIO()
-    os.chdir(job["scratch"])
-    out.write(_line({"missing": confine(Path(job["scratch"]), job["seconds"], 1024, 16)}))
-    (_judge if "pieces" in job else _run_job)(job, out)
-    return {"lines": out.getvalue().decode(), "end": "exit code 0", "kilobytes": 0}
-
-
-def _load_heavy(source: str) -> None:
-    for name in HEAVY:
-        if name in source:
-            with contextlib.suppress(ImportError):
-                importlib.import_module(name)
+def _load(names: list[str]) -> None:
+    for name in names:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
 
 
 def main() -> None:
-    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.path[:] = [entry for entry in sys.path if entry and entry != str(Path(__file__).parents[2])]
+    os.environ.pop("PYTHONPATH", None)
     import torch
 
     torch.set_num_threads(1)
@@ -242,15 +243,26 @@ def main() -> None:
         from minilm.classroom.referee import rehearse
 
         rehearse()
+    if "--usual" in sys.argv:
+        _load(USUAL.split())
+    options, sys.argv[:] = list(sys.argv), ["worker"]
+    sys.orig_argv[:] = sys.argv
     gc.freeze()
-    serve = serve_forked if hasattr(os, "fork") and "--alone" not in sys.argv else serve_alone
-    answers.write(b'{"ready": true}\n')
-    answers.flush()
-    while line := requests.readline():
-        job = json.loads(line)
-        _load_heavy(job.get("source", ""))
-        answers.write(json.dumps(serve(job)).encode() + b"\n")
-        answers.flush()
+    if "--control" in options:
+        control = socket.socket(fileno=int(options[options.index("--control") + 1]))
+        control.sendall(line({"ready": True}))
+        serve(control)
+        return
+    requests, replies = (
+        sys.stdin.buffer,
+        os.fdopen(os.dup(1), "wb"),
+    )  # no fork (Windows): this process is the child
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    replies.write(line({"ready": True}))
+    replies.flush()
+    command = json.loads(requests.readline())
+    converse(command, requests, replies)
+    os._exit(0)
 
 
 if __name__ == "__main__":

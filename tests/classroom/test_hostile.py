@@ -3,23 +3,75 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
-from minilm.classroom.book import run_task
-from minilm.classroom.hostile import ATTACKS, NEEDS, attack, prove_hostile
+from minilm.classroom.book import Book, Page, run_task
+from minilm.classroom.hostile import ATTACKS, BROKEN, NEEDS, attack, prove_hostile, prove_redefined
 from minilm.classroom.lab import load_lab, part
 from minilm.classroom.runner import Limits, Runner
 from minilm.errors import RunError
 
 
+def bare() -> Book:
+    """A lab without expected answers."""
+    return Book(load_lab("lab2"), ())
+
+
+def page() -> Page:
+    return Page(load_lab("lab2").tasks[0], [], ())
+
+
+# those that end by themselves: the others wait for a limit of time and are in the slow test
+QUICK = [
+    name
+    for name in (*ATTACKS, *BROKEN)
+    if not re.search(
+        r"while True|sleep|recursion|bomb|deep|deaf|slow|long_names|many", f"{name} {ATTACKS.get(name, '')}"
+    )
+]
+LIMITS = Limits(seconds=3.0, megabytes=512)
+
+
 def test_hostile_files_are_held():
-    with Runner(Limits(seconds=3.0, megabytes=512)) as runner:
+    """Those that steal or tell, and every third of the others; the slow test has them all."""
+    stealing = [name for name in QUICK if re.match(r"search|ask|tell|read", name)]
+    names = {*stealing, *QUICK[::3], "endless_loop"}
+    with Runner(LIMITS) as runner:
+        held, count, loose = prove_hostile("lab2", runner, names)
+    assert not loose, "\n".join(loose)
+    assert held == count >= 45
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("landlock", [True, False])
+def test_all_hostile_files_are_held(landlock):
+    with Runner(LIMITS, landlock=landlock) as runner:
         held, count, loose = prove_hostile("lab2", runner)
     assert not loose, "\n".join(loose)
+    assert held == count >= 120
+
+
+@pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() != 0, reason="needs root, or a system with user namespaces"
+)
+def test_what_steals_is_held_without_landlock_too():
+    names = [name for name in QUICK if re.search(r"search|read|ask|tell|prior|nice|link|list|root|out", name)]
+    with Runner(LIMITS, landlock=False) as runner:
+        held, count, loose = prove_hostile("lab2", runner, names)
+    assert not loose, "\n".join(loose)
     assert held == count >= 30
+
+
+def test_what_a_lab_gives_is_the_labs():
+    """Whatever a file puts in the place of `portrait`, its task earns nothing; the right space does."""
+    with Runner(LIMITS) as runner:
+        held, count, loose = prove_redefined(runner)
+    assert not loose, "\n".join(loose)
+    assert held == count >= 7
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="attacks of POSIX systems")
@@ -50,6 +102,19 @@ def test_without_a_sandbox_the_attacks_succeed(tmp_path):
     assert set(map(tuple, found.values())) == {("kept", "x")}, found
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads its own memory by a system call")
+@pytest.mark.parametrize("name", ["search_objects", "search_heap"])
+def test_the_memory_searches_find_what_is_there(name, tmp_path):
+    """The same two, in a process that holds the reference's text: both succeed."""
+    source = attack("lab2", "self_attention", ATTACKS[name], tmp_path, 0)
+    solution = part(load_lab("lab2"), "solution.py")
+    program = f"import torch\nheld = [{solution!r}]\nnames = {{}}\nexec({source!r}, names)\n"
+    program += "right = names['self_attention'](torch.ones(1, 2, 2), torch.ones(2, 6), torch.ones(2, 2), 1)\n"
+    program += "assert right.shape == (1, 2, 2)\nraise ValueError('got loose')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert "ValueError: got loose" in done.stderr
+
+
 def test_every_need_is_an_attack():
     assert {name for names in NEEDS.values() for name in names.split()} <= set(ATTACKS)
 
@@ -57,15 +122,15 @@ def test_every_need_is_an_attack():
 def test_without_fork_too():
     """The way of systems that cannot fork: one process for each task, ended by us."""
     lab = load_lab("lab2")
-    task, solution = lab.tasks[0], part(lab, "solution.py")
+    solution = part(lab, "solution.py")
     with Runner(Limits(seconds=3.0), alone=True) as runner:
-        assert all("answers" in case for case in run_task(runner, task, solution).cases)
-        endless = run_task(runner, task, "while True: pass")
+        assert all("answers" in case for case in run_task(runner, bare(), page(), solution).cases)
+        endless = run_task(runner, bare(), page(), "while True: pass")
         assert all("3 seconds" in case["message"] for case in endless.cases)
-        assert all("answers" in case for case in run_task(runner, task, solution).cases)
+        assert all("answers" in case for case in run_task(runner, bare(), page(), solution).cases)
 
 
 def test_a_worker_that_cannot_start_is_one_sentence(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false" if os.name == "posix" else "where.exe")
     with Runner() as runner, pytest.raises(RunError, match="does not start"):
-        run_task(runner, load_lab("lab2").tasks[0], "")
+        run_task(runner, bare(), page(), "")

@@ -98,9 +98,20 @@ def test_a_later_task_does_not_suffer_from_an_earlier_one(book, runner):
     assert marks.points == lab.points - lab.task("scores").points
 
 
-def test_a_students_own_check_says_where_to_begin(book, runner):
-    """It has no helpers, so a later task fails with the earlier one that it calls."""
+def test_a_students_own_check_helps_as_the_teachers_does(book, runner):
+    """It has no reference, but the answers that ours gives where the public cases ask for them."""
     source = part(book.lab, "solution.py").replace("def scores(", "def scores(*_): return 1\n\n\ndef unused(")
+    own, teachers = mark(public_part(book), source, "s", runner), mark(book, source, "s", runner)
+    assert [task.points for task in own.tasks] == [task.points for task in teachers.tasks]
+    marks = {task.name: task for task in own.tasks}
+    assert "in the place of yours" in marks["attention"].note and marks["attention"].right
+    assert marks["causal_mask"].right and not marks["scores"].note
+
+
+def test_a_students_own_check_says_where_to_begin(book, runner):
+    """Where a function asks an earlier one for what ours was never asked, the check can only name it."""
+    source = part(book.lab, "solution.py").replace("def scores(", "def scores(*_): return 1\n\n\ndef unused(")
+    source = source.replace("fit = scores(q, k)", "fit = scores(2 * q, k) / 2")
     marks = {task.name: task for task in mark(public_part(book), source, "s", runner).tasks}
     assert "calls scores, which is not right yet" in marks["attention"].note and not marks["attention"].right
     assert marks["causal_mask"].right and not marks["scores"].note
@@ -186,10 +197,12 @@ def test_reports_say_what_is_needed(book, marked, tmp_path):
 
 
 def test_class_numbers(marked):
-    assert points_numbers(marked) == [3, 0, 0, 0, 0, 0, 0, 0, 0, 2]
+    """Of five, two could not be read, which says nothing about the students."""
+    assert [marks.student for marks in marked if marks.unread] == ["dora", "emil"]
+    assert points_numbers(marked) == [1, 0, 0, 0, 0, 0, 0, 0, 0, 2]
     shares = {share.name: share for share in task_numbers(marked)}
-    assert [shares[name].share for name in ("scores", "causal_mask")] == pytest.approx([2 / 5, 1 / 5])
-    assert [shares["causal_mask"][2:], shares["scores"][2:]] == [(1, 1, 2, 1), (2, 0, 2, 1)]  # of five
+    assert [shares[name].share for name in ("scores", "causal_mask")] == pytest.approx([2 / 3, 1 / 3])
+    assert [shares["causal_mask"][2:], shares["scores"][2:]] == [(1, 1, 0, 1), (2, 0, 0, 1)]
     (frequent,) = mistake_numbers(marked)
     assert (frequent.task, frequent.mistake, frequent.students) == ("causal_mask", "strict", 1)
 

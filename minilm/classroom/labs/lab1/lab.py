@@ -82,7 +82,11 @@ LAB = Lab(
             (
                 case("ten tokens", ("split", (list(range(10)), 0.2)), public=True),
                 case("rounded down", ("split", (list(range(20, 37)), 0.25)), public=True),
+                case("nearly one more", ("split", ([5, 3, 8, 1, 9, 2, 7, 7, 4, 0, 6], 0.25)), public=True),
                 case("a small share", ("split", ([5, 3, 8, 1, 9, 2, 7, 7, 4, 0, 6], 0.1))),
+                case("no validation", ("split", ([4, 1, 3], 0.0)), edge=True, public=True),
+                case("too short for any", ("split", ([6, 2], 0.3)), edge=True),
+                case("no training", ("split", ([6, 2, 5], 1.0)), edge=True),
             ),
         ),
         Task(
@@ -122,6 +126,7 @@ LAB = Lab(
                 case("the last window just fits", ("window_starts", (17, 4, 0))),
                 case("the last one just does not fit", ("window_starts", (16, 4, 0))),
                 case("just fits, with offset", ("window_starts", (33, 5, 2))),
+                case("the offset leaves no room", ("window_starts", (21, 4, 2)), public=True),
             ),
         ),
         Task(
@@ -139,6 +144,11 @@ LAB = Lab(
             (
                 case("one winner", ("most_frequent_pair", ([1, 2, 3, 1, 2, 4, 1, 2],)), public=True),
                 case("a row of equals", ("most_frequent_pair", ([5, 5, 5, 5, 2, 3, 2, 3],)), public=True),
+                case(
+                    "the ends are no neighbours",
+                    ("most_frequent_pair", ([4, 7, 4, 7, 1, 4, 9, 1],)),
+                    public=True,
+                ),
                 case("order matters", ("most_frequent_pair", ([3, 1, 4, 1, 3, 9, 1, 3, 9, 8, 3, 9, 7],))),
                 case(
                     "a tie",
@@ -162,6 +172,7 @@ LAB = Lab(
             (
                 case("two places", ("merge", ([1, 2, 3, 1, 2], [1, 2], 9)), public=True),
                 case("the last stays", ("merge", ([4, 1, 2, 1, 2, 7], [1, 2], 9)), public=True),
+                case("longer numbers", ("merge", ([11, 2, 1, 2, 1, 21, 2, 1], [1, 2], 9)), public=True),
                 case("a row of equals", ("merge", ([5, 5, 5, 1, 5, 5, 5, 5], [5, 5], 6))),
                 case("not there", ("merge", ([1, 3, 2], [1, 2], 9))),
                 case("nothing", ("merge", ([], [1, 2], 9)), edge=True),

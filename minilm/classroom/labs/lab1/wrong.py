@@ -206,3 +206,86 @@ def merge__last_token_lost(ids: list[int], pair: tuple[int, int], new: int) -> l
         merged.append(new if here else ids[n])
         n += 2 if here else 1
     return merged
+
+
+def vocabulary__no_spaces(text: str) -> str:
+    """Spaces and line ends are characters, too: the model has to predict them like any other."""
+    return "".join(sorted(set("".join(text.split()))))
+
+
+def vocabulary__descending(text: str) -> str:
+    """Your order is the right one backwards; the lowest code point comes first."""
+    return "".join(sorted(set(text), reverse=True))
+
+
+def encode__place_in_the_text(text: str, characters: str) -> list[int]:
+    """You look for the character in the text; its id is its place in the vocabulary."""
+    return [text.index(character) for character in text]
+
+
+def decode__from_one(ids: list[int], characters: str) -> str:
+    """You count the vocabulary from 1; id 0 is its first character."""
+    return "".join(characters[i - 1] for i in ids)
+
+
+def split__nothing_left(ids: list[int], share: float) -> tuple[list[int], list[int]]:
+    """Right until val is empty: ids[:-0] is ids[:0], which is nothing, and ids[-0:] is everything. Count the cut from
+    the front, len(ids) - n."""
+    n = int(share * len(ids))
+    return ids[:-n], ids[-n:]
+
+
+def split__rounded_to_nearest(ids: list[int], share: float) -> tuple[list[int], list[int]]:
+    """round goes to the nearest whole number; the size of val is rounded down, which is int."""
+    cut = len(ids) - round(share * len(ids))
+    return ids[:cut], ids[cut:]
+
+
+def split__share_is_train(ids: list[int], share: float) -> tuple[list[int], list[int]]:
+    """The share is that of val, at the end; you give it to train."""
+    cut = int(share * len(ids))
+    return ids[:cut], ids[cut:]
+
+
+def batch__rolled(tokens: Tensor, starts: list[int], block_size: int) -> tuple[Tensor, Tensor]:
+    """Your last target is the row's own first token: roll goes round. The last target is the token after the window."""
+    inputs = torch.stack([tokens[start : start + block_size] for start in starts])
+    return inputs, inputs.roll(-1, dims=1)
+
+
+def window_starts__beyond_the_end(count: int, block_size: int, offset: int) -> list[int]:
+    """Your last windows reach beyond the last token; each needs block_size tokens and one more as target."""
+    return list(range(offset, count, block_size))
+
+
+def window_starts__offset_added_late(count: int, block_size: int, offset: int) -> list[int]:
+    """You add the offset to windows that were counted from 0, so that the last one may not fit any more."""
+    return [offset + start for start in range(0, count - block_size, block_size)]
+
+
+def most_frequent_pair__least(ids: list[int]) -> tuple[int, int]:
+    """This is the least frequent pair; with min the count needs a minus sign."""
+    counts = Counter(zip(ids, ids[1:], strict=False))
+    return min(counts, key=lambda pair: (counts[pair], pair))
+
+
+def most_frequent_pair__around_the_end(ids: list[int]) -> tuple[int, int]:
+    """You count the last token and the first as neighbours; N tokens have N - 1 pairs."""
+    counts = Counter(zip(ids, ids[1:] + ids[:1], strict=False))
+    return min(counts, key=lambda pair: (-counts[pair], pair))
+
+
+def merge__as_text(ids: list[int], pair: tuple[int, int], new: int) -> list[int]:
+    """In a text of numbers 1 2 is also found in 11 2 and in 1 21; compare whole ids."""
+    text = " ".join(map(str, ids)).replace(f"{pair[0]} {pair[1]}", f"{new}")
+    return [int(word) for word in text.split()]
+
+
+def merge__either_order(ids: list[int], pair: tuple[int, int], new: int) -> list[int]:
+    """You replace (b, a) as well; the order of the pair counts."""
+    merged, place = [], 0
+    while place < len(ids):
+        here = sorted(ids[place : place + 2]) == sorted(pair)
+        merged.append(new if here else ids[place])
+        place += 2 if here else 1
+    return merged

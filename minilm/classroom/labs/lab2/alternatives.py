@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from minilm.classroom.labs.lab2.solution import causal_mask, merge_heads, scores
+from minilm.classroom.labs.lab2.solution import (
+    causal_mask,
+    merge_heads,
+    scores,
+)
 
 
 def scores__einsum(q: Tensor, k: Tensor) -> Tensor:
@@ -88,3 +94,62 @@ def self_attention__head_by_head(x: Tensor, qkv: Tensor, proj: Tensor, n_head: i
         fit = (q @ k.mT / math.sqrt(D)).masked_fill(~causal_mask(T, T), -math.inf)
         outputs.append(fit.softmax(-1) @ v)
     return torch.cat(outputs, dim=-1) @ proj
+
+
+def scores__numpy(q: Tensor, k: Tensor) -> Any:
+    return np.matmul(q.numpy(), np.swapaxes(k.numpy(), -1, -2)) / np.sqrt(q.shape[-1])
+
+
+def scores__scaled_before(q: Tensor, k: Tensor) -> Tensor:
+    return (q * q.shape[-1] ** -0.5) @ k.mT
+
+
+def softmax__double_lists(x: Tensor) -> Any:
+    return (
+        (x.double() - x.double().amax(-1, keepdim=True))
+        .exp()
+        .div_((x.double() - x.double().amax(-1, keepdim=True)).exp().sum(-1, keepdim=True))
+        .tolist()
+    )
+
+
+def softmax__numpy(x: Tensor) -> Any:
+    values = np.exp(x.numpy() - x.numpy().max(axis=-1, keepdims=True))
+    return values / values.sum(axis=-1, keepdims=True)
+
+
+def causal_mask__numpy(T: int, S: int) -> Any:
+    return np.tri(T, S, S - T, dtype=bool)
+
+
+def causal_mask__lists(T: int, S: int) -> Any:
+    return [[s <= t + S - T for s in range(S)] for t in range(T)]
+
+
+def attention__query_by_query(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    rows = []
+    for t in range(q.size(-2)):
+        fit = scores(q[..., t : t + 1, :], k)
+        fit = fit if mask is None else torch.where(mask[..., t : t + 1, :], fit, -torch.inf)
+        rows.append(fit.softmax(-1) @ v)
+    return torch.cat(rows, dim=-2)
+
+
+def attention__einsum(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    fit = torch.einsum("...td,...sd->...ts", q, k) / math.sqrt(q.size(-1))
+    fit = fit if mask is None else fit + torch.zeros(mask.shape).masked_fill(mask.logical_not(), -math.inf)
+    return torch.einsum("...ts,...sd->...td", fit.softmax(-1), v)
+
+
+def split_heads__permuted(x: Tensor, n_head: int) -> Tensor:
+    return x.reshape(*x.shape[:2], n_head, -1).permute(0, 2, 1, 3)
+
+
+def merge_heads__permuted(x: Tensor) -> Tensor:
+    return x.permute(0, 2, 1, 3).contiguous().view(x.size(0), x.size(2), -1)
+
+
+def self_attention__split_at_once(x: Tensor, qkv: Tensor, proj: Tensor, n_head: int) -> Tensor:
+    q, k, v = (x @ qkv).unflatten(-1, (3, n_head, -1)).permute(2, 0, 3, 1, 4)
+    fit = (q @ k.mT / math.sqrt(q.size(-1))).masked_fill(~causal_mask(x.size(1), x.size(1)), -math.inf)
+    return (fit.softmax(-1) @ v).transpose(1, 2).flatten(2) @ proj

@@ -5,8 +5,10 @@ from __future__ import annotations
 from minilm.classroom.lab import Lab, Task, case
 from minilm.classroom.plain import numbers, tensor
 
+LOW = tensor([[-20.0, 0.0]])
 HAND = (tensor([[1.0, 0.0]]), tensor([[1.0, 0.0], [0.0, 1.0]]))
 MASK = tensor([[1, 0, 0, 1], [1, 1, 0, 0], [0, 0, 1, 0]], "bool")
+FIRST = tensor([[1, 0]], "bool")
 LATER = tensor([[1, 1, 0], [1, 1, 1]], "bool")
 
 LAB = Lab(
@@ -52,7 +54,7 @@ LAB = Lab(
                 case("more axes", ("softmax", (numbers(2, 3, 4, 5, seed=8),))),
                 case(
                     "large numbers",
-                    ("softmax", (tensor([[1000.0, 999.0], [-3.0, 4.0]]),)),
+                    ("softmax", (tensor([[1000.0, 999.0], [-300.0, 400.0]]),)),
                     edge=True,
                     public=True,
                 ),
@@ -114,6 +116,28 @@ LAB = Lab(
                             MASK,
                         ),
                     ),
+                ),
+                case(
+                    "scores far below zero",
+                    (
+                        "attention",
+                        (LOW, tensor([[10.0, 0.0], [9.0, 0.0]]), tensor([[10.0], [20.0]]), FIRST),
+                    ),
+                    edge=True,
+                    public=True,
+                ),
+                case(
+                    "scores far apart",
+                    (
+                        "attention",
+                        (
+                            numbers(3, 2, seed=34, scale=2.0),
+                            numbers(4, 2, seed=35, scale=2.0),
+                            numbers(4, 2, seed=36),
+                            MASK,
+                        ),
+                    ),
+                    edge=True,
                 ),
             ),
         ),

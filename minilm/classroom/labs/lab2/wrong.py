@@ -12,6 +12,7 @@ from minilm.classroom.labs.lab2.solution import (
     causal_mask,
     merge_heads,
     scores,
+    self_attention,
     softmax,
     split_heads,
 )
@@ -208,3 +209,112 @@ def self_attention__transposed_projection(x: Tensor, qkv: Tensor, proj: Tensor, 
     T = x.size(1)
     q, k, v = (split_heads(part, n_head) for part in (x @ qkv).chunk(3, dim=-1))
     return merge_heads(attention(q, k, v, causal_mask(T, T))) @ proj.T
+
+
+def scores__hard_axes(q: Tensor, k: Tensor) -> Tensor:
+    """transpose(1, 2) swaps the last two axes of a batch only; with heads or without a batch they have other numbers.
+    Count from the end: transpose(-2, -1)."""
+    return q @ k.transpose(1, 2) / math.sqrt(q.size(-1))
+
+
+def scores__scaled_by_queries(q: Tensor, k: Tensor) -> Tensor:
+    """You divide by the root of the number of queries T; the sum in a dot product runs over the head size D."""
+    return q @ k.transpose(-2, -1) / math.sqrt(q.size(-2))
+
+
+def scores__cosine(q: Tensor, k: Tensor) -> Tensor:
+    """You divide by the lengths of query and key; attention keeps lengths and divides by the root of D."""
+    return (q / q.norm(dim=-1, keepdim=True)) @ (k / k.norm(dim=-1, keepdim=True)).transpose(-2, -1)
+
+
+def softmax__no_keepdim(x: Tensor) -> Tensor:
+    """Your sum has lost the last axis, so it divides columns, or nothing fits; keepdim=True keeps it."""
+    e = (x - x.max(dim=-1, keepdim=True).values).exp()
+    return e / e.sum(dim=-1)
+
+
+def softmax__mean_subtracted(x: Tensor) -> Tensor:
+    """The mean of a row may lie far below its largest number, which then overflows; subtract the largest."""
+    e = (x - x.mean(dim=-1, keepdim=True)).exp()
+    return e / e.sum(dim=-1, keepdim=True)
+
+
+def softmax__first_subtracted(x: Tensor) -> Tensor:
+    """You subtract each row's first number; only its largest is sure to leave nothing above 0."""
+    e = (x - x[..., :1]).exp()
+    return e / e.sum(dim=-1, keepdim=True)
+
+
+def softmax__clamped(x: Tensor) -> Tensor:
+    """You cut large numbers off, so that they all become equal; subtract the row's largest instead."""
+    e = x.clamp(max=80.0).exp()
+    return e / e.sum(dim=-1, keepdim=True)
+
+
+def causal_mask__floats(T: int, S: int) -> Tensor:
+    """Right where it is 1 and 0, but these are real numbers; a mask is boolean (dtype=torch.bool)."""
+    return torch.ones(T, S).tril(S - T)
+
+
+def causal_mask__added(T: int, S: int) -> Tensor:
+    """This is a mask to be added to scores, 0 and -inf; asked for is a boolean one, True = may attend."""
+    return torch.zeros(T, S).masked_fill(~causal_mask(T, S), -math.inf)
+
+
+def causal_mask__square(T: int, S: int) -> Tensor:
+    """You return S rows; there are only T queries, the last T of the S moments."""
+    return torch.ones(S, S, dtype=torch.bool).tril()
+
+
+def attention__added_mask(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """You add the mask's 1 and 0 to the scores; hidden keys need a score of -inf."""
+    fit = scores(q, k)
+    return softmax(fit if mask is None else fit + mask) @ v
+
+
+def attention__minus_a_hundred(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """-100 is not low enough: true scores may lie below it, and then the hidden key wins. Use -inf."""
+    fit = scores(q, k)
+    return softmax(fit if mask is None else fit.masked_fill(~mask, -100.0)) @ v
+
+
+def split_heads__by_head_last(x: Tensor, n_head: int) -> Tensor:
+    """Your heads are the last axis; the order asked for is batch, head, time, channels of the head."""
+    B, T, C = x.shape
+    return x.view(B, T, n_head, C // n_head).permute(0, 1, 3, 2)
+
+
+def split_heads__heads_before_the_batch(x: Tensor, n_head: int) -> Tensor:
+    """Your heads stand before the batch; the order asked for is batch, head, time, channels of the head."""
+    return torch.stack(x.chunk(n_head, dim=-1))
+
+
+def merge_heads__summed(x: Tensor) -> Tensor:
+    """You add the heads up; they lie side by side, H times D channels."""
+    B, H, T, D = x.shape
+    return x.sum(dim=1).repeat(1, 1, H)
+
+
+def merge_heads__first_only(x: Tensor) -> Tensor:
+    """Only the first head is there; all lie side by side."""
+    return x[:, 0]
+
+
+def self_attention__by_head(x: Tensor, qkv: Tensor, proj: Tensor, n_head: int) -> Tensor:
+    """You cut x @ qkv into heads first and each head into query, key and value; here all queries come first, then all
+    keys, then all values."""
+    B, T, C = x.shape
+    q, k, v = (x @ qkv).view(B, T, n_head, 3 * C // n_head).transpose(1, 2).chunk(3, dim=-1)
+    return merge_heads(attention(q, k, v, causal_mask(T, T))) @ proj
+
+
+def self_attention__parts_interleaved(x: Tensor, qkv: Tensor, proj: Tensor, n_head: int) -> Tensor:
+    """You take every third channel for the queries; x @ qkv holds the three side by side."""
+    B, T, C = x.shape
+    q, k, v = (split_heads(part, n_head) for part in (x @ qkv).view(B, T, C, 3).unbind(-1))
+    return merge_heads(attention(q, k, v, causal_mask(T, T))) @ proj
+
+
+def self_attention__residual_added(x: Tensor, qkv: Tensor, proj: Tensor, n_head: int) -> Tensor:
+    """You add x; the residual connection belongs to the block, not to this layer."""
+    return x + self_attention(x, qkv, proj, n_head)

@@ -58,6 +58,15 @@ LAB = Lab(
                     ("layer_norm", (CONSTANT, numbers(3, seed=7), numbers(3, seed=8))),
                     edge=True,
                 ),
+                case(
+                    "hardly any difference",
+                    (
+                        "layer_norm",
+                        (numbers(2, 4, seed=40, scale=1e-3), numbers(4, seed=41), numbers(4, seed=42)),
+                    ),
+                    edge=True,
+                    public=True,
+                ),
             ),
         ),
         Task(

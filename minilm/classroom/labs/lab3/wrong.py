@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from minilm.classroom.labs.lab3.solution import block, embed, gelu, layer_norm, mlp, self_attention
+from minilm.classroom.labs.lab3.solution import block, embed, gelu, gpt, layer_norm, mlp, self_attention
 
 
 def layer_norm__over_time(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -247,3 +247,117 @@ def loss__mean_of_rows(logits: Tensor, labels: Tensor) -> Tensor:
 def loss__softmax_twice(logits: Tensor, labels: Tensor) -> Tensor:
     """cross_entropy takes logits; it applies log_softmax itself, so do not softmax before."""
     return F.cross_entropy(logits.softmax(-1)[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+
+
+def layer_norm__epsilon_outside(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """You add epsilon to the root; it stands under it. Where the channels hardly differ, that is a factor."""
+    centred = x - x.mean(dim=-1, keepdim=True)
+    return centred / (centred.square().mean(dim=-1, keepdim=True).sqrt() + 1e-5) * weight + bias
+
+
+def layer_norm__no_bias(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The bias is missing at the end."""
+    return layer_norm(x, weight, bias) - bias
+
+
+def layer_norm__centred_only(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """You subtract the mean and do not divide by the standard deviation."""
+    return (x - x.mean(dim=-1, keepdim=True)) * weight + bias
+
+
+def layer_norm__bias_scaled(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """You add the bias before the weight multiplies; it comes last."""
+    return (layer_norm(x, torch.ones_like(weight), torch.zeros_like(bias)) + bias) * weight
+
+
+def gelu__quick(x: Tensor) -> Tensor:
+    """This is x sigmoid(1.702 x), another approximation; the one asked for has a tanh."""
+    return x * torch.sigmoid(1.702 * x)
+
+
+def gelu__no_one(x: Tensor) -> Tensor:
+    """The 1 before the tanh is missing, so that large negative numbers do not vanish."""
+    return 0.5 * x * torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+
+
+def mlp__relu(x: Tensor, up: Tensor, down: Tensor) -> Tensor:
+    """Between the two products stands relu; asked for is gelu."""
+    return (x @ up).relu() @ down
+
+
+def mlp__not_back(x: Tensor, up: Tensor, down: Tensor) -> Tensor:
+    """You stop at 4 C channels; one more product leads back."""
+    return gelu(x @ up)
+
+
+def block__mlp_not_normed(x: Tensor, weights: dict[str, Tensor], n_head: int) -> Tensor:
+    """The second branch reads x as it is; norm_2 stands before the mlp."""
+    normed = layer_norm(x, weights["norm_1"], weights["norm_1_bias"])
+    x = x + self_attention(normed, weights["qkv"], weights["proj"], n_head)
+    return x + mlp(x, weights["up"], weights["down"])
+
+
+def block__attention_not_normed(x: Tensor, weights: dict[str, Tensor], n_head: int) -> Tensor:
+    """The first branch reads x as it is; norm_1 stands before the attention."""
+    x = x + self_attention(x, weights["qkv"], weights["proj"], n_head)
+    normed = layer_norm(x, weights["norm_2"], weights["norm_2_bias"])
+    return x + mlp(normed, weights["up"], weights["down"])
+
+
+def block__norms_swapped(x: Tensor, weights: dict[str, Tensor], n_head: int) -> Tensor:
+    """norm_1 and norm_2 are swapped: the first stands before the attention."""
+    swapped = {**weights, "norm_1": weights["norm_2"], "norm_1_bias": weights["norm_2_bias"]}
+    return block(x, {**swapped, "norm_2": weights["norm_1"], "norm_2_bias": weights["norm_1_bias"]}, n_head)
+
+
+def block__attention_twice(x: Tensor, weights: dict[str, Tensor], n_head: int) -> Tensor:
+    """The mlp is missing; the second branch is not another attention."""
+    for norm in ("norm_1", "norm_2"):
+        normed = layer_norm(x, weights[norm], weights[f"{norm}_bias"])
+        x = x + self_attention(normed, weights["qkv"], weights["proj"], n_head)
+    return x
+
+
+def embed__multiplied(ids: Tensor, wte: Tensor, wpe: Tensor) -> Tensor:
+    """You multiply tokens and positions; they are added."""
+    return wte[ids] * wpe[: ids.size(1)]
+
+
+def embed__scaled(ids: Tensor, wte: Tensor, wpe: Tensor) -> Tensor:
+    """You multiply the tokens by the root of C, as the first Transformer did; GPT-2 does not."""
+    return wte[ids] * math.sqrt(wte.size(1)) + wpe[: ids.size(1)]
+
+
+def gpt__norm_between(ids: Tensor, weights: dict[str, Any], n_head: int) -> Tensor:
+    """You norm after every block; norm_f stands once, after the last."""
+    x = embed(ids, weights["wte"], weights["wpe"])
+    for each in weights["blocks"]:
+        x = layer_norm(block(x, each, n_head), weights["norm_f"], weights["norm_f_bias"])
+    return x @ weights["wte"].T
+
+
+def gpt__blocks_backwards(ids: Tensor, weights: dict[str, Any], n_head: int) -> Tensor:
+    """The blocks run in the wrong order; the first of the list comes first."""
+    return gpt(ids, {**weights, "blocks": weights["blocks"][::-1]}, n_head)
+
+
+def gpt__log_probabilities(ids: Tensor, weights: dict[str, Any], n_head: int) -> Tensor:
+    """These are logarithms of probabilities; asked for are the logits before any softmax."""
+    return gpt(ids, weights, n_head).log_softmax(dim=-1)
+
+
+def loss__rolled(logits: Tensor, labels: Tensor) -> Tensor:
+    """roll brings the first label to the end, where nothing can predict it; leave out the last logits."""
+    return F.cross_entropy(logits.flatten(0, 1), labels.roll(-1, dims=1).flatten(), ignore_index=-100)
+
+
+def loss__last_position_only(logits: Tensor, labels: Tensor) -> Tensor:
+    """Only the last label counts here; all do but the first."""
+    return F.cross_entropy(logits[:, -2], labels[:, -1], ignore_index=-100)
+
+
+def loss__without_logarithm(logits: Tensor, labels: Tensor) -> Tensor:
+    """You average probabilities; average their negative logarithms."""
+    shares = logits[:, :-1].softmax(dim=-1)
+    kept = labels[:, 1:] != -100
+    return -shares.gather(-1, labels[:, 1:].clamp(min=0)[..., None])[..., 0][kept].mean()

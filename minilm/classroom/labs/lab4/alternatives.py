@@ -7,11 +7,16 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from minilm.classroom.labs.lab4.solution import adamw, clip, learning_rate
+from minilm.classroom.labs.lab4.solution import (
+    adamw,
+    clip,
+    learning_rate,
+)
 
 
 def learning_rate__half_angle(step: int, steps: int, warmup: int, peak: float, floor: float) -> float:
@@ -123,3 +128,65 @@ def load_checkpoint__by_name(path: str) -> dict[str, Any]:
         stored = json.load(file)
     tensors = {name: torch.tensor(stored[name], dtype=torch.float32) for name in ("m", "v", "table")}
     return {"step": stored["step"], **tensors}
+
+
+def learning_rate__numpy(step: int, steps: int, warmup: int, peak: float, floor: float) -> Any:
+    if step < warmup:
+        return np.float64(peak) * (step + 1) / warmup
+    return floor + (peak - floor) * 0.5 * (1 + np.cos(np.pi * (step - warmup) / (steps - warmup - 1)))
+
+
+def learning_rate__interpolated(step: int, steps: int, warmup: int, peak: float, floor: float) -> float:
+    rise = [peak * (n + 1) / warmup for n in range(warmup)]
+    fall = [math.cos(math.pi * n / (steps - 1 - warmup)) for n in range(steps - warmup)]
+    return (rise + [peak * (1 + c) / 2 + floor * (1 - c) / 2 for c in fall])[step]
+
+
+def clip__norm_of_norms(gradients: list[Tensor], limit: float) -> Any:
+    norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
+    return [gradient * (limit / norm) if norm > limit else gradient for gradient in gradients], norm
+
+
+def clip__hypotenuse(gradients: list[Tensor], limit: float) -> Any:
+    norm = math.hypot(*(number for gradient in gradients for number in gradient.flatten().tolist()))
+    return [gradient / max(1.0, norm / limit) for gradient in gradients], norm
+
+
+def adamw__interpolated(
+    p: Tensor,
+    g: Tensor,
+    m: Tensor,
+    v: Tensor,
+    t: int,
+    lr: float,
+    betas: list[float],
+    eps: float,
+    decay: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    m, v = torch.lerp(g, m, betas[0]), torch.lerp(g * g, v, betas[1])
+    step = lr / (1 - betas[0] ** t)
+    return p * (1 - lr * decay) - step * m / ((v / (1 - betas[1] ** t)) ** 0.5 + eps), m, v
+
+
+def adamw__numpy(
+    p: Tensor,
+    g: Tensor,
+    m: Tensor,
+    v: Tensor,
+    t: int,
+    lr: float,
+    betas: list[float],
+    eps: float,
+    decay: float,
+) -> Any:
+    a, b, c, d = (x.numpy().astype(np.float64) for x in (p, g, m, v))
+    c, d = betas[0] * c + (1 - betas[0]) * b, betas[1] * d + (1 - betas[1]) * b**2
+    scale = np.sqrt(d / (1 - betas[1] ** t)) + eps
+    return a - lr * c / (1 - betas[0] ** t) / scale - lr * decay * a, c, d
+
+
+def load_checkpoint__numpy(path: str) -> dict[str, Any]:
+    state = json.loads(Path(path).read_text())
+    return {
+        name: value if name == "step" else np.array(value, dtype=np.float32) for name, value in state.items()
+    }

@@ -84,6 +84,7 @@ LAB = Lab(
             ),
             (
                 rates("ten steps", [0, 1, 2, 5, 9], (10, 2, 1.0, 0.1), public=True),
+                rates("the peak", [1, 2, 3], (9, 2, 2.0, 0.5), public=True),
                 rates("all of eight", list(range(8)), (8, 3, 0.5, 0.05)),
                 rates("no warm-up", [0, 3, 6], (7, 0, 0.02, 0.01)),
             ),
@@ -103,7 +104,9 @@ LAB = Lab(
             (
                 case("too long", ("clip", (LARGE, 1.0)), public=True),
                 case("short enough", ("clip", (SMALL, 1.0)), public=True),
+                case("a limit other than one", ("clip", (LARGE, 3.0)), public=True),
                 case("a small limit", ("clip", (LARGE, 0.25))),
+                case("one number too long", ("clip", ([tensor([3.0])], 2.0)), edge=True),
                 case("zeros", ("clip", (ZERO, 1.0)), edge=True),
             ),
         ),

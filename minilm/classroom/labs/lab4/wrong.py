@@ -12,8 +12,11 @@ from minilm.classroom.labs.lab4.solution import (
     adamw,
     clip,
     learning_rate,
+    load_checkpoint,
     loss_and_gradient,
     read_json,
+    save_checkpoint,
+    train,
     write_json,
 )
 
@@ -419,3 +422,199 @@ def load_checkpoint__transposed(path: str) -> dict[str, Any]:
     """Rows and columns are swapped; row i of the list is row i of the tensor."""
     state = read_json(path)
     return {**{name: torch.tensor(state[name]).T for name in ("table", "m", "v")}, "step": state["step"]}
+
+
+def learning_rate__one_more_step(step: int, steps: int, warmup: int, peak: float, floor: float) -> float:
+    """You divide by warmup + 1, as nanoGPT does, so that the peak comes one step late; here step t has
+    peak (t + 1) / warmup."""
+    if step < warmup:
+        return peak * (step + 1) / (warmup + 1)
+    return learning_rate(step, steps, warmup, peak, floor)
+
+
+def learning_rate__rises_from_the_floor(
+    step: int, steps: int, warmup: int, peak: float, floor: float
+) -> float:
+    """Your warm-up begins at the floor; it begins at zero, and step t has peak (t + 1) / warmup."""
+    if step < warmup:
+        return floor + (peak - floor) * (step + 1) / warmup
+    return learning_rate(step, steps, warmup, peak, floor)
+
+
+def learning_rate__too_long_a_rise(step: int, steps: int, warmup: int, peak: float, floor: float) -> float:
+    """At step = warmup you still rise, above the peak; the cosine begins there: step < warmup."""
+    if step <= warmup and warmup:
+        return peak * (step + 1) / warmup
+    return learning_rate(step, steps, warmup, peak, floor)
+
+
+def learning_rate__quarter_of_a_cosine(
+    step: int, steps: int, warmup: int, peak: float, floor: float
+) -> float:
+    """You go down a quarter of a cosine; half of one is (1 + cos(pi x)) / 2."""
+    if step < warmup:
+        return learning_rate(step, steps, warmup, peak, floor)
+    x = (step - warmup) / (steps - 1 - warmup)
+    return floor + (peak - floor) * math.cos(math.pi * x / 2)
+
+
+def learning_rate__cut_at_the_floor(step: int, steps: int, warmup: int, peak: float, floor: float) -> float:
+    """Your cosine goes to zero and is cut at the floor; it should reach the floor at the last step."""
+    if step < warmup:
+        return learning_rate(step, steps, warmup, peak, floor)
+    return max(floor, learning_rate(step, steps, warmup, peak, 0.0))
+
+
+def clip__to_length_one(gradients: list[Tensor], limit: float) -> tuple[list[Tensor], float]:
+    """Your gradients have the norm 1 afterwards; it should be the limit."""
+    clipped, norm = clip(gradients, limit)
+    return ([gradient / norm for gradient in gradients] if norm > limit else clipped), norm
+
+
+def clip__mean_square(gradients: list[Tensor], limit: float) -> tuple[list[Tensor], float]:
+    """You average the squares; a norm is the root of their sum."""
+    squares = torch.cat([gradient.flatten().square() for gradient in gradients])
+    norm = float(squares.mean().sqrt())
+    factor = min(1.0, limit / norm) if norm else 1.0
+    return [gradient * factor for gradient in gradients], norm
+
+
+def clip__largest_entry(gradients: list[Tensor], limit: float) -> tuple[list[Tensor], float]:
+    """You take the largest entry for the norm; it is the root of the sum of all squares."""
+    norm = max(float(gradient.abs().max()) for gradient in gradients)
+    factor = min(1.0, limit / norm) if norm else 1.0
+    return [gradient * factor for gradient in gradients], norm
+
+
+def adamw__decay_at_the_end(
+    p: Tensor,
+    g: Tensor,
+    m: Tensor,
+    v: Tensor,
+    t: int,
+    lr: float,
+    betas: list[float],
+    eps: float,
+    decay: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """You take the decay from the p after the step; it is decay times the p before it."""
+    p, m, v = adamw(p, g, m, v, t, lr, betas, eps, 0.0)
+    return p - lr * decay * p, m, v
+
+
+def adamw__corrected_by_beta(
+    p: Tensor,
+    g: Tensor,
+    m: Tensor,
+    v: Tensor,
+    t: int,
+    lr: float,
+    betas: list[float],
+    eps: float,
+    decay: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """You divide by 1 - beta at every step; the correction is 1 - beta**t and fades."""
+    _, m, v = adamw(p, g, m, v, t, lr, betas, eps, decay)
+    m_hat, v_hat = m / (1 - betas[0]), v / (1 - betas[1])
+    return p - lr * (m_hat / (v_hat.sqrt() + eps) + decay * p), m, v
+
+
+def adamw__betas_swapped(
+    p: Tensor,
+    g: Tensor,
+    m: Tensor,
+    v: Tensor,
+    t: int,
+    lr: float,
+    betas: list[float],
+    eps: float,
+    decay: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The betas are swapped: the first is that of m."""
+    return adamw(p, g, m, v, t, lr, betas[::-1], eps, decay)
+
+
+def adamw__only_v_corrected(
+    p: Tensor,
+    g: Tensor,
+    m: Tensor,
+    v: Tensor,
+    t: int,
+    lr: float,
+    betas: list[float],
+    eps: float,
+    decay: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Only v is corrected; m starts at zero, too, and is divided by 1 - beta1**t."""
+    _, m, v = adamw(p, g, m, v, t, lr, betas, eps, decay)
+    return p - lr * (m / ((v / (1 - betas[1] ** t)).sqrt() + eps) + decay * p), m, v
+
+
+def adamw__decays_to_the_wrong_side(
+    p: Tensor,
+    g: Tensor,
+    m: Tensor,
+    v: Tensor,
+    t: int,
+    lr: float,
+    betas: list[float],
+    eps: float,
+    decay: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Your decay makes weights larger; it is subtracted like the rest."""
+    return adamw(p, g, m, v, t, lr, betas, eps, -decay)
+
+
+def train__first_batch_only(
+    state: dict[str, Any], batches: list[list[Tensor]], options: dict[str, Any]
+) -> tuple[dict[str, Any], list[float]]:
+    """Every step reads the first batch; step n reads batch n."""
+    return train(state, [batches[0]] * len(batches), options)
+
+
+def train__t_restarts(
+    state: dict[str, Any], batches: list[list[Tensor]], options: dict[str, Any]
+) -> tuple[dict[str, Any], list[float]]:
+    """After a break AdamW's t begins at 1 again, so that the old moments are corrected as if they were new; it is the
+    number of all steps, state["step"] included."""
+    table, m, v, done = (state[name] for name in ("table", "m", "v", "step"))
+    o, losses = options, []
+    for t, (x, y) in enumerate(batches, start=1):
+        loss, gradient = loss_and_gradient(table, x, y)
+        losses.append(loss)
+        (gradient,), _ = clip([gradient], o["limit"])
+        lr = learning_rate(done, o["steps"], o["warmup"], o["peak"], o["floor"])
+        done += 1
+        table, m, v = adamw(table, gradient, m, v, t, lr, o["betas"], o["eps"], o["decay"])
+    return {"table": table, "m": m, "v": v, "step": done}, losses
+
+
+def train__step_not_counted(
+    state: dict[str, Any], batches: list[list[Tensor]], options: dict[str, Any]
+) -> tuple[dict[str, Any], list[float]]:
+    """The new state has the old step; whoever goes on from it repeats the schedule."""
+    new, losses = train(state, batches, options)
+    return {**new, "step": state["step"]}, losses
+
+
+def save_checkpoint__step_as_text(path: str, state: dict[str, Any]) -> None:
+    """The step is a text in your file; it stays a number."""
+    plain = {name: value.tolist() if torch.is_tensor(value) else str(value) for name, value in state.items()}
+    write_json(path, plain)
+
+
+def save_checkpoint__moments_swapped(path: str, state: dict[str, Any]) -> None:
+    """m and v are swapped in your file."""
+    save_checkpoint(path, {**state, "m": state["v"], "v": state["m"]})
+
+
+def load_checkpoint__moments_swapped(path: str) -> dict[str, Any]:
+    """m and v are swapped in what you return."""
+    state = load_checkpoint(path)
+    return {**state, "m": state["v"], "v": state["m"]}
+
+
+def load_checkpoint__whole_numbers(path: str) -> dict[str, Any]:
+    """Your tensors hold whole numbers; the parts behind the points are lost. They are float32."""
+    state = load_checkpoint(path)
+    return {name: value if name == "step" else value.long() for name, value in state.items()}

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import math
 import statistics
+from heapq import nsmallest
+from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from minilm.classroom.labs.lab5.solution import score, split, training
+from minilm.classroom.labs.lab5.solution import (
+    score,
+    split,
+    training,
+)
 
 
 def log_uniform__logarithms(u: list[float], low: float, high: float) -> Tensor:
@@ -130,4 +137,51 @@ def read_report__torch(report: dict[str, Any]) -> dict[str, Any]:
         "failed": failed / len(report["trials"]),
         "bits": tuned.mean() / torch.log(torch.tensor(2.0, dtype=torch.float64)),
         "beats_counting": bool(tuned.mean() < report["counting"]),
+    }
+
+
+def log_uniform__numpy(u: list[float], low: float, high: float) -> Any:
+    return np.exp(np.log(low) + np.array(u) * (np.log(high) - np.log(low)))
+
+
+def log_uniform__weighted(u: list[float], low: float, high: float) -> list[float]:
+    return [low ** (1 - x) * high**x for x in u]
+
+
+def best_so_far__accumulated(losses: list[float | None]) -> list[float | None]:
+    lowest = accumulate((math.inf if loss is None else loss for loss in losses), min)
+    return [None if loss == math.inf else loss for loss in lowest]
+
+
+def split__smallest(losses: list[float | None], gamma: float) -> tuple[list[int], list[int]]:
+    done = [trial for trial, loss in enumerate(losses) if loss is not None]
+    good = set(
+        nsmallest(math.ceil(gamma * len(losses) ** 0.5), done, key=lambda trial: (losses[trial], trial))
+    )
+    return sorted(good), sorted(set(range(len(losses))) - good)
+
+
+def score__numpy(x: list[float], good: list[list[float]], bad: list[list[float]], width: float) -> Any:
+    def logs(points: list[list[float]]) -> Any:
+        there = np.array(points, dtype=float).reshape(len(points), len(x))
+        bells = np.exp(-0.5 * ((np.array(x) - there) / width) ** 2) / (width * np.sqrt(2 * np.pi))
+        return np.log((1 + bells.sum(axis=0)) / (1 + len(points))).sum()
+
+    return logs(good) - logs(bad)
+
+
+def read_report__numpy(report: dict[str, Any]) -> dict[str, Any]:
+    default, tuned = (np.array(report[name]) for name in ("default", "tuned"))
+    gain = default.mean() - tuned.mean()
+    noise = 2 * np.sqrt(default.var(ddof=1) / default.size + tuned.var(ddof=1) / tuned.size)
+    verdict = "within the noise" if abs(gain) <= noise else "better" if gain > 0 else "worse"
+    failed = np.mean([loss is None for loss in report["trials"]])
+    beats = bool(tuned.mean() < report["counting"])
+    return {
+        "gain": gain,
+        "noise": noise,
+        "verdict": verdict,
+        "bits": tuned.mean() / np.log(2),
+        "beats_counting": beats,
+        "failed": failed,
     }

@@ -31,6 +31,12 @@ def table(count: int, seed: int, failed: tuple[int, ...] = ()) -> dict[str, Any]
     }
 
 
+def twins(count: int, seed: int) -> dict[str, Any]:
+    """A table in which every point stands twice, with a loss of its own, so that scores are equal."""
+    once, again = table(count, seed), table(count, seed + 5)
+    return {"points": [*once["points"], *once["points"]], "losses": [*once["losses"], *again["losses"]]}
+
+
 def shuffled(count: int, seed: int) -> list[int]:
     """All numbers below `count`, in an order that is the same everywhere."""
     keys = numbers(count, seed=seed)["values"]
@@ -51,6 +57,8 @@ INTERRUPTED = {"learning_rate": 0.01, "hidden_size": 0}
 CLEAR = report([1.71, 1.69, 1.73], [1.52, 1.55, 1.50], 1.66, [1.7, None, 1.6, 1.55, None, 1.5])
 NOISY = report([1.52, 1.66, 1.58], [1.50, 1.63, 1.49], 1.50, [1.8, 1.7, 1.55, 1.6])
 WORSE = report([1.40, 1.41, 1.42, 1.43], [1.60, 1.58], 1.45, [None, None, None, 1.6])
+EQUAL = report([1.5, 1.5], [1.5, 1.5], 1.5, [1.5, 1.5])
+NOTHING = report([0.5, 0.25], [0.125, 0.0], 0.5, [0.0, None, 0.25, 0.0])
 SLIGHT = report([1.500, 1.502], [1.481, 1.483, 1.482], 1.7, [1.5, 1.49, None, 1.48, 1.481])
 
 LAB = Lab(
@@ -131,6 +139,8 @@ LAB = Lab(
                 case("five trials", ("best_so_far", ([2.0, 2.5, 1.8, 1.9, 1.7],)), public=True),
                 case("one failed", ("best_so_far", ([2.0, None, 1.5, None, 1.6],)), public=True),
                 case("many", ("best_so_far", (losses(12, 1, (4, 5, 9)),))),
+                case("a loss of nothing", ("best_so_far", ([0.5, 0.0, 0.25, None],)), edge=True, public=True),
+                case("nothing at once", ("best_so_far", ([0.0, 0.5],)), edge=True),
                 case("the first failed", ("best_so_far", ([None, None, 1.5, 1.4],)), edge=True),
                 case("all failed", ("best_so_far", ([None, None],)), edge=True),
             ),
@@ -152,6 +162,12 @@ LAB = Lab(
                 case("some failed", ("split", (losses(10, 3, (0, 6)), 1.0)), public=True),
                 case("others", ("split", (losses(20, 4, (3, 11)), 0.6))),
                 case("Hyperopt's gamma", ("split", (losses(30, 5, (7,)), 0.25))),
+                case(
+                    "a loss of nothing",
+                    ("split", ([0.5, 0.0, 0.25, None, 0.75], 0.8)),
+                    edge=True,
+                    public=True,
+                ),
                 case("equal losses", ("split", ([1.5, 1.4, 1.5, 1.5, 1.6], 0.8)), edge=True),
                 case("hardly any left", ("split", ([None, 1.5, None, None], 1.0)), edge=True),
             ),
@@ -209,6 +225,12 @@ LAB = Lab(
                     public=True,
                 ),
                 case(
+                    "every row twice",
+                    ("search", (twins(10, 19), shuffled(20, 20), 12, 4, 6)),
+                    edge=True,
+                    public=True,
+                ),
+                case(
                     "some fail",
                     ("search", (table(20, 17, (2, 5, 9, 12)), shuffled(20, 18), 12, 5, 5)),
                     edge=True,
@@ -232,6 +254,8 @@ LAB = Lab(
                 case("a noisy one", ("read_report", (NOISY,)), public=True),
                 case("worse", ("read_report", (WORSE,))),
                 case("small and sure", ("read_report", (SLIGHT,))),
+                case("no difference at all", ("read_report", (EQUAL,)), edge=True, public=True),
+                case("a loss of nothing", ("read_report", (NOTHING,)), edge=True, public=True),
             ),
         ),
     ),

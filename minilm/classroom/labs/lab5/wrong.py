@@ -6,7 +6,16 @@ import math
 import statistics
 from typing import Any
 
-from minilm.classroom.labs.lab5.solution import best_so_far, log_uniform, read_report, score, split, training
+from minilm.classroom.labs.lab5.solution import (
+    best_so_far,
+    log_uniform,
+    objective,
+    read_report,
+    score,
+    space,
+    split,
+    training,
+)
 
 
 def log_uniform__linear(u: list[float], low: float, high: float) -> list[float]:
@@ -423,3 +432,168 @@ def read_report__share_of_the_finished(report: dict[str, Any]) -> dict[str, Any]
     trials = report["trials"]
     failed = sum(loss is None for loss in trials)
     return {**read_report(report), "failed": failed / max(1, len(trials) - failed)}
+
+
+def log_uniform__squared(u: list[float], low: float, high: float) -> list[float]:
+    """You square u; low numbers become likelier than their factor deserves. The exponent is u itself."""
+    return [low * (high / low) ** (x * x) for x in u]
+
+
+def log_uniform__product(u: list[float], low: float, high: float) -> list[float]:
+    """At u = 1 you get low * high; the factor that grows is high / low."""
+    return [low * high**x for x in u]
+
+
+def space__from_zero() -> dict[str, Any]:
+    """A width of 0 can be drawn; the smallest is 32."""
+    from hyperopt import hp
+
+    return {**space(), "hidden_size": hp.quniform("hidden_size", 0, 256, 32)}
+
+
+def space__four_layers() -> dict[str, Any]:
+    """Four layers can be drawn; there are 1, 2 or 3."""
+    from hyperopt import hp
+
+    return {**space(), "num_layers": hp.choice("num_layers", [1, 2, 3, 4])}
+
+
+def space__half_steps() -> dict[str, Any]:
+    """Widths are multiples of 16 here; asked for are multiples of 32."""
+    from hyperopt import hp
+
+    return {**space(), "hidden_size": hp.quniform("hidden_size", 32, 256, 16)}
+
+
+def objective__loss_of_failures(point: dict[str, Any]) -> dict[str, Any]:
+    """You tell a loss for a training that failed; Hyperopt would learn from it. Only the status is told then."""
+    told = objective(point)
+    return told if told["status"] == "ok" else {"loss": 1e9, **told}
+
+
+def objective__status_true(point: dict[str, Any]) -> dict[str, Any]:
+    """The status is a text for Hyperopt, "ok" or "fail", not a truth value."""
+    told = objective(point)
+    return {**told, "status": told["status"] == "ok"}
+
+
+def best_so_far__zero_is_none(losses: list[float | None]) -> list[float | None]:
+    """A loss of 0.0 counts as false in Python, so you take it for a failure; ask `is not None`."""
+    best: float | None = None
+    found = []
+    for loss in losses:
+        if loss and (best is None or loss < best):
+            best = loss
+        found.append(best)
+    return found
+
+
+def best_so_far__best_zero_lost(losses: list[float | None]) -> list[float | None]:
+    """Once the best loss is 0.0 you take the next one, since `not best` is true then; ask `best is None`."""
+    best: float | None = None
+    found = []
+    for loss in losses:
+        if loss is not None and (not best or loss < best):
+            best = loss
+        found.append(best)
+    return found
+
+
+def best_so_far__forgets_at_failures(losses: list[float | None]) -> list[float | None]:
+    """After a failure you begin anew; the best of all trials so far stays."""
+    best: float | None = None
+    found = []
+    for loss in losses:
+        best = None if loss is None else loss if best is None else min(best, loss)
+        found.append(best)
+    return found
+
+
+def best_so_far__of_two(losses: list[float | None]) -> list[float | None]:
+    """You compare each trial with the one before only; remember the lowest of all."""
+    found: list[float | None] = []
+    for place, loss in enumerate(losses):
+        pair = [one for one in (loss, losses[place - 1] if place else None) if one is not None]
+        found.append(min(pair) if pair else None)
+    return found
+
+
+def split__one_good(losses: list[float | None], gamma: float) -> tuple[list[int], list[int]]:
+    """Only one trial is good here; there are ceil(gamma * sqrt(n))."""
+    best = split(losses, 1e-9)[0]
+    return best, [trial for trial in range(len(losses)) if trial not in best]
+
+
+def split__root_of_the_product(losses: list[float | None], gamma: float) -> tuple[list[int], list[int]]:
+    """You take the root of gamma * n; gamma stands before the root."""
+    return split(losses, math.sqrt(gamma))
+
+
+def split__later_of_equals(losses: list[float | None], gamma: float) -> tuple[list[int], list[int]]:
+    """Of equal losses you take the later trials; the earlier ones are good."""
+    n = math.ceil(gamma * math.sqrt(len(losses)))
+    done = sorted((loss, -trial) for trial, loss in enumerate(losses) if loss is not None)
+    good = sorted(-trial for _, trial in done[:n])
+    return good, [trial for trial in range(len(losses)) if trial not in good]
+
+
+def split__zero_is_a_failure(losses: list[float | None], gamma: float) -> tuple[list[int], list[int]]:
+    """A loss of 0.0 counts as false in Python, so you take it for a failure; ask `is not None`."""
+    return split([loss or None for loss in losses], gamma)
+
+
+def score__mean_of_coordinates(
+    x: list[float], good: list[list[float]], bad: list[list[float]], width: float
+) -> float:
+    """You average over the coordinates; the logarithms are added up."""
+    return score(x, good, bad, width) / len(x)
+
+
+def score__no_half(x: list[float], good: list[list[float]], bad: list[list[float]], width: float) -> float:
+    """The 2 in the exponent is missing: exp(-z^2 / 2)."""
+    total = 0.0
+    for d, value in enumerate(x):
+        for points, sign in ((good, 1), (bad, -1)):
+            bells = [math.exp(-(((value - p[d]) / width) ** 2)) for p in points]
+            density = (1 + sum(bells) / (width * math.sqrt(2 * math.pi))) / (1 + len(points))
+            total += sign * math.log(density)
+    return total
+
+
+def search__last_of_equals(
+    table: dict[str, Any], order: list[int], trials: int, first: int, candidates: int
+) -> list[int]:
+    """Where scores are equal you take the last row; the earliest counts."""
+    points, losses = table["points"], table["losses"]
+    tried = order[:first]
+    while len(tried) < trials:
+        good, bad = split([losses[row] for row in tried], 0.5)
+        near, far = [points[tried[t]] for t in good], [points[tried[t]] for t in bad]
+        offered = [row for row in order if row not in tried][:candidates][::-1]
+        tried = [*tried, max(offered, key=lambda row: score(points[row], near, far, 0.2))]
+    return tried
+
+
+def read_report__equal_is_better(report: dict[str, Any]) -> dict[str, Any]:
+    """Where gain and noise are equal you say better; the gain must be larger."""
+    found = read_report(report)
+    return {**found, "verdict": "better" if found["gain"] >= found["noise"] else found["verdict"]}
+
+
+def read_report__equal_beats_counting(report: dict[str, Any]) -> dict[str, Any]:
+    """A tuned mean equal to the counting model's does not beat it; it must be below."""
+    return {**read_report(report), "beats_counting": statistics.fmean(report["tuned"]) <= report["counting"]}
+
+
+def read_report__zero_failed(report: dict[str, Any]) -> dict[str, Any]:
+    """A trial with a loss of 0.0 has not failed; ask `is None`, since 0.0 counts as false."""
+    trials = report["trials"]
+    return {**read_report(report), "failed": sum(not loss for loss in trials) / len(trials)}
+
+
+def read_report__noise_not_doubled(report: dict[str, Any]) -> dict[str, Any]:
+    """The 2 before the root is missing in the noise."""
+    found = read_report(report)
+    gain, noise = found["gain"], found["noise"] / 2
+    verdict = "better" if gain > noise else "worse" if gain < -noise else "within the noise"
+    return {**found, "noise": noise, "verdict": verdict}

@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from minilm.classroom.labs.lab6.solution import draw, model, probabilities
+from minilm.classroom.labs.lab6.solution import (
+    draw,
+    model,
+    probabilities,
+)
 
 
 def probabilities__double(logits: Tensor, temperature: float) -> Tensor:
@@ -100,3 +105,72 @@ def ablate__subtracted(heads: Tensor, proj: Tensor, removed: int) -> Tensor:
     D = heads.size(-1)
     whole = torch.einsum("htd,hdc->tc", heads, proj.view(len(heads), D, -1))
     return whole - heads[removed] @ proj[removed * D : (removed + 1) * D]
+
+
+def probabilities__whole_at_zero(logits: Tensor, temperature: float) -> Tensor:
+    if not temperature:
+        return F.one_hot(logits.argmax(-1), logits.size(-1))
+    return logits.div(temperature).softmax(-1)
+
+
+def probabilities__numpy(logits: Tensor, temperature: float) -> Any:
+    a = logits.numpy().astype(np.float64)
+    if temperature == 0:
+        return np.eye(a.shape[-1])[a.argmax(-1)]
+    e = np.exp((a - a.max(-1, keepdims=True)) / temperature)
+    return e / e.sum(-1, keepdims=True)
+
+
+def top_k__ranked(logits: Tensor, k: int) -> Tensor:
+    ranks = logits.argsort(-1, descending=True).argsort(-1)
+    return torch.where(ranks < k, logits, -torch.inf)
+
+
+def top_k__numpy(logits: Tensor, k: int) -> Any:
+    a, kept = logits.numpy(), np.full(tuple(logits.shape), -np.inf)
+    best = np.argsort(-a, axis=-1)[:, :k]
+    np.put_along_axis(kept, best, np.take_along_axis(a, best, -1), -1)
+    return kept
+
+
+def top_p__summed(logits: Tensor, p: float) -> Tensor:
+    order = logits.argsort(-1, descending=True)
+    sums = logits.softmax(-1).gather(-1, order).cumsum(-1)
+    count = (sums < p).sum(-1, keepdim=True) + 1
+    return logits.masked_fill(order.argsort(-1) >= count, -math.inf)
+
+
+def draw__loops(shares: Tensor, u: Tensor) -> list[int]:
+    found = []
+    for row, number in zip(shares.tolist(), u.tolist(), strict=True):
+        end, token = 0.0, -1
+        while end <= number and token < len(row) - 1:
+            token += 1
+            end += row[token]
+        found.append(token)
+    return found
+
+
+def draw__numpy(shares: Tensor, u: Tensor) -> Any:
+    ends = shares.numpy().cumsum(-1)
+    return np.array(
+        [np.searchsorted(row, number, side="right") for row, number in zip(ends, u.numpy(), strict=True)]
+    )
+
+
+def attend_cached__einsum(
+    q: Tensor, k: Tensor, v: Tensor, past_k: Tensor, past_v: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    keys, values = torch.hstack((past_k, k)), torch.hstack((past_v, v))
+    shares = torch.einsum("htd,hsd->hts", q / math.sqrt(q.shape[-1]), keys).softmax(-1)
+    return torch.einsum("hts,hsd->htd", shares, values), keys, values
+
+
+def logit_lens__einsum(residuals: Tensor, gain: Tensor, table: Tensor) -> Tensor:
+    scale = (residuals.pow(2).mean(-1) + 1e-5).rsqrt()
+    return torch.einsum("ltc,lt,c,vc->ltv", residuals, scale, gain, table)
+
+
+def ablate__masked(heads: Tensor, proj: Tensor, removed: int) -> Tensor:
+    kept = (torch.arange(heads.size(0)) != removed).float()
+    return torch.einsum("htd,h,hdc->tc", heads, kept, proj.view(heads.size(0), heads.size(2), -1))

@@ -7,6 +7,10 @@ from minilm.classroom.plain import numbers, tensor
 
 ROW = tensor([[1.0, 3.0, 0.0, 2.0]])
 TWO = tensor([[0.1, 2.0, -1.0, 0.7, 1.5], [3.0, -0.4, 2.2, 0.3, 2.6]])
+CLOSE = tensor([[1.0, 1.001, 0.5], [-2.0, -2.0, -1.999]])
+HALF = tensor([[0.0, 0.6931472, 0.0]])  # shares of a quarter, a half, a quarter
+NEVER = tensor([[0.0, 1.0], [0.0, 1.0]])
+QUARTERS = tensor([[0.25, 0.25, 0.5], [0.25, 0.25, 0.5], [0.0, 0.5, 0.5]])
 SHARES = tensor([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3], [0.1, 0.1, 0.8]])
 IDS = tensor([[0, 3, 1, 2, 4, 1], [2, 2, 0, 4, 3, 1]], "int64")
 U = tensor([[0.1, 0.8, 0.4, 0.95, 0.3], [0.6, 0.2, 0.9, 0.5, 0.7]])
@@ -30,8 +34,9 @@ LAB = Lab(
             (
                 case("half", ("probabilities", (ROW, 0.5)), public=True),
                 case("a batch", ("probabilities", (numbers(3, 5, seed=1), 1.7))),
-                case("zero", ("probabilities", (TWO, 0)), edge=True, public=True),
-                case("zero again", ("probabilities", (numbers(3, 4, seed=2), 0.0)), edge=True),
+                case("zero", ("probabilities", (TWO, 0)), edge=True, public=True, whole=True),
+                case("zero again", ("probabilities", (numbers(3, 4, seed=2), 0.0)), edge=True, whole=True),
+                case("zero, nearly equal", ("probabilities", (CLOSE, 0)), edge=True, public=True, whole=True),
             ),
         ),
         Task(
@@ -70,6 +75,7 @@ LAB = Lab(
                 case("a batch", ("top_p", (TWO, 0.7)), public=True),
                 case("nearly all", ("top_p", (numbers(3, 6, seed=4), 0.95))),
                 case("one is enough", ("top_p", (TWO, 0.2)), edge=True, public=True),
+                case("exactly p", ("top_p", (HALF, 0.5)), edge=True, public=True),
                 case("very small", ("top_p", (numbers(2, 5, seed=5), 0.01)), edge=True),
             ),
         ),
@@ -90,6 +96,14 @@ LAB = Lab(
                 case("other numbers", ("draw", (SHARES, tensor([0.69, 0.05, 0.15]))), public=True),
                 case("the ends", ("draw", (SHARES, tensor([0.0, 0.99, 0.21])))),
                 case("once more", ("draw", (SHARES, tensor([0.75, 0.5, 0.05])))),
+                case(
+                    "exactly the end", ("draw", (QUARTERS, tensor([0.25, 0.5, 0.0]))), edge=True, public=True
+                ),
+                case(
+                    "no share, not drawn",
+                    ("draw", (tensor([[0.0, 1.0], [0.0, 1.0]]), tensor([0.0, 0.5]))),
+                    edge=True,
+                ),
             ),
         ),
         Task(

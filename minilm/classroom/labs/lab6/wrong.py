@@ -11,10 +11,13 @@ from minilm.classroom.labs.lab6.solution import (
     ablate,
     attend_cached,
     draw,
+    generate,
     logit_lens,
     model,
     probabilities,
     surprisal,
+    top_k,
+    top_p,
 )
 
 
@@ -347,3 +350,130 @@ def ablate__not_removed(heads: Tensor, proj: Tensor, removed: int) -> Tensor:
     """The head is still there."""
     H, T, D = heads.shape
     return heads.transpose(0, 1).reshape(T, H * D) @ proj
+
+
+def probabilities__never_zero(logits: Tensor, temperature: float) -> Tensor:
+    """A small temperature in the place of 0 is not the same: nearly equal logits share the probability then."""
+    return (logits / max(temperature, 0.01)).softmax(dim=-1)
+
+
+def probabilities__logarithms(logits: Tensor, temperature: float) -> Tensor:
+    """These are logarithms of probabilities; asked for are the probabilities."""
+    return probabilities(logits, temperature).log()
+
+
+def probabilities__tokens_at_zero(logits: Tensor, temperature: float) -> Tensor:
+    """At temperature 0 you return the likeliest token's number; asked for are probabilities, 1 for it and 0 else."""
+    return logits.argmax(dim=-1, keepdim=True) if temperature == 0 else (logits / temperature).softmax(dim=-1)
+
+
+def top_k__sorted(logits: Tensor, k: int) -> Tensor:
+    """Your logits are sorted; each token's stays in its place."""
+    return top_k(logits, k).sort(dim=-1, descending=True).values
+
+
+def top_k__values_only(logits: Tensor, k: int) -> Tensor:
+    """Only k numbers are left; all V places stay, -inf in those of the others."""
+    return logits.topk(min(k, logits.size(-1)), dim=-1).values
+
+
+def top_k__probabilities(logits: Tensor, k: int) -> Tensor:
+    """These are probabilities; the largest logits stay as they are."""
+    return top_k(logits, k).softmax(dim=-1)
+
+
+def top_p__beyond_equality(logits: Tensor, p: float) -> Tensor:
+    """Where the tokens before reach p exactly you keep one more; at least p is enough, so `>=` ends it."""
+    ordered, order = logits.sort(dim=-1, descending=True)
+    shares = ordered.softmax(dim=-1)
+    before = shares.cumsum(dim=-1) - shares
+    ordered = ordered.masked_fill(before > p, -math.inf)
+    return torch.full_like(logits, -math.inf).scatter(-1, order, ordered)
+
+
+def top_p__probabilities(logits: Tensor, p: float) -> Tensor:
+    """These are probabilities; the logits of the tokens that stay are returned as they are."""
+    return top_p(logits, p).softmax(dim=-1)
+
+
+def draw__equal_is_enough(shares: Tensor, u: Tensor) -> Tensor:
+    """Where the sum equals u you stop; it must exceed u, or a token of probability 0 can be drawn."""
+    return (shares.cumsum(dim=-1) >= u[:, None]).int().argmax(dim=-1)
+
+
+def generate__cropped_for_good(
+    ids: Tensor, table: Tensor, u: Tensor, block_size: int, temperature: float
+) -> Tensor:
+    """You return the last block_size tokens; crop only what the model reads and keep the whole text."""
+    return generate(ids, table, u, block_size, temperature)[:, -block_size:]
+
+
+def generate__temperature_ignored(
+    ids: Tensor, table: Tensor, u: Tensor, block_size: int, temperature: float
+) -> Tensor:
+    """The temperature has no effect; it belongs to `probabilities`."""
+    return generate(ids, table, u, block_size, 1.0)
+
+
+def generate__greedy(ids: Tensor, table: Tensor, u: Tensor, block_size: int, temperature: float) -> Tensor:
+    """You always take the likeliest token; draw it with u[:, j]."""
+    return generate(ids, table, u, block_size, 0.0)
+
+
+def generate__numbers_backwards(
+    ids: Tensor, table: Tensor, u: Tensor, block_size: int, temperature: float
+) -> Tensor:
+    """The random numbers are used from the end; token j is drawn with u[:, j]."""
+    return generate(ids, table, u.flip(1), block_size, temperature)
+
+
+def attend_cached__keys_as_values(
+    q: Tensor, k: Tensor, v: Tensor, past_k: Tensor, past_v: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Your output mixes keys; the weights mix the values."""
+    return attend_cached(q, k, k, past_k, past_k)[0], *attend_cached(q, k, v, past_k, past_v)[1:]
+
+
+def attend_cached__softmax_over_heads(
+    q: Tensor, k: Tensor, v: Tensor, past_k: Tensor, past_v: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Your shares sum to 1 over the heads; they should over the keys, dim=-1."""
+    keys, values = torch.cat([past_k, k], dim=1), torch.cat([past_v, v], dim=1)
+    weights = (q @ keys.transpose(-2, -1) / math.sqrt(q.size(-1))).softmax(dim=0)
+    return weights @ values, keys, values
+
+
+def surprisal__expected(logits: Tensor, ids: Tensor) -> Tensor:
+    """This is the entropy, the surprisal that the model expects; asked for is that of the token that came."""
+    logs = logits[:, :-1].log_softmax(dim=-1)
+    return -(logs.exp() * logs).sum(dim=-1)
+
+
+def surprisal__perplexity(logits: Tensor, ids: Tensor) -> Tensor:
+    """You return exp of the surprisal; leave it in nats."""
+    return surprisal(logits, ids).exp()
+
+
+def logit_lens__centred(residuals: Tensor, gain: Tensor, table: Tensor) -> Tensor:
+    """You subtract the mean as LayerNorm does; RMSNorm divides only."""
+    return logit_lens(residuals - residuals.mean(dim=-1, keepdim=True), gain, table)
+
+
+def logit_lens__no_root(residuals: Tensor, gain: Tensor, table: Tensor) -> Tensor:
+    """You divide by the mean square; RMSNorm divides by its root."""
+    return residuals / (residuals.square().mean(dim=-1, keepdim=True) + 1e-5) * gain @ table.T
+
+
+def ablate__averaged(heads: Tensor, proj: Tensor, removed: int) -> Tensor:
+    """You put the head's mean over time in its place; zeros were asked for."""
+    kept = heads.clone()
+    kept[removed] = heads[removed].mean(dim=0)
+    return kept.transpose(0, 1).reshape(heads.size(1), -1) @ proj
+
+
+def ablate__not_side_by_side(heads: Tensor, proj: Tensor, removed: int) -> Tensor:
+    """You reshape before the axes of head and time have changed places, so positions are mixed."""
+    H, T, D = heads.shape
+    kept = heads.clone()
+    kept[removed] = 0.0
+    return kept.reshape(T, H * D) @ proj
