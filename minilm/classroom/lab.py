@@ -1,4 +1,4 @@
-"""What a lab is: tasks with points, hints and cases, read from one folder in `minilm/classroom/labs/`.
+"""Reads a lab: tasks with points, hints and cases, from one folder in `minilm/classroom/labs/`.
 
     lab.py           LAB: the tasks with their cases
     theory.md        the text of the handout

@@ -1,4 +1,4 @@
-"""What learning platforms give and take: rosters of students in, columns of grades out.
+"""Reads and writes the files of learning platforms: rosters of students in, columns of grades out.
 
 Moodle's grading worksheet, Canvas's and Gradescope's grade books are CSV; each names a student by a number of its own
 and by an address. This file knows names and points, no tasks and no files of students.

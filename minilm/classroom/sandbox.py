@@ -1,4 +1,4 @@
-"""What is taken away from a process before a student's code runs in it: disk, network, other processes, memory, time.
+"""Takes disk, network, other processes, memory and time away from a process before a student's code runs in it.
 
 Landlock (Linux 5.13) closes the disk but for one folder, a seccomp filter closes sockets, new processes, signals and
 owners of files, rlimits bound time, memory and file sizes. None of it needs root, and none can be undone from within.

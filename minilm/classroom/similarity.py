@@ -1,4 +1,4 @@
-"""Which submissions share more code than chance would have it, by winnowing.
+"""Finds submissions that share more code than chance would have it, by winnowing.
 
 The method is that of MOSS (Schleimer, Wilkerson and Aiken, "Winnowing: local algorithms for document
 fingerprinting", SIGMOD 2003) with the sizes of Dolos (https://dolos.ugent.be): names, numbers and texts are made
