@@ -17,12 +17,13 @@ from minilm.plots.curves import curve_numbers, draw_curves
 from minilm.plots.lens import draw_map
 from minilm.plots.search import draw_search, search_numbers
 from minilm.plots.slices import draw_slices, slice_numbers
-from minilm.plots.style import COLOR, FONT_SIZE, Picture, canvas, name_axes, spread, style_axes
+from minilm.plots.style import COLOR, FONT_SIZE, Picture, canvas, name_axes, note, spread, style_axes
 from minilm.plots.trials import Trial
 
 COLORS = ("model", "default", "floor", "counting", "failed")  # of the first line, the second, ...
 LETTER = 0.077  # inches, the width of one in the font of the labels
 MOST_TICKS = 7
+NAMED_INSIDE = 0.1  # a layer with at least this share somewhere has its name in it
 
 
 class Line(NamedTuple):
@@ -58,11 +59,13 @@ def line_numbers(
 
 def lines_in_words(lines: Sequence[Line], x_label: str, y_label: str) -> str:
     """What a screen reader says of a picture of lines."""
-    ends = [
-        f"{one.name}: from {one.y[0]:.3g} at {one.x[0]:g} to {one.y[-1]:.3g} at {one.x[-1]:g}"
-        for one in lines
-    ]
+    ends = [f"{one.name}: from {_said(one, 0)} to {_said(one, -1)}" for one in lines]
     return f"Lines of {y_label} over {x_label}. {'; '.join(ends)}."
+
+
+def _said(line: Line, place: int) -> str:
+    x, y = line.x[place], line.y[place]
+    return f"{y:,.0f} at {x:,g}" if abs(y) >= 1000 else f"{y:.3g} at {x:,g}"
 
 
 def draw_lines(
@@ -79,19 +82,16 @@ def draw_lines(
 ) -> Picture:
     """Each line's name stands at its end. `log` names the logarithmic axes, "x", "y" or "xy"; `dots` marks points."""
     numbers = line_numbers(lines, guides, colors)
-    figure, axes = canvas(7.6, height, left=0.8, right=0.25 + LETTER * max(len(one.name) for one in numbers))
+    figure, axes = canvas(
+        7.6,
+        height,
+        left=0.95 if "y" in log else 0.7,
+        right=0.25 + LETTER * max(len(one.name) for one in numbers),
+    )
     for one in numbers:
         marker, dash = "o" if dots and not one.guide else "", ":" if one.guide else "-"
-        axes.plot(
-            one.x,
-            one.y,
-            color=COLOR[one.color],
-            marker=marker,
-            ls=dash,
-            lw=1.8,
-            markersize=5,
-            clip_on=not dots,
-        )
+        look = {"color": COLOR[one.color], "linestyle": dash, "linewidth": 1.8, "marker": marker}
+        axes.plot(one.x, one.y, markersize=5, clip_on=not dots, zorder=3, **look)  # type: ignore[arg-type]
     drawn = [x for one in numbers for x in one.x]
     if "x" in log:
         axes.set_xscale("log")
@@ -100,7 +100,7 @@ def draw_lines(
         axes.set_xticks(ticks, [f"{x:,g}" for x in ticks])
     if "y" in log:
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(lambda y, _: f"{y:,g}")
+        axes.yaxis.set_major_formatter(lambda y, _: f"{y:,.0f}" if y >= 1 else f"{y:g}")
     axes.minorticks_off()
     axes.set_xlim(min(drawn), max(drawn))
     axes.set_ylim(y_limits)
@@ -115,7 +115,12 @@ def name_ends(axes: Axes, names: Sequence[tuple[float, str, str]]) -> None:
         :, 1
     ]
     inches = axes.get_position().height * axes.figure.get_size_inches()[1]  # type: ignore[union-attr]
-    places = spread([float(y) for y in np.clip(heights, 0, 1)], gap=1.35 * FONT_SIZE / (72 * inches))
+    gap = 1.35 * FONT_SIZE / (72 * inches)
+    places = spread([float(y) for y in np.clip(heights, 0, 1)], gap)
+    order = sorted(range(len(names)), key=lambda i: places[i])
+    for rank, i in enumerate(order):  # none below the axes, where the ticks are, and none cut off above
+        lowest, highest = rank * gap, 1 - (len(names) - 1 - rank) * gap
+        places[i] = min(max(places[i], lowest), max(lowest, highest))
     for place, (_, name, color) in zip(places, names, strict=True):
         axes.text(1.02, place, name, color=color, fontsize=FONT_SIZE, va="center", transform=axes.transAxes)
 
@@ -123,16 +128,23 @@ def name_ends(axes: Axes, names: Sequence[tuple[float, str, str]]) -> None:
 def draw_layers(x: Any, layers: Mapping[str, Any], x_label: str, y_label: str) -> Picture:
     """Shares of a whole, 0 to 1, one layer on the other over a logarithmic axis."""
     shares = {name: np.array(_floats(values)) for name, values in layers.items()}
-    figure, axes = canvas(7.6, 3.6, right=0.25 + LETTER * max(map(len, layers)))
+    figure, axes = canvas(7.6, 3.6, right=1.0)
     colors = [COLOR[name] for name in ("counting", "model", "floor", "default")]
     axes.stackplot(_floats(x), [100 * values for values in shares.values()], colors=colors, alpha=0.85)
     axes.set(xscale="log", xlim=(x[0], x[-1]), ylim=(0, 100))
     axes.set_xticks(x[::2], [f"{T:,}" for T in x[::2]])
     axes.minorticks_off()
     name_axes(axes, x_label, y_label)
-    tops = np.cumsum([values[-1] for values in shares.values()])
-    middles = 100 * (tops - [values[-1] / 2 for values in shares.values()])
-    name_ends(axes, list(zip(middles.tolist(), shares, colors, strict=True)))
+    floor = np.zeros(len(x))
+    for (name, values), color in zip(shares.items(), colors, strict=True):
+        middle, place = 100 * (floor + values / 2), int(values.argmax())
+        if values[place] < NAMED_INSIDE:
+            name_ends(axes, [(middle[-1], name, color)])
+        else:
+            left = place < len(x) / 2
+            at = (x[place], middle[place])
+            note(axes, name, at, (9 if left else -9, 0), "white", ha="left" if left else "right", va="center")
+        floor = floor + values
     said = [
         f"{name} {values[0]:.0%} at {x[0]:,} and {values[-1]:.0%} at {x[-1]:,}"
         for name, values in shares.items()
