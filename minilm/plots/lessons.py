@@ -65,7 +65,8 @@ def lines_in_words(lines: Sequence[Line], x_label: str, y_label: str) -> str:
 
 def _said(line: Line, place: int) -> str:
     x, y = line.x[place], line.y[place]
-    return f"{y:,.0f} at {x:,g}" if abs(y) >= 1000 else f"{y:.3g} at {x:,g}"
+    at = f"{x:,g}" if x == int(x) or abs(x) < 1 else f"{x:,.1f}"
+    return f"{y:,.0f} at {at}" if abs(y) >= 1000 else f"{y:.3g} at {at}"
 
 
 def draw_lines(
@@ -102,7 +103,7 @@ def draw_lines(
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(lambda y, _: f"{y:,.0f}" if y >= 1 else f"{y:g}")
     axes.minorticks_off()
-    axes.set_xlim(min(drawn), max(drawn))
+    axes.set_xlim(min(drawn) if "x" in log else min(0, *drawn), max(drawn))
     axes.set_ylim(y_limits)
     name_axes(axes, x_label, y_label)
     name_ends(axes, [(one.y[-1], one.name, COLOR[one.color]) for one in numbers])
