@@ -38,11 +38,13 @@ SMALLER: dict[str, dict[str, str]] = {
     "02_attention_by_hand.ipynb": {
         "lengths = [128, 256, 512, 1024, 2048]": "lengths = [32, 64, 128]",
         "T = 2048\n": "T = 256\n",
+        "steps=120": "steps=8",
     },
-    "03_decoder.ipynb": {"steps=160": "steps=14", "DEEP = 32": "DEEP = 4"},
+    "03_decoder.ipynb": {"steps=120": "steps=8", "steps=160": "steps=14", "DEEP = 32": "DEEP = 4"},
     "04_training.ipynb": {
         "for step in range(250)": "for step in range(12)",
         "steps=60": "steps=12",
+        "steps=80": "steps=12",
         "race(preset, 12)": "race(preset, 1)",
     },
     "05_hyperopt_by_hand.ipynb": {
