@@ -23,6 +23,7 @@ SHORTER = {  # in README -> in this test
     "minutes=10": "trials=2, workers=1",
     "max_evals=100": "max_evals=2",
     "--steps 200": "--steps 20",
+    "TrainConfig(steps=200)": "TrainConfig(steps=10, eval_chars=2000)",
 }
 
 
