@@ -15,13 +15,12 @@ from typing import Any
 
 from minilm.config import ModelConfig, TrainConfig, default_recipe
 from minilm.cost import work
-from minilm.errors import ConfigError, did_you_mean
+from minilm.errors import ConfigError, did_you_mean, rules
 from minilm.tuner.feasible import Limits, objection
 
 # the words of the papers -> our field names; every other field goes by its own name
 ALIASES = {"num_layers": "n_layer", "hidden_size": "n_embd", "num_heads": "n_head"}
 _OWNERS = {f.name: owner for owner in (ModelConfig, TrainConfig) for f in dataclasses.fields(owner)}
-_KINDS = {f.name: str(f.type) for owner in (ModelConfig, TrainConfig) for f in dataclasses.fields(owner)}
 _RECIPE: dict[str, Any] = {
     name: value for config in default_recipe() for name, value in config.to_dict().items()
 }
@@ -260,5 +259,5 @@ def _owned(fields: dict[str, Any], owner: type) -> dict[str, Any]:
 def _plain(name: str, value: Any) -> Any:
     """Python's own number for numpy's; Hyperopt gives whole numbers as floats."""
     value = value.item() if hasattr(value, "item") else value
-    whole = "int" in _KINDS[name] and isinstance(value, float) and value.is_integer()
+    whole = rules(_OWNERS[name])[name].kind is int and isinstance(value, float) and value.is_integer()
     return int(value) if whole else value

@@ -13,7 +13,7 @@ from minilm.config import ModelConfig, TrainConfig
 from minilm.errors import ConfigError
 from minilm.model import GPT
 from minilm.training import clock, hardware, probe
-from minilm.training.clock import FINAL_SHARE, PRICED, Clock, Stop
+from minilm.training.clock import FINAL_SHARE, PRICED, Clock, State, Stop
 from minilm.training.hardware import Hardware, check_memory, choose_hardware, physical_cores
 
 CHARS = (1000, 0)  # of the validation split and of what is scored afterwards: nothing
@@ -30,7 +30,7 @@ def timed(monkeypatch):
 def by_the_clock(seconds=60.0, evaluation=0.0, chars=CHARS, **settings) -> Clock:
     """A run by the clock that has begun and knows what an evaluation costs."""
     most_steps = settings.pop("most_steps", None)
-    made = Clock(TrainConfig(minutes=seconds / 60, **settings), chars, most_steps=most_steps)
+    made = Clock(TrainConfig(minutes=seconds / 60, **settings), chars, 65, most_steps=most_steps)
     made.evaluation_seconds = evaluation
     return made
 
@@ -50,7 +50,7 @@ def simulate(budget: Clock, timed: list[float], step: float, *evaluations: float
         if evaluated < steps and (stop or budget.evaluation_due(steps)):
             began, took, due = timed[0], evaluations[count % len(evaluations)], budget.evaluation_due(steps)
             timed[0], evaluated, count = began + took, steps, count + due
-            budget.evaluated(steps)
+            budget.record(State(step=steps), val_loss=1.0)
             budget.evaluation_seconds = timed[0] - began
             continue
         if stop:
@@ -88,7 +88,7 @@ def test_a_run_by_the_clock_follows_what_ends_first(timed):
     assert limited.stop(100, 0) is Stop.FINISHED and limited.stop(99, 0) is None
     timed[0] = 30.0
     assert limited.progress(5) == 0.5  # time
-    by_steps = Clock(TrainConfig(steps=100), CHARS, deadline=60.0)
+    by_steps = Clock(TrainConfig(steps=100), CHARS, 65, deadline=60.0)
     assert by_steps.progress(5) == 0.05  # the same numbers, however fast the machine is
 
 
@@ -96,7 +96,7 @@ def test_why_a_run_ends(timed):
     """Its steps, its patience, its own minutes, or somebody's deadline; not before one step is done."""
     own, hurried = by_the_clock(patience=2), by_the_clock()
     hurried.deadline = 30.0
-    assert [Clock(TrainConfig(steps=9, patience=2), CHARS).stop(k, 2) for k in (8, 9)] == [
+    assert [Clock(TrainConfig(steps=9, patience=2), CHARS, 65).stop(k, 2) for k in (8, 9)] == [
         Stop.EARLY,
         Stop.FINISHED,
     ]
@@ -135,29 +135,29 @@ def test_a_dear_last_evaluation_is_cut_to_a_quarter(timed):
 
 
 def test_nothing_is_priced_where_no_time_ends_the_run():
-    by_steps = Clock(TrainConfig(steps=9, evaluations=3), CHARS)
+    by_steps = Clock(TrainConfig(steps=9, evaluations=3), CHARS, 65)
     by_steps.open(lambda chars: pytest.fail("evaluated"))
     assert by_steps.next_evaluation == pytest.approx(1 / 3) and by_steps.total is None
 
 
 def test_a_clock_goes_on_where_it_was(timed):
     """As if it had never stopped; and another leg counts its progress from its own first step."""
-    first = Clock(TrainConfig(steps=40, evaluations=4), CHARS)
+    first = Clock(TrainConfig(steps=40, evaluations=4), CHARS, 65)
     first.open(lambda chars: None)
     timed[0] = 7.0
-    first.step_took(0.5, 9), first.evaluated(10), first.recorded(10)
+    first.step_took(0.5, 9), first.record(State(step=10), val_loss=1.0)
     state, timed[0] = {**first.state(), "step": 10}, 100.0
-    again = Clock(TrainConfig(steps=40, evaluations=4), CHARS)
+    again = Clock(TrainConfig(steps=40, evaluations=4), CHARS, 65)
     again.restore(state)
     assert again.seconds() == 7.0 and {**again.state(), "step": 10} == state
     again.eval_chars = 500
-    second = Clock(TrainConfig(steps=80, evaluations=4), CHARS, leg=1)
+    second = Clock(TrainConfig(steps=80, evaluations=4), CHARS, 65, leg=1)
     second.restore({**again.state(), "step": 40})
     assert (second.earlier, second.first_step, second.seconds()) == (7.0, 40, 0.0)
     assert second.eval_chars == 500, "losses of both legs are compared"
     assert (second.progress(40), second.progress(60), second.progress(80)) == (0.0, 0.5, 1.0)
     assert second.progress(40, ahead=1.0) == pytest.approx(1 / 41)
-    third = Clock(TrainConfig(minutes=1.0), CHARS, leg=2)
+    third = Clock(TrainConfig(minutes=1.0), CHARS, 65, leg=2)
     third.restore({**second.state(), "step": 80})
     timed[0] += 30.0
     assert third.earlier == 7.0 and third.progress(80) == 0.5 and third.stop(80, 0) is None
@@ -194,7 +194,7 @@ def test_threads_follow_the_user_then_the_environment(monkeypatch):
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ConfigError, match="'cuda'; use --device cpu"):
+    with pytest.raises(ConfigError, match="'cuda'; use device=cpu"):
         choose_hardware(TrainConfig(device="cuda"))
 
 
