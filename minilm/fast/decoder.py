@@ -195,7 +195,15 @@ class QuickWindow(Window):
 
     def logits(self, start: int, wanted: int) -> Tensor:
         assert self.ids is not None
-        return self.decoder.read(self.ids, start, wanted)
+        threads = torch.get_num_threads()
+        if (
+            len(self.ids) * (self.ids.size(1) - start) == 1
+        ):  # threads would wait for each other longer than they work
+            torch.set_num_threads(1)
+        try:
+            return self.decoder.read(self.ids, start, wanted)
+        finally:
+            torch.set_num_threads(threads)
 
 
 def quick_window(model: GPT, batch_size: int = 1, keep: float = 1.0) -> Window:
