@@ -106,3 +106,27 @@ def test_a_folder_with_content_is_refused(tmp_path):
         files.new_folder(tmp_path / "a")
     with pytest.raises(StorageError, match="a file of that name"):
         files.new_folder(tmp_path / "a" / "file")
+
+
+def test_weights_are_read_whole_while_others_replace_them(tmp_path):
+    """A training renames new files into place at any moment; none of its reads may look damaged."""
+    import threading
+
+    import torch
+
+    path, done = tmp_path / "model.safetensors", threading.Event()
+    files.write_tensors(path, {"w": torch.zeros(2000)}, {"step": "0"})
+
+    def training():
+        for step in range(1, 60):
+            files.write_tensors(path, {"w": torch.full((2000,), float(step))}, {"step": str(step)})
+        done.set()
+
+    writer, seen = threading.Thread(target=training), set()
+    writer.start()
+    while not done.is_set():
+        tensors, header = files.read_tensors(path)
+        assert (tensors["w"] == float(header["step"])).all()
+        seen.add(header["step"])
+    writer.join()
+    assert len(seen) > 3, "the file must change while it is read"
