@@ -21,9 +21,9 @@ MEGABYTE = 1_000_000
 SIZES = (512, 1024, 2048, 4096)
 
 
-def spent(function):
+def spent(function, *arguments, **named):
     started = time.process_time()
-    result = function()
+    result = function(*arguments, **named)
     return result, time.process_time() - started
 
 
@@ -39,11 +39,9 @@ def speed(texts: list[str], rounds: int) -> None:
             size = 1024 + (256 if base is None else base.vocab_size)
             learn, encode = [], []
             for _ in range(rounds):
-                tokenizer, seconds = spent(
-                    lambda size=size, base=base: BPETokenizer.train(text, size, base=base)
-                )
+                tokenizer, seconds = spent(BPETokenizer.train, text, size, base=base)
                 learn.append(seconds)
-                encode.append(spent(lambda tokenizer=tokenizer: tokenizer.encode_array(text))[1])
+                encode.append(spent(tokenizer.encode_array, text)[1])
             kind = "bytes" if base is None else f"{base.vocab_size} characters"
             least = f"{min(learn):.2f} ({max(learn):.2f}) | {min(encode):.2f} ({max(encode):.2f})"
             theirs = library(text, size) if base is None else ""
@@ -57,8 +55,8 @@ def library(text: str, size: int) -> str:
     except ImportError:
         return "not installed"
     theirs = tokenizers.ByteLevelBPETokenizer()
-    _, learn = spent(lambda: theirs.train_from_iterator([text], size, show_progress=False))
-    _, encode = spent(lambda: theirs.encode(text))
+    _, learn = spent(theirs.train_from_iterator, [text], size, show_progress=False)
+    _, encode = spent(theirs.encode, text)
     return f"{learn:.2f} / {encode:.2f}"
 
 
