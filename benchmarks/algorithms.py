@@ -55,12 +55,14 @@ def regrets(name: str, table: dict[Combination, tuple[float, int, int]], seeds: 
 
 
 def refusing(table: dict[Combination, tuple[float, int, int]], draws: int = 2000) -> None:
-    from minilm.tuner.feasible import LEAST_STEPS, LEAST_TOKENS
+    from minilm.tuner.feasible import FEWEST_TRIAL_STEPS, FEWEST_TRIAL_TOKENS
 
     rng, best = np.random.default_rng(0), min(loss for loss, _, _ in table.values())
     every = [loss for loss, _, _ in table.values()]
     seeing = [
-        loss for loss, steps, tokens in table.values() if steps >= LEAST_STEPS and tokens >= LEAST_TOKENS
+        loss
+        for loss, steps, tokens in table.values()
+        if steps >= FEWEST_TRIAL_STEPS and tokens >= FEWEST_TRIAL_TOKENS
     ]
     blind = min(set(every) - set(seeing))
     print(

@@ -139,8 +139,8 @@ def trainer(model: dict[str, Any], train: dict[str, Any], *, seed: int = 0, step
     """A trainer of a changed default recipe on Tiny Shakespeare's 90 %, on one thread, that hardly evaluates."""
     from minilm.config import default_recipe
     from minilm.training.hardware import choose_hardware
+    from minilm.training.loop import Trainer
     from minilm.training.session import build
-    from minilm.training.trainer import Trainer
 
     corpus, val = shakespeare()
     shape, config = default_recipe(corpus.tokenizer.vocab_size)
@@ -153,7 +153,7 @@ def trainer(model: dict[str, Any], train: dict[str, Any], *, seed: int = 0, step
 
 def trained(model: dict[str, Any], train: dict[str, Any], *, seed: int, steps: int) -> dict[str, float]:
     """One training of a changed default recipe: exact loss on the 10 %, and CPU milliseconds per step."""
-    from minilm.training.evaluation import exact_loss
+    from minilm.training.evaluate import exact_loss
 
     fitted = trainer(model, train, seed=seed, steps=steps)
     started = time.process_time()

@@ -143,7 +143,7 @@ def beyond(name: str, arguments: argparse.Namespace) -> None:
 def speculative(name: str, arguments: argparse.Namespace) -> None:
     """A model trained for a moment, with and without counting as its draft; from prompts out of the validation text."""
     from minilm import ModelConfig, TrainConfig
-    from minilm.text.draft import NGramDraft
+    from minilm.fast.draft import NGramDraft
     from minilm.training.session import run_training
 
     corpus, val = common.shakespeare()
@@ -209,7 +209,7 @@ def _per_reading(model: Any, prompts: torch.Tensor, n: int, temperature: float, 
 
 def evaluation(name: str, arguments: argparse.Namespace) -> None:
     """Seconds of an exact loss on Tiny Shakespeare's last 10 %, 111,540 characters."""
-    from minilm.training.evaluation import exact_loss
+    from minilm.training.evaluate import exact_loss
 
     corpus, val = common.shakespeare()
     ours, before = our_model(SIZES[name]), int(corpus.train[-1])

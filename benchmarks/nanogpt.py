@@ -35,7 +35,7 @@ class Scored(torch.nn.Module):
 
 def nanogpt(arguments: argparse.Namespace, seed: int) -> tuple[float, float]:
     """(seconds of training, exact loss) of nanoGPT's recipe."""
-    from minilm.training.evaluation import exact_loss
+    from minilm.training.evaluate import exact_loss
 
     module, (corpus, val) = common.load_nanogpt(arguments.nanogpt), common.shakespeare()
     torch.manual_seed(seed)
@@ -71,7 +71,7 @@ def ours(
     """Exact loss after so many seconds of training, everything that a training does in them included."""
     from minilm import TrainConfig
     from minilm.config import PRESETS, ModelConfig
-    from minilm.training.evaluation import exact_loss
+    from minilm.training.evaluate import exact_loss
     from minilm.training.session import run_training
 
     corpus, val = common.shakespeare()

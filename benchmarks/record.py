@@ -5,8 +5,7 @@ First the CPU seconds of a step are measured for each shape, in turns and on one
 Then every configuration trains for as many steps as `--seconds` buy at that price, so that a busy machine changes
 nothing but the wait. The rate stays high for the first four fifths and falls to zero in the last (warm-up, stable,
 decay): what is read off on the way is what a search that stops early would have seen. Every finished training is a
-line of `--records` and the hour can be interrupted; `--pack FILE` turns the lines into the table that the package
-carries.
+line of `--records` and the hour can be interrupted; `--pack FILE` turns the lines into the table of the race.
 """
 
 from __future__ import annotations
@@ -108,7 +107,7 @@ def one(point: Point, seed: int, steps: int) -> dict[str, Any]:
     import torch
 
     from minilm.errors import DivergenceError
-    from minilm.training.evaluation import exact_loss
+    from minilm.training.evaluate import exact_loss
 
     torch.set_num_threads(1)
     trainer = common.trainer(*configs(point, evaluations=MARKS, eval_chars=CHARS), seed=seed, steps=steps)
@@ -147,8 +146,8 @@ def measure(arguments: argparse.Namespace, path: Path) -> None:
 
 
 def pack(found: list[dict[str, Any]], path: str) -> None:
-    """Writes the package's table from the lines; a point without a line is an error, a seed without one is NaN."""
-    from minilm.tuner.recorded import Table, save_table
+    """Writes the race's table from the lines; a point without a line is an error, a seed without one is NaN."""
+    from benchmarks.race.table import Table, save_table
 
     grid = {name: tuple(sorted(values)) for name, values in GRID.items()}
     place = {values: index for index, values in enumerate(itertools.product(*grid.values()))}
@@ -194,7 +193,7 @@ def how(found: list[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     parser = common.parser(__doc__ or "")
-    parser.add_argument("--pack", metavar="FILE", help="only turn the records into the package's table")
+    parser.add_argument("--pack", metavar="FILE", help="only turn the records into the race's table")
     parser.add_argument("--seconds", type=float, default=7.0, help="of one thread's CPU time, per training")
     parser.add_argument("--workers", type=int, default=2, help="trainings side by side")
     parser.add_argument("--records", default="record.jsonl", help="of finished trainings")

@@ -48,7 +48,7 @@ def minilm_side(
     from minilm.config import PRESETS, ModelConfig, TrainConfig
     from minilm.model import GPT
     from minilm.training.hardware import choose_hardware
-    from minilm.training.trainer import Trainer
+    from minilm.training.loop import Trainer
 
     corpus, val = common.shakespeare()
     vocab = {"vocab_size": corpus.tokenizer.vocab_size}

@@ -1,6 +1,6 @@
-"""A progress bar where a person looks on: one line of a terminal, or one line of a notebook that stays in its place.
+"""Shows progress where a person looks on: one line of a terminal, or one line of a notebook that stays in its place.
 
-Where nobody looks, nothing is drawn: no log file fills up with bars. It knows nothing of what progresses.
+Without a terminal or a notebook nothing is drawn: no log file fills up with bars. It knows nothing of what progresses.
 """
 
 from __future__ import annotations

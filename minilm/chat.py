@@ -7,7 +7,7 @@ import contextlib
 import io
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from minilm import cli
 from minilm.errors import ConfigError, CorpusError
@@ -64,19 +64,25 @@ def _begin(run: Run, arguments: argparse.Namespace) -> Conversation:
     """Every mistake is told here, before the first line is read."""
     import torch
 
-    from minilm.choice import check_options
     from minilm.conversation import Conversation
-    from minilm.sampling import KEEP, stream_text
+    from minilm.fast.decoder import quick_window
+    from minilm.sampling import check_options
+    from minilm.writing import KEEP, stream_text
 
-    how = (arguments.temperature, getattr(arguments, "top_k", None), getattr(arguments, "top_p", None))
-    check_options(arguments.chars, *how, KEEP)
+    choice: dict[str, Any] = {
+        name: getattr(arguments, name, None) for name in ("temperature", "top_k", "top_p")
+    }
+    check_options(arguments.chars, **choice)
     dialogue, names = _speakers(run, getattr(arguments, "me", None), getattr(arguments, "it", None))
     generator = torch.Generator().manual_seed(arguments.seed)
 
     def speak(prompt: str) -> Iterator[str]:
         ids = run.tokenizer.encode(prompt, errors="replace")
         known = run.tokenizer.decode(ids)
-        return stream_text(run.model, run.tokenizer, known, arguments.chars, *how, generator=generator)
+        window = quick_window(run.model, keep=KEEP)
+        return stream_text(
+            run.model, run.tokenizer, known, arguments.chars, window=window, generator=generator, **choice
+        )
 
     return Conversation(speak, dialogue.layout, names, WIDEST * run.model.config.block_size)
 

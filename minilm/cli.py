@@ -1,4 +1,4 @@
-"""What all verbs share at the command line: flags with defaults, one-sentence errors, exit codes.
+"""Gives every verb its command line: flags with defaults, one-sentence errors, exit codes.
 
 Imports no torch, so that `--help` answers at once. It knows flags and exit codes, and nothing of what a verb
 does.
@@ -46,13 +46,9 @@ FLAGS: dict[str, tuple[type, str, str]] = {
     "--lr": (TrainConfig, "learning_rate", "highest learning rate"),
     "--schedule": (TrainConfig, "schedule", "shape of the learning rate over time"),
     "--warmup": (TrainConfig, "warmup", "share of the training spent raising the learning rate"),
-    "--context-warmup": (TrainConfig, "context_warmup", "share of the training on shorter contexts first"),
-    "--batch-warmup": (TrainConfig, "batch_warmup", "share of the training in which the batch grows"),
-    "--average": (TrainConfig, "average", "share of the steps over which the kept weights are averaged"),
     "--weight-decay": (TrainConfig, "weight_decay", "decoupled weight decay of the matrices"),
     "--evaluations": (TrainConfig, "evaluations", "how many times the validation loss is measured"),
     "--patience": (TrainConfig, "patience", "evaluations without improvement before stopping early"),
-    "--prior": (TrainConfig, "prior", "train the decoder on top of a counting model (ngram) or by itself"),
     "--seed": (TrainConfig, "seed", "seed of the initial weights and of the batches"),
     "--device": (TrainConfig, "device", "where to compute"),
     "--precision": (TrainConfig, "precision", "number format of the matrix products"),
@@ -81,10 +77,10 @@ class _Parser(argparse.ArgumentParser):
 def parser(verb: str, example: str, about: str | None = None) -> argparse.ArgumentParser:
     """The parser of a verb: its one-line purpose, defaults in every help text, and one example.
 
-    A verb's second word, as in `tune race`, says itself what it is `about`.
+    A program beside the verbs, such as a benchmark, says itself what it is `about`.
     """
     return _Parser(
-        prog=f"python -m minilm.{verb}",
+        prog=" ".join(example.split()[:3]),  # python -m MODULE
         description=about or VERBS[verb],
         epilog=f"example: {example}",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,

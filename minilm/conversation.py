@@ -1,6 +1,6 @@
-"""Two who take turns: what has been said, and when a turn is over.
+"""Keeps a conversation of two speakers: it holds what was said and tells when a turn is over.
 
-Whoever speaks is a function from a prompt to the pieces of its continuation; how it does so is not known here.
+A speaker is a function from a prompt to the pieces of its continuation; how it writes them is not known here.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 
 from minilm.errors import ConfigError, UnknownCharacterError
-from minilm.sampling import Tokenizer, until_stop
 from minilm.text.turns import Layout
+from minilm.writing import Tokenizer, until_stop
 
 
 class Conversation:

@@ -1,4 +1,4 @@
-"""What a training costs, from its two configurations alone: floating-point operations of a step, bytes of memory.
+"""Computes the cost of a training from its two configurations: floating-point operations of a step, bytes of memory.
 
 Arithmetic on shapes; a test counts the same with torch's own counters. It knows no machine and no clock, and imports
 in milliseconds.
@@ -11,6 +11,7 @@ from minilm.config import ModelConfig, TrainConfig
 NUMBER = 4  # bytes of a float32
 PASSES = 3  # a backward pass has two products for each one of the forward pass
 SLACK = 1.3  # what allocators lose on activations of many sizes
+COPIES = 3  # of the parameters: value, gradient, best value
 WORKING_COPIES = 4  # of the matrices of one shape, while Muon turns them
 ITERATIONS = 5  # of Muon's Newton-Schulz, see training/optim.py
 SHORT, BLOCK, LONG_BLOCK = 128, 64, 128  # blocked attention takes so many queries at a time, see causal.py
@@ -81,16 +82,15 @@ def kept_numbers(model: ModelConfig, batch_size: int, backend: str = "blocked") 
 def needed_bytes(model: ModelConfig, train: TrainConfig, backend: str = "manual") -> int:
     """A training's memory at its peak, the interpreter itself left out: weights, optimizer, activations.
 
-    A parameter has its gradient, Muon's momentum or AdamW's two moments, its value in the best step so far, and its
-    mean where one is kept. Muon works on copies besides: a direction for every matrix, and all of one shape at once.
+    A parameter has its gradient, Muon's momentum or AdamW's two moments, and its value in the best step so far. Muon
+    works on copies besides: a direction for every matrix, and all of one shape at once.
     The layer in work holds its attention three times: scores, weights, gradient.
     """
     scores = (
         0 if backend == "fused" else train.batch_size * model.n_head * pairs_seen(model.block_size, backend)
     )
-    copies = 3 + (train.average > 0)  # value, gradient, best value
     activations = int(SLACK * (kept_numbers(model, train.batch_size, backend) + 2 * scores))
-    return NUMBER * (copies * model.n_parameters + optimizer_numbers(model, train) + activations)
+    return NUMBER * (COPIES * model.n_parameters + optimizer_numbers(model, train) + activations)
 
 
 def optimizer_numbers(model: ModelConfig, train: TrainConfig) -> int:

@@ -1,4 +1,4 @@
-"""`python -m minilm.data`: the corpora that have a name, and a look at any text before training on it."""
+"""Lists the corpora that have a name and shows any text before a training on it: `python -m minilm.data`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one family of errors that a user's mistake can raise, and the "did you mean" helper.
+"""Defines the one family of errors that a user's mistake can raise, and the "did you mean" helper.
 
 Every message is one sentence in four parts: the thing, the rule, what arrived, what to do. A verb prints it
 without a traceback and exits with `exit_code`. Mistakes of ours are `assert`s and keep their traceback.
@@ -7,8 +7,14 @@ This file knows nothing of models, texts or files.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-from collections.abc import Iterable
+import functools
+import math
+import operator
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, TypeVar
 
 
 class MinilmError(ValueError):
@@ -76,3 +82,107 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else "known: " + ", ".join(names)
+
+
+@functools.cache
+def note(sentence: str) -> None:
+    """Says something on stderr that is no mistake, on a line of its own and once per process."""
+    print(f"minilm: {sentence}", file=sys.stderr, flush=True)
+
+
+SIGNS = {
+    ">=": (operator.ge, "at least"),
+    ">": (operator.gt, "above"),
+    "<=": (operator.le, "at most"),
+    "<": (operator.lt, "below"),
+}
+
+
+def number_fault(name: str, value: Any, bounds: str, whole: bool = False) -> str | None:
+    """The sentence about a number outside its bounds, such as ">= 0, < 1"; None where it is inside.
+
+    >>> number_fault("n_layer", 0, ">= 1", whole=True), number_fault("dropout", 0.5, ">= 0, < 1")
+    ('n_layer must be at least 1, got 0', None)
+    """
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+        return f"{name} must be {'a whole number' if whole else 'a number'}, got {value!r}"
+    if not math.isfinite(value):
+        return f"{name} must be finite, got {value!r}"
+    for sign, limit in map(str.split, bounds.split(", ")):
+        holds, words = SIGNS[sign]
+        if not holds(value, int(limit)):
+            return f"{name} must be {words} {limit}, got {value!r}"
+    return None
+
+
+Self = TypeVar("Self", bound="Checked")
+
+
+class Checked:
+    """The base of a frozen dataclass that reports every fault of its fields at once, as one `ConfigError`.
+
+    `choices` are the values of some fields, `bounds` those of numbers; `removed` are options of older versions and the
+    only values that `from_dict` forgives them.
+    """
+
+    _rules: ClassVar[tuple[Mapping, Mapping, Mapping]]
+
+    def __init_subclass__(cls, choices: Mapping, bounds: Mapping, removed: Mapping) -> None:
+        cls._rules = (choices, bounds, removed)
+
+    def __new__(cls, *values: Any, **named: Any) -> Any:
+        known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        unknown = [
+            f"unknown key {key!r}, {did_you_mean(str(key), known)}" for key in named if key not in known
+        ]
+        if unknown:
+            raise ConfigError(f"{cls.__name__}: " + "; ".join(unknown))
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]
+        faults = [fault for field in fields if (fault := self._fault(field))] or self.combined_faults()
+        if faults:
+            raise ConfigError("; ".join(faults))
+
+    def _fault(self, field: dataclasses.Field) -> str | None:
+        (choices, bounds, _), name, value = self._rules, field.name, getattr(self, field.name)
+        kind, _, optional = str(field.type).partition(" | ")
+        if value is None:
+            return None if optional else f"{name} must be given"
+        if name in choices and value not in choices[name]:
+            hint = did_you_mean(str(value), choices[name])
+            return f"{name} must be one of {', '.join(choices[name])}, got {value!r}; {hint}"
+        if kind in ("bool", "str"):
+            right, rule = {"bool": (bool, "True or False"), "str": (str, "a name")}[kind]
+            return None if isinstance(value, right) else f"{name} must be {rule}, got {value!r}"
+        return number_fault(name, value, bounds[name], whole=kind == "int")
+
+    def combined_faults(self) -> list[str]:
+        """Faults that need more than one field to see."""
+        return []
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)  # type: ignore[call-overload]
+
+    @classmethod
+    def from_dict(cls: type[Self], values: Mapping[str, Any]) -> Self:
+        """The object with these fields; an unknown key is an error with a suggestion."""
+        return cls(**cls.without_removed(values))
+
+    @classmethod
+    def without_removed(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values without removed options; one that does not hold its old default is a ConfigError."""
+        removed = cls._rules[2]
+        faults = [
+            f"{name} was removed and must be {old!r}, got {values[name]!r}"
+            for name, old in removed.items()
+            if values.get(name, old) != old
+        ]
+        if faults:
+            raise ConfigError(f"{'; '.join(faults)}; use the minilm that had it, of commit d0be72f")
+        return {name: value for name, value in values.items() if name not in removed}
+
+    def replace(self: Self, **changes: Any) -> Self:
+        """A copy with some fields changed; unknown names are errors with a suggestion."""
+        return type(self).from_dict({**self.to_dict(), **changes})

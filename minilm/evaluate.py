@@ -1,4 +1,4 @@
-"""`python -m minilm.evaluate`: the exact loss of a run, beside counting, compression and the floor."""
+"""Prints the exact loss of a run beside counting, compression and the floor: `python -m minilm.evaluate`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
-    from minilm.config import TRACKS, TrainConfig
-    from minilm.plots.reading import prior_of
+    from minilm.config import TrainConfig
     from minilm.text.corpora import load_described
     from minilm.text.ngram import counting_baseline
     from minilm.training.hardware import choose_hardware
@@ -34,9 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     hardware = choose_hardware(TrainConfig(), run.model.config.attention)
     stride = max(1, run.model.config.block_size // 4) if arguments.sliding else None
     protocol = "exact" if stride is None else f"sliding, stride {stride}"
-    track = TRACKS[prior_of(run.config)]
     rows = [
-        model_row(run.model.to(hardware.device), corpus, stride, track),
+        model_row(run.model.to(hardware.device), corpus, stride),
         *baseline_rows(run.result.get("counting") or counting_baseline(corpus), corpus.floors),
         *compression_rows(corpus),
     ]

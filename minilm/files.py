@@ -1,7 +1,7 @@
-"""The only module that writes files, so that a crash can never leave half of one behind.
+"""Writes all files of the package, so that a crash can never leave half of one behind.
 
 A whole file goes to a temporary neighbour, is flushed to the disk and renamed over the old one; a log grows
-by one checksummed line at a time. Whoever reads gets the old content or the new, or a `RunError` that names
+by one checksummed line at a time. A reader gets the old content or the new, or a `RunError` that names
 the file. This file knows nothing of what the bytes mean, and it never unpickles.
 """
 
@@ -172,13 +172,17 @@ def write_tensors(path: str | Path, tensors: dict[str, Tensor], header: dict[str
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """`(tensors, header)` of a safetensors file; a checksum, where there is one, must match."""
-    from safetensors import SafetensorError, safe_open
+    """`(tensors, header)` of a safetensors file; a checksum, where there is one, must match.
+
+    The bytes are read once: a training beside this may rename a new file into the place of the old one at any moment.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
 
     try:
-        with safe_open(str(path), framework="pt") as file:
-            header = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        data = Path(path).read_bytes()
+        tensors = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
     except FileNotFoundError as error:
         raise RunError(f"{path} is missing; choose a folder with a finished run") from error
     except (SafetensorError, OSError, ValueError) as error:
@@ -199,14 +203,6 @@ def _tensor_digest(tensors: dict[str, Tensor], header: dict[str, str]) -> str:
         tensor = tensors[name].contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def sha256_file(path: str | Path) -> str:
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
     return digest.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""`python -m minilm.lens`: one text seen from inside the model of a run, as one HTML page."""
+"""Shows one text from inside the model of a run, as one HTML page: `python -m minilm.lens`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from minilm import cli
-from minilm.errors import RunError
 
 if TYPE_CHECKING:
     from minilm.plots.lens import Inside
@@ -31,17 +30,11 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     from minilm.interpret.overview import look_inside
-    from minilm.model import GPT
     from minilm.plots.lens_page import findings, lens_page
     from minilm.training.run import load_run
 
     run = load_run(arguments.run)
     assert run.folder is not None
-    if not isinstance(run.model, GPT):
-        raise RunError(
-            f"lens looks inside a decoder by itself, and {run.folder} has one on a counting prior; "
-            "train it with --prior none"
-        )
     inside = look_inside(run.model, run.tokenizer, arguments.text)
     page = lens_page(inside, getattr(arguments, "out", run.folder / PAGE), str(run.folder))
     if arguments.json:

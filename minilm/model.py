@@ -1,40 +1,200 @@
-"""GPT: a stack of attention and MLP blocks that predicts the next token.
+"""Defines GPT: a stack of attention and MLP blocks that predicts the next token.
 
-The whole decoder in one place, from token ids to logits and loss. It knows nothing of texts, optimizers or
-training; every choice it has stands in `ModelConfig`.
+The whole decoder in one place, from token ids to logits and loss, smallest parts first. It knows nothing of texts,
+optimizers or training; every choice it has stands in `ModelConfig`. Any `nn.Module` may stand in for a norm, an MLP, an
+attention layer or a block: training, loss and generation use whatever is there.
+
+Axes: B batch, T tokens, S keys, C channels, H heads, D head size, V vocabulary.
 """
 
 from __future__ import annotations
 
 import math
-import os
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from minilm import files
-from minilm.attention import CausalSelfAttention
+from minilm.attention import BACKENDS, choose_backend
 from minilm.config import ModelConfig
-from minilm.decoding import Decoder, Reader
-from minilm.errors import ConfigError, RunError
-from minilm.interop import huggingface
-from minilm.kv_cache import KVCache
-from minilm.layers import MLPS, BigramTable, Skips, make_norm, rotary_tables
-from minilm.sampling import Generates
-from minilm.solo import SoloDecoder
+from minilm.errors import ConfigError
+from minilm.sampling import generate
+from minilm.training import checkpoint, hardware
 
-WEIGHTS = "model.safetensors"
 IGNORED = -100  # a label that is not scored, torch's and Hugging Face's convention
 
 
-class Output(NamedTuple):
-    """loss: mean nats per scored token, or None without labels and targets; logits: (B, T, V)."""
+class RMSNorm(nn.Module):
+    """x / rms(x) * gain over the last axis (Zhang and Sennrich, 2019): LayerNorm without mean and shift."""
 
-    loss: Tensor | None
-    logits: Tensor
+    def __init__(self, channels: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))  # half precision would round the sum
+        inverse = torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)  # (..., 1)
+        return (wide * inverse * self.weight).to(x.dtype)
+
+
+def make_norm(config: ModelConfig) -> nn.Module:
+    """The norm that the configuration names; LayerNorm has a shift only where the model has biases."""
+    if config.norm == "rmsnorm":
+        return RMSNorm(config.n_embd, config.norm_eps)
+    return nn.LayerNorm(config.n_embd, config.norm_eps, bias=config.bias)
+
+
+class GeluMLP(nn.Module):
+    """down(gelu(up(x))), (B, T, C) -> (B, T, C), with GPT-2's tanh form of GELU or, as in nanoGPT, the exact one."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.up = nn.Linear(config.n_embd, config.mlp_width, bias=config.bias)
+        self.down = nn.Linear(config.mlp_width, config.n_embd, bias=config.bias)
+        self.form = "none" if config.mlp == "gelu_erf" else "tanh"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(F.gelu(self.up(x), approximate=self.form))
+
+
+class SwigluMLP(nn.Module):
+    """down(silu(gate(x)) * up(x)), (B, T, C) -> (B, T, C) (Shazeer, 2020, arXiv:2002.05202, eq. 6)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gate_up = nn.Linear(
+            config.n_embd, 2 * config.mlp_width, bias=config.bias
+        )  # one product for both
+        self.down = nn.Linear(config.mlp_width, config.n_embd, bias=config.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = self.gate_up(x).chunk(2, dim=-1)  # each (B, T, width)
+        return self.down(F.silu(gate) * up)
+
+
+MLPS: dict[str, type[nn.Module]] = {"swiglu": SwigluMLP, "gelu": GeluMLP, "gelu_erf": GeluMLP}
+
+
+def pair_rows(first: Tensor, second: Tensor, vocab_size: int, rows: int) -> Tensor:
+    """The row of each pair of tokens: its own where `rows` suffice, otherwise one that it shares by a hash."""
+    if rows >= vocab_size**2:
+        return first * vocab_size + second
+    return (first * 1_000_003 + second) % rows  # a prime, so that neighbouring tokens fall on distant rows
+
+
+class BigramTable(nn.Module):
+    """One row per pair (previous token, token), (B, T) -> (B, T, C): what counting pairs knows, without a layer.
+
+    Where a vocabulary has too many pairs, they share rows (in the spirit of Svenstrup et al., 2017, "Hash
+    Embeddings"). The first token of a text has no pair and gets zeros.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.vocab_size = config.vocab_size
+        self.table = nn.Embedding(config.bigram_rows, config.n_embd)
+
+    def forward(self, ids: Tensor, before: Tensor | None = None) -> Tensor:
+        """`before` (B,) are the tokens in front of ids (B, T), where there are any."""
+        known = ids if before is None else torch.cat((before[:, None], ids), dim=1)
+        rows = pair_rows(known[:, :-1], known[:, 1:], self.vocab_size, self.table.num_embeddings)
+        pairs = self.table(rows)  # (B, T, C), or one less at the beginning of a text
+        return F.pad(pairs, (0, 0, 1, 0)) if before is None else pairs
+
+
+def rotary_tables(block_size: int, head_size: int, base: float) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of position * base^(-2i/D), each (block_size, D/2) (Su et al., 2021, eq. 15).
+
+    Channel pair i turns once in 2 pi base^(2i/D) positions: fast pairs tell near places apart, slow ones far.
+    """
+    frequencies = base ** -(torch.arange(0, head_size, 2, dtype=torch.float32) / head_size)  # (D/2,)
+    angles = torch.outer(torch.arange(block_size, dtype=torch.float32), frequencies)  # (block_size, D/2)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turns each channel pair (i, i + D/2) by its angle, (..., T, D) -> (..., T, D).
+
+    A product of two turned vectors depends on their distance only. (The paper pairs the neighbours 2i and
+    2i + 1; checkpoints of the Llama and Qwen families pair the halves, and so do we.)
+    """
+    cos, sin = cos.to(x.dtype), sin.to(x.dtype)
+    left, right = x.chunk(2, dim=-1)  # (..., T, D/2)
+    return torch.cat((left * cos - right * sin, right * cos + left * sin), dim=-1)
+
+
+class KVCache:
+    """Keys and values of the tokens already read, so that a new token costs one position instead of all.
+
+    There is room for `block_size` tokens of B texts. Every layer `extend`s its own; the model `advance`s the whole
+    once the last layer is done.
+    """
+
+    def __init__(self, config: ModelConfig, batch_size: int, like: Tensor | None = None) -> None:
+        like = torch.empty(0) if like is None else like  # whose device and number format the cache takes
+        shape = (config.n_layer, 2, batch_size, config.n_head, config.block_size, config.head_size)
+        self.kept = like.new_zeros(shape)  # (layers, 2, B, H, block_size, D), 2 for keys and values
+        self.ids = like.new_zeros((batch_size, 0), dtype=torch.int64)  # (B, S) the tokens read
+
+    @property
+    def length(self) -> int:
+        return self.ids.size(1)
+
+    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Adds the (B, H, T, D) keys and values of new tokens to a layer's and returns all so far, (B, H, S, D)."""
+        room, B, S = self.kept.size(4), self.kept.size(2), self.length + k.size(2)
+        if room < S or k.size(0) != B:
+            raise ConfigError(
+                f"the cache holds {room} tokens of {B} texts, got {S} of {k.size(0)}; cut it or make another"
+            )
+        kept = self.kept[layer, :, :, :, :S]  # (2, B, H, S, D)
+        kept[0, :, :, self.length :], kept[1, :, :, self.length :] = k, v
+        return kept[0], kept[1]
+
+    def advance(self, ids: Tensor) -> None:
+        """Counts the tokens (B, T) as read."""
+        self.ids = torch.cat((self.ids, ids), dim=1)
+
+    def cut(self, length: int = 0) -> None:
+        """Forgets all but the first `length` tokens."""
+        self.ids = self.ids[:, :length]
+
+
+class CausalSelfAttention(nn.Module):
+    """Every position asks the positions up to its own, with H questions at once: (B, T, C) -> (B, T, C)."""
+
+    def __init__(self, config: ModelConfig, layer: int = 0) -> None:
+        super().__init__()
+        self.config, self.layer = config, layer
+        C, D = config.n_embd, config.head_size
+        self.qkv = nn.Linear(C, 3 * C, bias=config.bias)
+        self.proj = nn.Linear(C, C, bias=config.bias)
+        self.q_norm = RMSNorm(D, config.norm_eps) if config.qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(D, config.norm_eps) if config.qk_norm else nn.Identity()
+        self.attend: Callable[..., Any] | None = None  # a function here runs instead of the backend
+
+    def forward(
+        self, x: Tensor, rotary: tuple[Tensor, Tensor] | None = None, cache: KVCache | None = None
+    ) -> Tensor:
+        """`rotary` are the (T, D/2) cosines and sines of these positions; `cache` brings the earlier keys."""
+        B, T, C = x.shape
+        H, D = self.config.n_head, self.config.head_size
+        qkv = self.qkv(x).view(B, T, 3, H, D).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.contiguous()  # each (B, H, T, D); one copy here saves many slow strided passes
+        q, k = self.q_norm(q), self.k_norm(k)
+        if rotary is not None:
+            q, k = rotate(q, *rotary), rotate(k, *rotary)
+        if cache is not None:
+            k, v = cache.extend(self.layer, k, v)  # (B, H, S, D)
+        attend = self.attend or BACKENDS[choose_backend(self.config.attention, x.device.type)]
+        output = attend(q, k, v, is_causal=True)  # (B, H, T, D)
+        output = self.proj(output.transpose(1, 2).reshape(B, T, C))
+        # Only what a layer adds to the stream is dropped, never attention weights: that would cost a random number
+        # per pair of moments and drive attention off its quick paths.
+        return F.dropout(output, self.config.dropout, self.training)
 
 
 class Block(nn.Module):
@@ -47,18 +207,30 @@ class Block(nn.Module):
         self.attention = CausalSelfAttention(config, layer)
         self.norm_2 = make_norm(config)
         self.mlp = MLPS[config.mlp](config)
-        self.blend = nn.Parameter(torch.tensor([1.0, 0.0])) if config.embedding_skip else None
 
     def forward(
-        self, x: Tensor, rotary: tuple[Tensor, Tensor] | None, cache: KVCache | None, skips: Skips
+        self, x: Tensor, rotary: tuple[Tensor, Tensor] | None = None, cache: KVCache | None = None
     ) -> Tensor:
-        if self.blend is not None:  # learned shares of the stream and of the embedding it began as
-            x = self.blend[0] * x + self.blend[1] * skips.embedding  # (B, T, C)
-        x = x + self.attention(self.norm_1(x), rotary, cache, skips)  # (B, T, C)
+        x = x + in_context(self.attention, self.norm_1(x), rotary, cache)  # (B, T, C)
         return x + F.dropout(self.mlp(self.norm_2(x)), self.dropout, self.training)
 
 
-class GPT(Generates, nn.Module):
+def in_context(module: nn.Module, x: Tensor, rotary: Any, cache: KVCache | None) -> Tensor:
+    """module(x), with the positions and the cache where its `forward` has parameters of these names."""
+    forward = getattr(module.forward, "__func__", module.forward)
+    parameters = forward.__code__.co_varnames[: forward.__code__.co_argcount]
+    given = {"rotary": rotary, "cache": cache}
+    return module(x, **{name: value for name, value in given.items() if name in parameters})
+
+
+class Output(NamedTuple):
+    """loss: mean nats per scored token, or None without labels and targets; logits: (B, T, V)."""
+
+    loss: Tensor | None
+    logits: Tensor
+
+
+class GPT(checkpoint.Pretrained, nn.Module):
     """A decoder-only transformer (Radford et al., 2019, and what came after, as the configuration says).
 
     The weights are drawn from torch's global generator: seed it before building.
@@ -70,26 +242,30 @@ class GPT(Generates, nn.Module):
     (3, 8, 65)
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    cos: Tensor
+    sin: Tensor
+    generate = generate  # model.generate(ids, max_new_tokens, temperature=0.8, ...), see `minilm.sampling`
+
+    def __init__(self, config: ModelConfig | None = None) -> None:
         super().__init__()
-        check_memory(config)
+        if not isinstance(config, ModelConfig):
+            raise ConfigError(
+                f"a GPT needs a ModelConfig, got {config!r}; try GPT(ModelConfig(vocab_size=65))"
+            )
+        hardware.check_weights(config)
         self.config = config
-        self.wte = nn.Embedding(config.vocab_size, config.n_embd)
-        self.wpe = nn.Embedding(config.block_size, config.n_embd) if config.position == "learned" else None
+        V, C = config.vocab_size, config.n_embd
+        self.wte = nn.Embedding(V, C)
+        self.wpe = nn.Embedding(config.block_size, C) if config.position == "learned" else None
         self.bigrams = BigramTable(config) if config.bigrams else None
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
         self.norm_f = make_norm(config)
-        self.lm_head = (
-            None if config.tie_embeddings else nn.Linear(config.n_embd, config.vocab_size, bias=False)
-        )
+        self.lm_head = None if config.tie_embeddings else nn.Linear(C, V, bias=False)
         if config.position == "rope":
             cos, sin = rotary_tables(config.block_size, config.head_size, config.rope_base)
             self.register_buffer("cos", cos, persistent=False)  # computed, so never stored with the weights
             self.register_buffer("sin", sin, persistent=False)
         self.initialise()
-
-    cos: Tensor
-    sin: Tensor
 
     @torch.no_grad()
     def initialise(self) -> None:
@@ -120,139 +296,54 @@ class GPT(Generates, nn.Module):
         `labels` are ids to be shifted here: position t is scored on label t + 1. `targets` are aligned
         already. -100 is ignored in both. With a cache, ids are the positions that follow what it holds.
         """
-        start = cache.length if cache is not None else 0
-        self.check_ids(ids, start)
-        x = self.blocks_output(ids, start, cache)  # (B, T, C)
-        logits = self.head(x)  # (B, T, V)
-        targets = aligned_targets(ids, labels, targets)
-        if targets is None:
-            return Output(None, logits)
-        return Output(
-            F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED), logits
+        start, (V, T) = (
+            (0 if cache is None else cache.length),
+            (self.config.vocab_size, self.config.block_size),
         )
-
-    def head(self, x: Tensor) -> Tensor:
-        """(B, T, C) -> logits (B, T, V)."""
-        return F.linear(x, self.wte.weight if self.lm_head is None else self.lm_head.weight)
-
-    def blocks_output(
-        self, ids: Tensor, start: int, cache: KVCache | None, beside: Tensor | None = None
-    ) -> Tensor:
-        """The normed residual stream after the last block, (B, T) -> (B, T, C).
-
-        `beside` (B, T, C) is what a model around this one has to say about each token, added to its embedding.
-        """
+        if ids.dim() != 2 or ids.is_floating_point() or not 1 <= ids.size(1) <= T - start:
+            raise ConfigError(
+                f"ids must be (B, T) whole numbers, 1 to {T - start} tokens (block_size {T}, {start} in the cache), "
+                f"got shape {tuple(ids.shape)} of {ids.dtype}; crop them, or make a batch of one text by ids[None]"
+            )
         end = start + ids.size(1)
-        x = self.wte(ids)  # (B, T, C)
+        try:
+            x = self.wte(ids)  # (B, T, C)
+        except IndexError:
+            wrong = ids[(ids < 0) | (ids >= V)][0]
+            raise ConfigError(
+                f"ids must be between 0 and {V - 1}, got {wrong}; use the model's own tokenizer"
+            ) from None
         if self.wpe is not None:
             x = x + self.wpe.weight[start:end]
         if self.bigrams is not None:
-            x = x + self.bigrams(ids, None if cache is None else cache.last)
-        if beside is not None:
-            x = x + beside
+            x = x + self.bigrams(ids, cache.ids[:, -1] if cache is not None and start else None)
         x = F.dropout(x, self.config.dropout, self.training)
         rotary = (self.cos[start:end], self.sin[start:end]) if self.wpe is None else None  # (T, D/2) each
-        skips = Skips(x)
         for block in self.blocks:
-            x = block(x, rotary, cache, skips)
+            x = in_context(block, x, rotary, cache)  # (B, T, C)
         if cache is not None:
             cache.advance(ids)
-        return self.norm_f(x)
+        logits = F.linear(self.norm_f(x), self.wte.weight if self.lm_head is None else self.lm_head.weight)
+        targets = aligned_targets(ids, labels, targets)  # (B, T)
+        if targets is None:
+            return Output(None, logits)  # (B, T, V)
+        flat = logits.flatten(0, 1).float()  # (B T, V)
+        return Output(F.cross_entropy(flat, targets.flatten(), ignore_index=IGNORED), logits)
 
-    def check_ids(self, ids: Tensor, start: int) -> None:
-        if ids.dim() != 2 or ids.dtype not in (torch.int64, torch.int32):
-            raise ConfigError(
-                f"ids must be (B, T) whole numbers, got shape {tuple(ids.shape)} of {ids.dtype}"
-            )
-        if not 1 <= ids.size(1) <= self.config.block_size - start:
-            raise ConfigError(
-                f"ids must have 1 to {self.config.block_size - start} tokens (block_size "
-                f"{self.config.block_size}, {start} in the cache), got {ids.size(1)}; crop them"
-            )
-
-    def reader(self, batch_size: int) -> Reader:
-        """The fastest way for these weights to read `batch_size` texts token by token."""
-        weights = dict(self.named_parameters())
-        plain = all(w.device.type == "cpu" and w.dtype == torch.float32 for w in weights.values())
-        if batch_size == 1 and plain:
-            return SoloDecoder(self.config, weights)
-        return Decoder(self.config, weights, batch_size)
-
-    @classmethod
-    def from_pretrained(cls, folder: str | Path) -> GPT:
-        """The model in a folder of ours, or in a Hugging Face folder of GPT-2 or Qwen3, in eval mode."""
-        folder = Path(folder)
-        settings = files.read_json(folder / "config.json")
-        if isinstance(settings, dict) and settings.get("prior"):
-            raise RunError(
-                f"{folder} holds a decoder with a counting prior, and a GPT would be half of it; "
-                "read it with load_run, or with PriorGPT.from_pretrained"
-            )
-        tensors = read_weights(folder)
-        if isinstance(settings, dict) and isinstance(settings.get("model"), dict):
-            config = ModelConfig.from_dict(settings["model"])
-        else:
-            config, tensors = huggingface.from_huggingface(settings, tensors)
-        with torch.random.fork_rng(devices=[]):  # the start values are overwritten, no draw should be spent
-            model = cls(config)
-        expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-        huggingface.check_tensors(tensors, expected, str(folder))
-        model.load_state_dict(tensors)
-        return model.eval()
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Writes config.json and model.safetensors into `folder`, which is made if it is missing."""
-        folder = files.make_folder(folder)
-        files.write_tensors(folder / WEIGHTS, self.state_dict(), {})
-        files.write_json(folder / "config.json", {"format": "minilm", "model": self.config.to_dict()})
-
-
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """The tensors of model.safetensors; pickled weights are refused, since loading them can run any code."""
-    if not (folder / WEIGHTS).exists():
-        if (folder / "pytorch_model.bin").exists():
-            raise RunError(
-                f"{folder / 'pytorch_model.bin'}: pickle refused, it can run any code; convert it "
-                f"to {WEIGHTS} where it came from"
-            )
-        if (folder / f"{WEIGHTS}.index.json").exists():
-            raise RunError(f"{folder} holds weights in several parts, and one {WEIGHTS} is needed; join them")
-    return files.read_tensors(folder / WEIGHTS)[0]
+    def new_cache(self, batch_size: int) -> KVCache:
+        """An empty cache for `batch_size` texts, to be given to each call in turn."""
+        return KVCache(self.config, batch_size, self.wte.weight)
 
 
 def aligned_targets(ids: Tensor, labels: Tensor | None, targets: Tensor | None) -> Tensor | None:
     """What each position should predict, (B, T), the last one nothing where labels were shifted."""
     if labels is not None and targets is not None:
         raise ConfigError("give labels (shifted here) or targets (already aligned), not both")
-    given = targets if labels is None else labels
-    if given is None:
-        return None
-    if given.shape != ids.shape:
-        name = "targets" if labels is None else "labels"
+    name, given = ("targets", targets) if labels is None else ("labels", labels)
+    if given is not None and given.shape != ids.shape:
         raise ConfigError(f"{name} must have the shape of ids, {tuple(ids.shape)}, got {tuple(given.shape)}")
     if labels is None:
-        return given.long()
+        return given if given is None else given.long()
     if labels.size(1) < 2:
-        raise ConfigError(
-            "labels must have at least 2 tokens, since each is predicted from the one before, got 1"
-        )
+        raise ConfigError("labels must have at least 2 tokens, each predicted from the one before, got 1")
     return F.pad(labels[:, 1:], (0, 1), value=IGNORED).long()  # cheaper than cutting the larger logits
-
-
-def check_memory(config: ModelConfig) -> None:
-    """Refuses, before anything is allocated, weights that this machine cannot hold."""
-    tables = config.block_size * config.head_size if config.position == "rope" else 0
-    needed, there = 4 * (config.n_parameters + tables), physical_memory()
-    if there is not None and needed > there:
-        raise ConfigError(
-            f"a model must fit into memory: {config.n_parameters:,} parameters need {needed:,} bytes and "
-            f"this machine has {there:,}; lower n_embd, n_layer, vocab_size or block_size"
-        )
-
-
-def physical_memory() -> int | None:
-    """Bytes of memory in this machine, or None where the system does not say (Windows)."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None

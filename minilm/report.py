@@ -1,4 +1,4 @@
-"""`python -m minilm.report RUN`: rebuilds the page and pictures of a run or a study from its records.
+"""Rebuilds the page and pictures of a run or a study from its records: `python -m minilm.report RUN`.
 
 It opens no weights and measures nothing, so it works on a folder from elsewhere, and on one still growing.
 """

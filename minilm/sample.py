@@ -11,7 +11,7 @@ from minilm import cli
 from minilm.errors import ConfigError
 
 if TYPE_CHECKING:
-    from minilm.text.draft import NGramDraft
+    from minilm.fast.draft import NGramDraft
     from minilm.training.run import Run
 
 
@@ -72,11 +72,11 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _write_one(run: Run, prompt: str, arguments: argparse.Namespace) -> None:
     """Prints a text as it is written."""
-    from minilm.sampling import stream_text
+    from minilm.writing import stream_text
 
-    draft = _draft(run) if hasattr(arguments, "draft") else None
+    draft, options = _draft(run) if hasattr(arguments, "draft") else None, _options(run, arguments, 1)
     pieces: Iterator[str] = stream_text(
-        run.model, run.tokenizer, prompt, arguments.chars, **_options(arguments), draft=draft
+        run.model, run.tokenizer, prompt, arguments.chars, draft=draft, **options
     )
     if arguments.json:
         print(_json({"prompt": prompt, "text": "".join(pieces), "seed": arguments.seed}))
@@ -89,9 +89,10 @@ def _write_one(run: Run, prompt: str, arguments: argparse.Namespace) -> None:
 
 def _write_several(run: Run, prompts: list[str], arguments: argparse.Namespace) -> None:
     """Prints texts once all are written."""
-    from minilm.sampling import texts
+    from minilm.writing import texts
 
-    written = texts(run.model, run.tokenizer, prompts, arguments.chars, **_options(arguments))
+    options = _options(run, arguments, len(prompts))
+    written = texts(run.model, run.tokenizer, prompts, arguments.chars, **options)
     if arguments.json:
         pairs = [{"prompt": prompt, "text": text} for prompt, text in zip(prompts, written, strict=True)]
         print(_json({"texts": pairs, "seed": arguments.seed}))
@@ -100,23 +101,25 @@ def _write_several(run: Run, prompts: list[str], arguments: argparse.Namespace) 
         print(f"--- {number} of {len(prompts)}\n{prompt}{text}")
 
 
-def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+def _options(run: Run, arguments: argparse.Namespace, texts: int) -> dict[str, Any]:
     import torch
 
+    from minilm.fast.decoder import quick_window
+
     return {
+        "window": quick_window(run.model, texts, arguments.keep),
         "temperature": arguments.temperature,
         "top_k": getattr(arguments, "top_k", None),
         "top_p": getattr(arguments, "top_p", None),
         "stop": getattr(arguments, "stop", ()),
         "generator": torch.Generator().manual_seed(arguments.seed),
-        "keep": arguments.keep,
     }
 
 
 def _draft(run: Run) -> NGramDraft:
     """Counts the text that the run was trained on."""
+    from minilm.fast.draft import NGramDraft
     from minilm.text.corpora import load_described
-    from minilm.text.draft import NGramDraft
 
     return NGramDraft(run.tokenizer.vocab_size).fit(load_described(run.config["corpus"]).train)
 

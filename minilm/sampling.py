@@ -1,229 +1,211 @@
-"""From a model to tokens, from tokens to text as it is generated. Knows nothing of how a model computes."""
+"""Generates tokens: filters the logits, draws one, reads it, and so on; the window of tokens that a model sees.
+
+It asks a model for logits and knows nothing of how they are computed, or of text.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from minilm.choice import check_options, check_prompt, next_token
-from minilm.errors import ConfigError, UnknownCharacterError
-from minilm.speculative import Draft, speculate
-from minilm.window import LanguageModel, Window, window_of
-
-KEEP = 0.5  # of a full window, where text is streamed
-NOT_GIVEN = -1  # in the place of a token that no prompt gives
+from minilm.errors import ConfigError, note
 
 
-class Tokenizer(Protocol):
-    """What `stream_text` needs of a tokenizer."""
+def filter_logits(
+    logits: Tensor, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+) -> Tensor:
+    """Logits (B, V) divided by the temperature, -inf outside the top_k most likely tokens and the nucleus.
 
-    def encode(self, text: str) -> list[int]: ...
-    def decode(self, ids: list[int]) -> str: ...
+    top_k is applied first; the nucleus is the smallest set of most likely tokens whose probability reaches
+    top_p (Holtzman et al., 2020, eq. 2). At least one token stays; temperature 0 keeps the most likely only.
+
+    >>> filter_logits(torch.tensor([[3.0, 1.0, 2.0]]), top_k=2)
+    tensor([[ 0., -inf, -1.]])
+    """
+    logits = logits.float() - logits.max(dim=-1, keepdim=True).values  # the best is 0 at any temperature
+    top_k = 1 if temperature == 0 else top_k
+    logits = logits / max(temperature, 1e-30)  # smaller ones have no float32 reciprocal
+    if top_k is not None:
+        best = logits.topk(min(top_k, logits.size(-1)), dim=-1)
+        logits = torch.full_like(logits, -math.inf).scatter(-1, best.indices, best.values)
+    if top_p is not None and top_p < 1:
+        ordered, order = logits.sort(dim=-1, descending=True, stable=True)
+        probabilities = ordered.softmax(dim=-1)
+        before = probabilities.cumsum(dim=-1) - probabilities  # what the more likely tokens already hold
+        outside = (before >= top_p).scatter(-1, order, before >= top_p)
+        logits = logits.masked_fill(outside, -math.inf)
+    return logits
+
+
+def next_token(
+    logits: Tensor,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """One token per row, (B, V) -> (B,); temperature 0 takes the most likely one and draws nothing."""
+    if temperature == 0:
+        return logits.argmax(dim=-1)
+    probabilities = filter_logits(logits, temperature, top_k, top_p).softmax(dim=-1)
+    if generator is not None:  # a generator lives on one device; drawing there makes runs comparable
+        probabilities = probabilities.to(generator.device)
+    return torch.multinomial(probabilities, 1, generator=generator)[:, 0].to(logits.device)
+
+
+@contextmanager
+def reading(model: Any) -> Iterator[None]:
+    """Eval mode without gradients inside; the mode that was, outside again."""
+    training = model.training
+    model.train(False)
+    try:
+        with torch.no_grad():  # not inference mode, whose tensors no later training may use
+            yield
+    finally:
+        model.train(training)
+
+
+class Window:
+    """The last tokens of B texts, as many as a model sees, and the model's answers to them.
+
+    A cache leaves only new tokens to compute. But positions are counted from the start of the window: once
+    `block_size` tokens are in it, dropping the oldest moves every other one, and no key or value is true any more. So a
+    share `keep` of the tokens is read again: with 1 all but the oldest, for each new token; with 0.5 the newer
+    half, once in block_size / 2 tokens.
+    """
+
+    def __init__(self, model: Any, batch_size: int, keep: float = 1.0, use_cache: bool = True) -> None:
+        if not 0 < keep <= 1:
+            raise ConfigError(
+                f"keep must be above 0 and at most 1, a share of the window, got {keep}; try 0.5"
+            )
+        self.model, self.block_size = model, int(model.config.block_size)
+        self.kept = max(1, round(keep * self.block_size))
+        self.ids: Tensor | None = None  # (B, S) the tokens in view
+        self.length = 0  # how many of them are in the cache
+        has_cache = use_cache and hasattr(model, "new_cache")
+        self.cache = model.new_cache(batch_size) if has_cache else None
+        self.proven = False  # whether the cache has been seen to change nothing
+
+    def read(self, new: Tensor, wanted: int = 1) -> Tensor:
+        """Logits of what follows each of the last `wanted` tokens of new (B, T): (B, wanted, V)."""
+        ids = new if self.ids is None else torch.cat((self.ids, new), dim=1)  # (B, S)
+        if ids.size(1) > self.block_size:
+            ids = ids[:, -(self.block_size if self.ids is None else self.kept) :]
+            self.forget(self.length)
+        start, self.ids = self.length, ids
+        self.length = ids.size(1)
+        with reading(self.model):
+            return self.logits(start, wanted)
+
+    def logits(self, start: int, wanted: int) -> Tensor:
+        """What the model says after the last `wanted` tokens in view, of which it has read the first `start`."""
+        assert self.ids is not None
+        if self.cache is None:
+            return self.model(self.ids).logits[:, -wanted:]  # (B, wanted, V)
+        logits = self.model(self.ids[:, start:], cache=self.cache).logits[:, -wanted:]  # (B, wanted, V)
+        if start and not self.proven:  # a module of the user's own may need all tokens at once
+            expected = self.model(self.ids).logits[:, -wanted:]
+            self.proven = torch.allclose(logits, expected, rtol=1e-2, atol=1e-2)
+            if not self.proven:
+                note(
+                    "generation reads the whole text for each token: with a cache this model gives other logits"
+                )
+                self.cache, logits = None, expected
+        return logits
+
+    def forget(self, T: int) -> None:
+        """Unreads the last T tokens."""
+        self.length -= T
+        self.ids = None if self.ids is None else self.ids[:, : self.ids.size(1) - T]
+        if self.cache is not None:
+            self.cache.cut(self.length)
 
 
 def stream(
-    model: LanguageModel,
+    window: Window,
     ids: Tensor,
     max_new_tokens: int,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
     generator: torch.Generator | None = None,
-    use_cache: bool = True,
-    keep: float = 1.0,
-    draft: Draft | None = None,
 ) -> Iterator[Tensor]:
     """Yields one (B,) tensor of new tokens at a time; ids is (B, T), prompts of one length.
 
-    The model sees the last `block_size` tokens. While they fit, a cache leaves only the new token to compute. Once the
-    window is full, `keep` says how much of it stays and is read again: 1.0 slides by one token and recomputes all
-    for each one, exactly what a model without a cache would do; 0.5 drops the older half and goes on with the
-    cache. A `draft` guesses ahead and the model judges several tokens at once: the distribution of the text is the
-    same, the draws are others (see `speculative.py`); it is for one text at a time. The options are checked at the
-    call, before the first token is asked for.
+    The options are checked at the call, before the first token is asked for.
     """
-    check_options(max_new_tokens, temperature, top_k, top_p, keep)
-    check_prompt(ids, model.config.vocab_size)
-    if draft is not None and ids.size(0) != 1:
-        raise ConfigError(f"a draft is for one text at a time, got {ids.size(0)}; leave it out for several")
-    window, options = window_of(model, ids.size(0), keep, use_cache), (temperature, top_k, top_p, generator)
-    if draft is not None:
-        return speculate(window, draft, ids, max_new_tokens, *options)
-    return _stream(window, ids, max_new_tokens, options)
+    check_options(max_new_tokens, temperature, top_k, top_p)
+
+    def tokens(ids: Tensor) -> Iterator[Tensor]:
+        for _ in range(max_new_tokens):
+            token = next_token(window.read(ids)[:, -1], temperature, top_k, top_p, generator)  # (B,)
+            yield token
+            ids = token[:, None]
+
+    return tokens(ids)
 
 
-def stream_together(
-    model: LanguageModel,
-    prompts: Sequence[Sequence[int]],
+def generate(
+    model: Any,
+    ids: Tensor,
     max_new_tokens: int,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
     generator: torch.Generator | None = None,
+    stop: Any = (),
     keep: float = 1.0,
-) -> list[list[int]]:
-    """The new tokens after each of several prompts, which may differ in length; options as in `stream`.
+    use_cache: bool = True,
+) -> Tensor:
+    """The prompts (B, T) with up to n = `max_new_tokens` more, (B, T + n).
 
-    All are aligned at their first token, so that no place is empty and nothing needs a mask: while one text is already
-    being written, a longer prompt is still being read, one token of it at a time.
+    `stop` is a token, a sequence of tokens, or several sequences; generation ends when every text has written one of
+    them, which stays at its end. `tokenizer.encode("\n")` makes one of a text. `keep` as in `Window`.
     """
-    check_options(max_new_tokens, temperature, top_k, top_p, keep)
-    if not prompts:
-        raise ConfigError("there must be at least one prompt to continue, got none")
-    device = next(model.parameters()).device
-    rows = [
-        torch.tensor([list(prompt)], dtype=torch.int64, device=device) for prompt in prompts
-    ]  # (1, T) each
-    for row in rows:
-        check_prompt(row, model.config.vocab_size)
-    lengths = [row.size(1) for row in rows]
-    shortest, longest = min(lengths), max(lengths)
-    given = torch.cat(
-        [F.pad(row, (0, longest - row.size(1)), value=NOT_GIVEN) for row in rows]
-    )  # (B, longest)
-    ids, window = given[:, :shortest], window_of(model, len(rows), keep)
-    written = [ids]
-    for place in range(shortest, longest + max_new_tokens):
-        token = next_token(window.read(ids)[:, -1], temperature, top_k, top_p, generator)  # (B,)
-        if place < longest:
-            token = torch.where(given[:, place] == NOT_GIVEN, token, given[:, place])
-        ids = token[:, None]
-        written.append(ids)
-    texts = torch.cat(written, dim=1).tolist()
-    return [text[T : T + max_new_tokens] for text, T in zip(texts, lengths, strict=True)]
-
-
-def _stream(window: Window, ids: Tensor, max_new_tokens: int, options: tuple) -> Iterator[Tensor]:
-    for _ in range(max_new_tokens):
-        token = next_token(window.read(ids)[:, -1], *options)  # (B,)
-        yield token
-        ids = token[:, None]
-
-
-class Generates:
-    """What gives a model its `generate`."""
-
-    def generate(
-        self: Any,
-        ids: Tensor,
-        max_new_tokens: int,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        generator: torch.Generator | None = None,
-        use_cache: bool = True,
-        keep: float = 1.0,
-        draft: Draft | None = None,
-    ) -> Tensor:
-        """The prompts (B, T) with n = `max_new_tokens` more, (B, T + n); options as in `stream`."""
-        options = (temperature, top_k, top_p, generator, use_cache, keep, draft)
-        return torch.cat(
-            (ids, *(token[:, None] for token in stream(self, ids, max_new_tokens, *options))), dim=1
-        )
-
-
-def stream_text(
-    model: LanguageModel,
-    tokenizer: Tokenizer,
-    prompt: str,
-    max_new_tokens: int,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    stop: Sequence[str] = (),
-    generator: torch.Generator | None = None,
-    keep: float = KEEP,
-    draft: Draft | None = None,
-) -> Iterator[str]:
-    """Yields the text after the prompt in pieces, and ends before the first stop text.
-
-    A piece is held back while it may still become a stop text or is half of a character. An empty prompt
-    starts from a newline, or from token 0 where the vocabulary has none; a prompt with characters outside the
-    vocabulary raises the tokenizer's UnknownCharacterError. `keep` and `draft` as in `stream`, but a full window
-    drops its older half.
-    """
-    stops = checked_stops(stop)
-    ids = torch.tensor([prompt_ids(tokenizer, prompt)], device=next(model.parameters()).device)
-    tokens = stream(model, ids, max_new_tokens, temperature, top_k, top_p, generator, keep=keep, draft=draft)
-    return until_stop(decode_pieces(tokenizer, (int(token) for token in tokens)), stops)
-
-
-def texts(
-    model: LanguageModel,
-    tokenizer: Tokenizer,
-    prompts: Sequence[str],
-    max_new_tokens: int,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    stop: Sequence[str] = (),
-    generator: torch.Generator | None = None,
-    keep: float = KEEP,
-) -> list[str]:
-    """The texts after several prompts, written together, which takes little longer than one; as `stream_text`."""
-    stops = checked_stops(stop)
-    ids = [prompt_ids(tokenizer, prompt) for prompt in prompts]
-    written = stream_together(model, ids, max_new_tokens, temperature, top_k, top_p, generator, keep)
-    return ["".join(until_stop(decode_pieces(tokenizer, iter(tokens)), stops)) for tokens in written]
-
-
-def checked_stops(stop: Sequence[str]) -> tuple[str, ...]:
-    stops = (stop,) if isinstance(stop, str) else tuple(stop)
-    if "" in stops:
-        raise ConfigError("a stop text must have at least one character, got ''; leave it out instead")
-    return stops
-
-
-def prompt_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
-    """The tokens of a prompt, never none: a model needs something to continue."""
-    if prompt:
-        return list(tokenizer.encode(prompt))
-    try:
-        return list(tokenizer.encode("\n")) or [0]
-    except UnknownCharacterError:
-        return [0]
-
-
-def decode_pieces(tokenizer: Tokenizer, tokens: Iterator[int]) -> Iterator[str]:
-    """The text of each token; a token that ends inside a character waits for the rest of it."""
-    waiting: list[int] = []
-    for token in tokens:
-        waiting.append(token)
-        text = tokenizer.decode(waiting)
-        if text.endswith("\ufffd") and len(waiting) < 4:  # a UTF-8 character has at most four bytes
-            continue
-        yield text
-        waiting = []
-    if waiting:
-        yield tokenizer.decode(waiting)
-
-
-def until_stop(pieces: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
-    """The pieces up to the first stop text, which may begin in one piece and end in another.
-
-    >>> list(until_stop(iter(["ab", "c", "-", "-", "d"]), ["--"]))
-    ['ab', 'c']
-    """
-    held = ""
-    for piece in pieces:
-        held += piece
-        found = [(place + len(text), place) for text in stops if (place := held.find(text)) >= 0]
-        if found:  # the one that is complete first, though a longer one may have begun before it
-            held = held[: min(found)[1]]
+    stops, prompt = stop_sequences(stop), ids.size(-1)
+    window = Window(model, ids.size(0), keep, use_cache)
+    stopped = torch.zeros(ids.size(0), dtype=torch.bool, device=ids.device)
+    for token in stream(window, ids, max_new_tokens, temperature, top_k, top_p, generator):
+        ids = torch.cat((ids, token[:, None]), dim=1)
+        for sequence in stops:
+            if ids.size(1) - prompt >= len(sequence):
+                stopped |= (ids[:, -len(sequence) :] == ids.new_tensor(sequence)).all(dim=1)
+        if stops and stopped.all():
             break
-        keep = max((_overlap(held, text) for text in stops), default=0)
-        ready, held = held[: len(held) - keep], held[len(held) - keep :]
-        if ready:
-            yield ready
-    if held:
-        yield held
+    return ids
 
 
-def _overlap(text: str, stop: str) -> int:
-    """How many characters at the end of `text` may be the beginning of `stop`."""
-    longest = min(len(text), len(stop) - 1)
-    return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)
+def stop_sequences(stop: Any) -> list[list[int]]:
+    """A token, a sequence or several of them, as several; text is a ConfigError, a model knows only tokens.
+
+    >>> stop_sequences(3), stop_sequences([3, 4]), stop_sequences([[3], [4]])
+    ([[3]], [[3, 4]], [[3], [4]])
+    """
+    items = stop.tolist() if isinstance(stop, Tensor) else stop
+    items = [items] if isinstance(items, (int, str)) else list(items)
+    items = [items] if items and isinstance(items[0], int) else items
+    for item in items:
+        if isinstance(item, str) or not len(item):
+            raise ConfigError(f"stop must be tokens, at least one, got {item!r}; give tokenizer.encode(text)")
+    return items
+
+
+def check_options(max_new_tokens: int, temperature: float, top_k: int | None, top_p: float | None) -> None:
+    """Reports every impossible option at once, as one ConfigError."""
+    faults = []
+    if not isinstance(max_new_tokens, int) or max_new_tokens < 0:
+        faults.append(f"max_new_tokens must be a whole number, at least 0, got {max_new_tokens}")
+    if not 0 <= temperature < math.inf:  # written so that NaN fails too
+        faults.append(f"temperature must be 0 (greedy) or a positive number, got {temperature}")
+    if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
+        faults.append(f"top_k must be a whole number, at least 1, or None, got {top_k}")
+    if top_p is not None and not 0 < top_p <= 1:
+        faults.append(f"top_p must be above 0 and at most 1, or None, got {top_p}")
+    if faults:
+        raise ConfigError("; ".join(faults))

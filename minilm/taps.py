@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from minilm.attention import CausalSelfAttention, attention_scores, attention_weights, joint_mask, mix
+from minilm.attention import allowed_pairs, attention_scores, attention_weights, mix
 from minilm.errors import ConfigError, did_you_mean
-from minilm.model import GPT
-from minilm.window import Recomputing, reading
+from minilm.model import GPT, CausalSelfAttention
+from minilm.sampling import reading
 
 See = Callable[
     [Tensor], "Tensor | None"
@@ -52,8 +52,23 @@ def names(model: GPT) -> list[str]:
     >>> names(model)[:2], names(model)[-1]
     (['hook_embed', 'blocks.0.hook_resid_pre'], 'ln_final.hook_normalized')
     """
-    inner = [f"blocks.{layer}.{place}" for layer in range(model.config.n_layer) for place in PLACES]
+    inner = [
+        f"blocks.{layer}.{place}"
+        for layer, block in enumerate(model.blocks)
+        for place, (path, kind) in PLACES.items()
+        if _is_there(block, path, kind)
+    ]
     return ["hook_embed", *inner, "ln_final.hook_normalized"]
+
+
+def _is_there(block: nn.Module, path: str, kind: str) -> bool:
+    """Whether a block has that place: a module of the user's own may not."""
+    try:
+        module = block.get_submodule(path)
+    except AttributeError:
+        return False
+    own = not isinstance(module, CausalSelfAttention) or not isinstance(module.attend, _Formula | None)
+    return kind != "formula" or not own
 
 
 @contextmanager
@@ -63,7 +78,6 @@ def tapped(model: GPT, taps: Mapping[str, See]) -> Iterator[None]:
     A function that returns None only looks; a tensor that it returns is used instead. A name may be a pattern,
     "blocks.*.hook_mlp_out". Unknown names are a ConfigError. Not for several threads on one model at once.
 
-    hook_resid_pre is what a block receives: with `embedding_skip` the block blends it before it adds to it.
     hook_q and hook_k come after QK-norm and before the rotation, hook_v is what the pattern mixes.
 
     >>> from minilm.config import ModelConfig
@@ -74,7 +88,6 @@ def tapped(model: GPT, taps: Mapping[str, See]) -> Iterator[None]:
     """
     placed = [(name, see) for pattern, see in taps.items() for name in matching(model, pattern)]
     with ExitStack() as undo:
-        undo.callback(_read_by_modules(model))
         for name, see in placed:
             undo.callback(_attach(model, name, see))
         yield
@@ -107,26 +120,18 @@ def matching(model: GPT, pattern: str) -> list[str]:
     """The names that a pattern means; ConfigError with a suggestion where it means none."""
     known = names(model)
     found = [name for name in known if fnmatchcase(name, pattern)]
+    place = re.fullmatch(r"blocks\.(\d+)\.(.+)", pattern)
+    if not found and place and place[2] in PLACES and int(place[1]) < len(model.blocks):
+        raise ConfigError(
+            f"{pattern} is inside a module of minilm's, and this model has one of your own there; look at what goes in "
+            "and comes out of it instead, with torch's register_forward_hook"
+        )
     if not found:
         raise ConfigError(
             f"no activation of this model of {model.config.n_layer} blocks is called {pattern!r}, "
             f"{did_you_mean(pattern, known)}"
         )
     return found
-
-
-def _read_by_modules(model: GPT) -> Callable[[], None]:
-    """Generation and evaluation read a model by decoders without modules, where no hook can be: while it is tapped,
-    they ask the model itself. Returns what gives the fast readers back."""
-    before = vars(model).get("reader")
-    model.reader = lambda batch_size: Recomputing(model, batch_size)  # type: ignore[method-assign]
-
-    def undo() -> None:
-        del model.reader
-        if before is not None:
-            model.reader = before  # type: ignore[method-assign]
-
-    return undo
 
 
 def _attach(model: GPT, name: str, see: See) -> Callable[[], Any]:
@@ -212,8 +217,7 @@ class _Formula:
         is_causal: bool,
     ) -> Tensor:
         q, k, v = (self.pass_by(n, x, _moved) for n, x in zip(FORMULA[:3], (q, k, v), strict=True))
-        allowed, blind = joint_mask(q, k, mask, is_causal)
-        assert blind is None, "a decoder's query sees at least itself"
+        allowed = allowed_pairs(q, k, mask, is_causal)  # a decoder's query sees at least itself
         scores = attention_scores(q, k)  # (B, H, T, S)
         scores = scores if allowed is None else scores.masked_fill(~allowed, -torch.inf)
         scores = self.pass_by("hook_attn_scores", scores)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from minilm import cli
-from minilm.config import DEFAULT_PRESET, PRESETS, TRACKS, ModelConfig, TrainConfig
+from minilm.config import DEFAULT_PRESET, PRESETS, ModelConfig, TrainConfig
 from minilm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -151,15 +151,13 @@ def _run(
 
 
 def _show(run: Run, page: Path | None, as_json: bool) -> None:
-    from minilm.plots.reading import prior_of
     from minilm.training.scores import baseline_rows, table
 
     result = run.result
-    track = TRACKS[prior_of(run.config)]
     if as_json:
-        print(json.dumps({"folder": str(run.folder), "page": str(page), "track": track, **result}))
+        print(json.dumps({"folder": str(run.folder), "page": str(page), **result}))
         return
-    model = {"name": track, "val": result["val_loss"], "test": result["test_loss"]}
+    model = {"name": "model", "val": result["val_loss"], "test": result["test_loss"]}
     rows = baseline_rows(result["counting"], run.config["corpus"]["floors"])
     print(
         f"trained   {result['steps']} steps in {result['seconds']:.0f} s ({result['stopped']}), "

@@ -142,10 +142,6 @@ _workers.__name__ = "number or dask://host:port"  # argparse names it in its sen
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    if (words := sys.argv[1:] if argv is None else argv)[:1] == ["race"]:  # a text of that name: ./race
-        from minilm import race
-
-        return race.main(words[1:])
     arguments = _parser().parse_args(argv)
     given = {name: value for name, value in vars(arguments).items() if name in SETTINGS}
     fixed = [f"--{name}" for name in (*given, "out") if name in arguments and name not in BUDGET]

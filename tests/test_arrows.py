@@ -19,7 +19,7 @@ FLOORS = [
     ["speculative"],
     ["sampling"],
     ["model", "conversation"],
-    ["prior", "taps"],
+    ["taps"],
     ["training"],
     ["interpret"],
     ["tuner.objective", "tuner.final"],
@@ -38,7 +38,6 @@ FLOORS = [
     ],
     ["classroom.selftest", "classroom.hostile", "classroom.hostile_runs"],
     ["cli"],
-    ["race"],
     ["train", "tune", "evaluate", "sample", "chat", "lens", "report", "data", "classroom"],
     ["__main__"],
 ]

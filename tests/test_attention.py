@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from minilm.attention import BACKENDS, CausalSelfAttention, choose_backend, scaled_dot_product_attention
+from minilm.attention import BACKENDS, choose_backend, scaled_dot_product_attention
 from minilm.config import ModelConfig
 from minilm.errors import ConfigError
+from minilm.model import CausalSelfAttention
 
 SHAPES = [
     (1, 1, 1, 1, 2),

@@ -16,9 +16,9 @@ SHAPE = "{desc}{percentage:3.0f}% |{bar}| {elapsed}"
 
 STUDY = """
 from minilm.tuner.records import Trial, TrialState
-from minilm.tuner.watch import StudyBar, onlooker
+from minilm.tuner.watch import StudyBar, default_watch
 
-watch = onlooker()
+watch = default_watch()
 watch.start("2 workers", 10, [])
 for tid in range(3):
     watch.trial(Trial(tid, {}, {}, state=TrialState.OK, loss=2.0 - tid))

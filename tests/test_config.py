@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from minilm.config import PRESETS, ModelConfig, TrainConfig
+from minilm.config import PRESETS, REMOVED, ModelConfig, TrainConfig
 from minilm.errors import ConfigError
 
 
@@ -36,6 +36,17 @@ def test_presets_survive_json(name):
     train = TrainConfig.from_dict(PRESETS[name].train)
     assert ModelConfig.from_dict(json.loads(json.dumps(model.to_dict()))) == model
     assert TrainConfig.from_dict(json.loads(json.dumps(train.to_dict()))) == train
+
+
+def test_removed_options_are_dropped_at_their_old_defaults_and_refused_otherwise():
+    assert TrainConfig.from_dict({"steps": 3, **REMOVED}) == TrainConfig(steps=3)
+    assert ModelConfig.from_dict({"vocab_size": 5, **REMOVED}) == ModelConfig(5)
+    with pytest.raises(ConfigError) as caught:
+        ModelConfig.from_dict({"vocab_size": 5, "embedding_skip": True, "average": 0.5})
+    assert str(caught.value) == (
+        "embedding_skip was removed and must be False, got True; average was removed and must be 0.0, got 0.5; "
+        "use the minilm that had it, of commit d0be72f"
+    )
 
 
 def test_gpt2_has_gpt2s_size():

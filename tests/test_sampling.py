@@ -8,20 +8,12 @@ from random import Random
 import pytest
 import torch
 
-from minilm.choice import filter_logits, next_token
 from minilm.config import PRESETS, ModelConfig
 from minilm.errors import ConfigError, UnknownCharacterError
 from minilm.model import GPT, Output
-from minilm.sampling import (
-    decode_pieces,
-    prompt_ids,
-    stream,
-    stream_text,
-    stream_together,
-    texts,
-    until_stop,
-)
+from minilm.sampling import Window, filter_logits, next_token, stream
 from minilm.text.characters import CharTokenizer
+from minilm.writing import decode_pieces, prompt_ids, stream_text, stream_together, texts, until_stop
 
 
 def kept_by_sorting(row, top_k, top_p):
@@ -115,7 +107,7 @@ def test_together_needs_sound_prompts():
         stream_together(model_of("modern"), [], 3)
     with pytest.raises(ConfigError, match="between 0 and 10"):
         stream_together(model_of("modern"), [[1], [11]], 3)
-    with pytest.raises(ConfigError, match="whole numbers, T > 0"):
+    with pytest.raises(ConfigError, match="at least one"):
         stream_together(model_of("modern"), [[1], []], 3)
 
 
@@ -145,7 +137,7 @@ def test_training_mode_comes_back():
     model = model_of("modern").train()
     model.generate(torch.tensor([[1]]), 3)
     assert model.training
-    tokens = stream(model, torch.tensor([[1]]), 3)
+    tokens = stream(Window(model, 1), torch.tensor([[1]]), 3)
     next(tokens)
     tokens.close()  # a reader who leaves early
     assert model.training
@@ -280,3 +272,17 @@ def test_prompts_of_text():
 def test_an_empty_prompt_starts_from_a_newline_or_from_token_0():
     assert prompt_ids(CharTokenizer.from_text("\tab\n"), "") == [1]
     assert prompt_ids(CharTokenizer.from_text("ab"), "") == [0]
+
+
+def test_generation_ends_after_its_stop_tokens():
+    model, ids = model_of("modern"), torch.tensor([[1, 2], [3, 4]])
+    whole = model.generate(ids, 60, temperature=0)
+    for stop in (5, [5], [[5]], torch.tensor([5])):
+        got = model.generate(ids, 60, temperature=0, stop=stop)
+        ends = [row.tolist().index(5) for row in whole[:, 2:]]  # in both, or the test tests nothing
+        assert torch.equal(got, whole[:, : 2 + max(ends) + 1])
+    pair = whole[0, 10:12].tolist()
+    assert model.generate(ids[:1], 60, temperature=0, stop=pair)[0, -2:].tolist() == pair
+    for wrong in ("\n", ["."], [[]]):
+        with pytest.raises(ConfigError, match=r"stop must be tokens.*give tokenizer\.encode\(text\)"):
+            model.generate(ids, 3, stop=wrong)

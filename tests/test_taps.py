@@ -10,11 +10,9 @@ from torch.nn import functional as F
 
 from minilm.config import ModelConfig
 from minilm.errors import ConfigError
-from minilm.kv_cache import KVCache
-from minilm.layers import rotate
-from minilm.model import GPT
+from minilm.model import GPT, KVCache, rotate
 from minilm.taps import names, record, tapped
-from minilm.training.evaluation import exact_loss
+from minilm.training.evaluate import exact_loss
 
 SHAPE = {"n_layer": 3, "n_head": 2, "n_embd": 16, "block_size": 12}
 MODELS = {
@@ -22,7 +20,7 @@ MODELS = {
     "gpt2": ModelConfig.gpt2(11, **SHAPE),
     "manual": ModelConfig.modern(11, attention="manual", **SHAPE),
     "fused": ModelConfig.modern(11, attention="fused", **SHAPE),
-    "skips": ModelConfig.modern(11, embedding_skip=True, value_skip=True, bigrams=True, **SHAPE),
+    "pairs": ModelConfig.modern(11, bigrams=True, **SHAPE),
 }
 IDS = torch.tensor([[1, 5, 3, 3, 0, 10, 2], [2, 2, 9, 4, 7, 1, 6]])
 
@@ -46,11 +44,9 @@ def by_hand(model: GPT, ids: torch.Tensor) -> dict[str, torch.Tensor]:
     if model.bigrams is not None:
         pairs = model.bigrams.table.weight[ids[:, :-1] * config.vocab_size + ids[:, 1:]]
         x = x + torch.cat((torch.zeros_like(x[:, :1]), pairs), dim=1)
-    start, values = x, None
     for i, block in enumerate(model.blocks):
         here = f"blocks.{i}."
         found[here + "hook_resid_pre"] = x
-        x = x if block.blend is None else block.blend[0] * x + block.blend[1] * start
         attention, outputs, inner = block.attention, [], {}
         qkv = attention.qkv(block.norm_1(x))
         for h in range(config.n_head):
@@ -62,15 +58,12 @@ def by_hand(model: GPT, ids: torch.Tensor) -> dict[str, torch.Tensor]:
                 q, k = (rotate(y, model.cos[:T], model.sin[:T]) for y in (q, k))
             inner.setdefault("hook_rot_q", []).append(q)
             inner.setdefault("hook_rot_k", []).append(k)
-            if config.value_skip and values is not None:
-                v = v + attention.value_share * (values[h] - v)
             inner.setdefault("hook_v", []).append(v)
             scores = torch.einsum("btd,bsd->bts", q, k) / D**0.5
             scores[:, torch.ones(T, T).triu(1) > 0] = -torch.inf
             inner.setdefault("hook_attn_scores", []).append(scores)
             inner.setdefault("hook_pattern", []).append(scores.softmax(-1))
             outputs.append(scores.softmax(-1) @ v)
-        values = inner["hook_v"] if values is None else values
         inner["hook_z"] = outputs
         for name, heads in inner.items():
             found[f"{here}attn.{name}"] = torch.stack(heads, 1 if name in SQUARE else 2)
@@ -116,9 +109,8 @@ def test_looking_changes_nothing_and_leaves_nothing(kind):
 
 
 def untouched(model: GPT) -> bool:
-    """No hook on any module, the layers call their own backends, and generation its own readers."""
+    """No hook on any module, and the layers call their own backends."""
     clean = all(not m._forward_hooks and not m._forward_pre_hooks for m in model.modules())
-    clean = clean and "reader" not in vars(model)
     return clean and all(block.attention.attend is None for block in model.blocks)
 
 
@@ -166,8 +158,8 @@ def test_two_taps_in_one_place_follow_each_other():
 
 
 def test_generation_and_evaluation_pass_by_the_taps():
-    """Both have faster ways than the modules; a tapped model must not take them, however deep the taps are nested."""
-    model, seen = built("skips"), []
+    """Both run the very modules that are tapped, however deep the taps are nested."""
+    model, seen = built("pairs"), []
     before = model.generate(IDS[:1], 4, temperature=0)
     tokens = IDS[0].numpy()
     with tapped(model, {"hook_embed": lambda x: seen.append(x)}), torch.no_grad():
@@ -188,6 +180,19 @@ def test_the_stream_in_the_middle_can_only_be_read():
         model(IDS)
 
 
+def test_attention_of_ones_own_has_no_formula_to_look_into():
+    model = built("modern")
+    model.blocks[1].attention.attend = lambda q, k, v, is_causal: v
+    with pytest.raises(ConfigError, match="hook_pattern is inside a module of minilm's, .* your own"):
+        record(model, IDS, "blocks.1.attn.hook_pattern")
+    assert list(record(model, IDS, "blocks.*.attn.hook_pattern")) == [
+        f"blocks.{i}.attn.hook_pattern" for i in (0, 2)
+    ]
+    model.blocks[1].attention = torch.nn.Identity()
+    with pytest.raises(ConfigError, match="one of your own there"):
+        record(model, IDS, "blocks.1.attn.hook_pattern")
+
+
 def test_unknown_names_are_one_sentence():
     with pytest.raises(ConfigError, match="did you mean 'blocks.0.attn.hook_pattern'"):
         record(built("modern"), IDS, "blocks.0.attn.hook_patern")
@@ -205,7 +210,7 @@ def test_gradients_pass_through_taps():
 
 def test_taps_see_the_cache_too():
     """Generation asks one query at a time; its row is the last row of the whole pattern."""
-    model, rows = built("skips"), []
+    model, rows = built("pairs"), []
     name = "blocks.1.attn.hook_pattern"
     whole = record(model, IDS, name)[name]
     cache = KVCache(model.config, batch_size=2)

@@ -12,7 +12,7 @@ import pytest
 from minilm import cli, evaluate, files, sample, train
 from minilm.config import PRESETS, Preset
 from minilm.text.corpora import load_corpus
-from minilm.training.evaluation import exact_loss
+from minilm.training.evaluate import exact_loss
 from minilm.training.run import load_run
 
 TEXT = "".join(f"Owl: the moon is {k} miles away.\nBat: then I have {k * 3 % 11} to go.\n" for k in range(60))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,9 @@ from pathlib import Path
 import pytest
 
 import minilm.tune
+from minilm.config import REMOVED
 from minilm.errors import ConfigError, RunError
+from minilm.files import write_json
 from minilm.tune import main, train_model
 from minilm.tuner.records import Journal, TrialState
 
@@ -66,7 +69,7 @@ def test_what_the_verb_prints(study):
 
 def test_the_numbers_hold(study):
     from minilm import load_corpus, load_run
-    from minilm.training.evaluation import exact_loss
+    from minilm.training.evaluate import exact_loss
 
     folder, text, _ = study
     result, run, corpus = (
@@ -100,6 +103,15 @@ def test_a_finished_study_is_only_loaded(study, capsys):
     shown = json.loads(capsys.readouterr().out)
     assert shown["val_loss"] == json.loads((folder / "result.json").read_text())["val_loss"]
     assert (folder / "trials.jsonl").read_bytes() == before
+
+
+def test_a_study_from_before_options_were_removed_is_loaded(study, tmp_path, capsys):
+    folder = shutil.copytree(study[0], tmp_path / "old")
+    stored = json.loads((folder / "best" / "config.json").read_text())
+    old = {part: {**stored[part], **REMOVED} for part in ("model", "train")}
+    write_json(folder / "best" / "config.json", {**stored, **old})
+    assert main(["--resume", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["val_loss"] > 0
 
 
 def test_study_as_an_object(study):

@@ -1,8 +1,8 @@
 """The board: runs ranked by their loss on a text that their makers have not seen.
 
-A submission is the folder of a run. Four of its files are read as bytes, with limits, and judged in a confined process;
-links, code and whatever the run says about its own loss are not looked at. This file sees no tensors and starts nothing
-but through the runner.
+A submission is the folder of a run. Three of its files are read as bytes, with limits, and judged in a confined
+process; links, code and whatever the run says about its own loss are not looked at. This file sees no tensors and
+starts nothing but through the runner.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from minilm.text.ngram import KneserNey, best_order
 from minilm.text.sources import own_files
 
 NEEDED = {"config.json": 1 << 20, "tokenizer.json": 1 << 20, "model.safetensors": 128 << 20}  # bytes at most
-OPTIONAL = {"prior.safetensors": 128 << 20}
 LIMITS = Limits(seconds=60.0, megabytes=2048, scratch_megabytes=512)
 CHARACTERS, PIECES = 65_536, 16  # of a text of fables; pieces give the loss its spread
 UNKNOWN = math.log(0x110000)  # nats on top for a character that a model does not know: any of Unicode's
@@ -128,9 +127,7 @@ def collect_runs(folder: Path) -> dict[str, Path]:
 
 def read_run(folder: Path) -> dict[str, bytes]:
     """The files of a run that are looked at. What is missing, too large or no plain file raises `ConfigError`."""
-    found = {name: _read(folder / name, limit) for name, limit in NEEDED.items()}
-    there = {name: limit for name, limit in OPTIONAL.items() if os.path.lexists(folder / name)}
-    return found | {name: _read(folder / name, limit) for name, limit in there.items()}
+    return {name: _read(folder / name, limit) for name, limit in NEEDED.items()}
 
 
 def _read(path: Path, limit: int) -> bytes:

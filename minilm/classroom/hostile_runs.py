@@ -126,7 +126,6 @@ BROKEN: dict[str, Callable[[Path, Path], None]] = {  # no loss, and a sentence
     "unknown_key": _edit(CONFIG, "model", "auto_map", value="model.py"),
     "text_for_a_number": _edit(CONFIG, "model", "n_head", value="__import__('os')"),
     "negative": _edit(CONFIG, "model", "n_layer", value=-1),
-    "no_prior": _edit(CONFIG, "prior", value={"order": 3}),
     "deep_json": _replace(CONFIG, b"[" * 100_000),
     "no_json": _replace(CONFIG, b"\xff\xfe"),
     "large_json": _replace(CONFIG, b" " * (1 << 21)),

@@ -16,9 +16,10 @@ import torch
 from minilm.config import ModelConfig, TrainConfig
 from minilm.errors import RunError
 from minilm.files import write_json
-from minilm.model import GPT, WEIGHTS
+from minilm.model import GPT
 from minilm.text.characters import CharTokenizer
-from minilm.training.evaluation import exact_loss
+from minilm.training.checkpoint import WEIGHTS
+from minilm.training.evaluate import exact_loss
 from minilm.training.run import CONFIG, FORMAT, VERSION, load_run, read_config
 
 

@@ -85,14 +85,14 @@ def learn(words: Sequence[list[bytes]], counts: Sequence[int], count: int) -> li
         places = places[ids[right[places]] == y]
         if x == y:  # of three in a row the first two merge
             places = _every_other(places, right[places[:-1]] == places[1:])
-        seconds = right[places]
-        touched = np.unique(np.concatenate([left[places], places, seconds]))
-        keys, weights = around(touched)
-        pairs.change(keys, -weights)
+        seconds, before = right[places], left[places]
+        before = before[np.concatenate([[True], before[1:] != seconds[:-1]])]  # each place once
+        lost, less = around(np.concatenate([before, places, seconds]))
         ids[places], ids[seconds] = number[piece], END  # nothing points to the second any more
         right[places] = right[seconds]
         left[right[places]] = places
-        pairs.change(*around(np.unique(np.concatenate([left[places], places]))))
+        gained, more = around(np.concatenate([before, places]))
+        pairs.change(np.concatenate([lost, gained]), np.concatenate([-less, more]))
     return merges
 
 

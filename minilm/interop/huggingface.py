@@ -1,4 +1,4 @@
-"""Hugging Face's GPT-2 and Qwen3 as tables of names: their configuration and tensors into ours and back.
+"""Translates Hugging Face's GPT-2 and Qwen3, configuration and tensors, into ours and back by tables of names.
 
 Pure functions from dict to dict; whatever does not fit exactly is refused, all of it at once. This file reads
 no folders, builds no models and never imports transformers.
@@ -275,12 +275,10 @@ def _write_qwen3(config: ModelConfig) -> Settings:
     }
 
 
-OURS_ALONE: Settings = {"embedding_skip": False, "value_skip": False, "bigrams": False}
-
 FAMILIES: dict[str, Family] = {
     "gpt2": Family(
         required={
-            **OURS_ALONE,
+            "bigrams": False,
             "position": "learned",
             "norm": "layernorm",
             "qk_norm": False,
@@ -311,7 +309,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "qwen3": Family(
         required={
-            **OURS_ALONE,
+            "bigrams": False,
             "position": "rope",
             "norm": "rmsnorm",
             "qk_norm": True,

@@ -1,4 +1,4 @@
-"""Ablation: switch a part off and see what the loss says about it.
+"""Switches a part of the model off and measures how the loss changes: ablation.
 
 A part is switched off by having it add nothing to the residual stream: a head by zeros in its slice of what `proj`
 reads, an MLP by zeros for its output. The loss that is lost is the part's own work only as long as no other part steps
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from minilm.errors import ConfigError
 from minilm.model import GPT
+from minilm.sampling import reading
 from minilm.taps import See, tapped
-from minilm.window import reading
 
 
 class Effects(NamedTuple):

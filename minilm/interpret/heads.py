@@ -1,4 +1,4 @@
-"""What the heads look at: attention maps, and three habits that a map can show.
+"""Reads attention maps: they show what each head looks at, and three habits that a head can have.
 
 A head with a habit looks at the first token, at the token before, or, the famous one, at what followed the last time
 that the present token stood here: an induction head (Olsson et al., 2022). A habit is a number from 0 to 1, the
@@ -19,7 +19,7 @@ A_FEW = 8  # tokens said twice
 
 
 def attention_maps(model: GPT, ids: Tensor) -> Tensor:
-    """Who looks at whom, (B, T) -> (layers, B, H, T, T); each row of a map sums to 1.
+    """The attention that each token gives to each, (B, T) -> (layers, B, H, T, T); each row of a map sums to 1.
 
     >>> from minilm.config import ModelConfig
     >>> model = GPT(ModelConfig(vocab_size=5, n_layer=2, n_head=1, n_embd=4, block_size=4))

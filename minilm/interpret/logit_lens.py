@@ -1,4 +1,4 @@
-"""The logit lens: what would the model say if it had to answer after this block already (nostalgebraist, 2020)?
+"""Lets the model answer after an earlier block already: the logit lens (nostalgebraist, 2020).
 
 The stream in the middle has the shape of the stream at the end, so the end of the model can read it. Here the model
 itself does the reading: the earlier stream is put in the place of the last one. So this file need not know how
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from minilm.model import GPT
+from minilm.sampling import reading
 from minilm.taps import record, tapped
-from minilm.window import reading
 
 
 def stage_names(model: GPT) -> list[str]:

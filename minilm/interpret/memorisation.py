@@ -1,4 +1,4 @@
-"""What was learned by heart: the longest pieces of a text that stand word for word in another.
+"""Finds what a text repeats from another word for word: the longest pieces that may be learned by heart.
 
 A suffix array sorts every ending of the source, so that whatever a piece could be copied from stands beside the place
 where the piece itself would be sorted in. Numpy sorts a megabyte in a few seconds. This file knows characters only,

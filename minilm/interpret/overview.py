@@ -1,4 +1,4 @@
-"""One text seen from inside in every way we know, as plain numbers that can be drawn or written down.
+"""Collects all that a model shows of itself on one text, as plain numbers that can be drawn or written down.
 
 It joins what the other files of this folder measure, and hands it over without tensors.
 """
@@ -14,7 +14,7 @@ from minilm.interpret.logit_lens import logit_lens, stage_names
 from minilm.interpret.reading import best_guesses, encoded, surprisal
 from minilm.model import GPT
 from minilm.plots.lens import Guess, Inside
-from minilm.sampling import Tokenizer
+from minilm.writing import Tokenizer
 
 SEED = 0  # of the random tokens on which induction is measured: the same question to every model
 

@@ -1,4 +1,4 @@
-"""How a model reads a text: its surprise at each token, and what it had expected instead.
+"""Measures how a model reads a text: its surprise at each token, and what it had expected instead.
 
 Numbers for one text at a time. This file knows logits; it does not know where in the model they come from.
 """
@@ -11,8 +11,7 @@ from torch import Tensor
 
 from minilm.errors import ConfigError
 from minilm.model import GPT
-from minilm.sampling import Tokenizer
-from minilm.window import reading
+from minilm.writing import Tokenizer
 
 
 class Guess(NamedTuple):
@@ -35,12 +34,6 @@ def encoded(model: GPT, tokenizer: Tokenizer, text: str) -> Tensor:
             f"the text must have 2 to {T} tokens, the model's context, got {len(tokens)}; give {rule} one"
         )
     return next(model.parameters()).new_tensor(tokens).long()[None]
-
-
-def log_probabilities(model: GPT, ids: Tensor) -> Tensor:
-    """What the model expects after each token, natural logarithms, (B, T) -> (B, T, V)."""
-    with reading(model):
-        return model(ids).logits.float().log_softmax(-1)
 
 
 def surprisal(log_probs: Tensor, ids: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The loss over two settings at once, as a map. The numbers, then the picture.
+"""Maps the loss over two settings at once. The numbers, then the picture.
 
 A map between trials is a guess: a smooth surface through the trials' losses, shown only where trials are near.
 """
@@ -114,6 +114,4 @@ def _as_dots(numbers: Contour) -> tuple[list[Dot], Dot | None, Dot | None]:
 
 def _ticks(axes: Axes, both: tuple[Scale, Scale]) -> None:
     for scale, set_ticks in zip(both, (axes.set_xticks, axes.set_yticks), strict=True):
-        low, high = scale.ends
-        ticks = scale.ticks()
-        set_ticks([(place - low) / (high - low) for place, _ in ticks], [words for _, words in ticks])
+        set_ticks(*zip(*scale.ticks(), strict=True))

@@ -1,4 +1,4 @@
-"""Learning curves of one training run: the numbers first, then the picture.
+"""Draws the learning curves of one training run: the numbers first, then the picture.
 
 It reads the records of `metrics.jsonl` as plain dicts and does not know how they came about. Losses are in
 nats per character; a record without a validation loss is a training record only.
@@ -15,7 +15,6 @@ from matplotlib.axes import Axes
 
 from minilm.plots.style import (
     COLOR,
-    FONT_SIZE,
     LOSS_LABEL,
     Label,
     Picture,
@@ -23,6 +22,7 @@ from minilm.plots.style import (
     canvas,
     label_lines,
     name_axes,
+    note,
     save_png,
 )
 from minilm.plots.verdict import is_number
@@ -130,17 +130,9 @@ def _mark_best(axes: Axes, best: Point, named: bool) -> None:
     style = {"markersize": 9, "markerfacecolor": COLOR["paper"], "markeredgecolor": COLOR["model"]}
     axes.plot(*best, marker="o", markeredgewidth=2, linestyle="", zorder=5, **style)  # type: ignore[arg-type]
     if named:
-        axes.annotate(
-            f"best {best[1]:.3f}\nat step {best[0]:,.0f}",
-            best,
-            xytext=(0, 13),
-            textcoords="offset points",
-            ha="center",
-            fontsize=FONT_SIZE,
-            color=COLOR["model"],
-            bbox={"facecolor": COLOR["paper"], "edgecolor": "none", "pad": 1.5},
-            zorder=4,
-        )
+        words = f"best {best[1]:.3f}\nat step {best[0]:,.0f}"
+        paper = {"facecolor": COLOR["paper"], "edgecolor": "none", "pad": 1.5}
+        note(axes, words, best, (0, 13), COLOR["model"], ha="center", bbox=paper, zorder=4)
 
 
 def loss_limits(numbers: CurveNumbers) -> tuple[float, float]:
@@ -166,14 +158,7 @@ def draw_learning_rate(numbers: CurveNumbers, path_png: str | Path | None = None
         axes.plot(steps, rates, color=COLOR["model"], linewidth=2)
         axes.fill_between(steps, rates, color=COLOR["model"], alpha=0.1, linewidth=0)
         peak = max(numbers.learning_rate, key=lambda point: point[1])
-        axes.annotate(
-            f"highest {peak[1]:.2g}",
-            peak,
-            xytext=(8, 5),
-            textcoords="offset points",
-            fontsize=FONT_SIZE,
-            color=COLOR["model"],
-        )
+        note(axes, f"highest {peak[1]:.2g}", peak, (8, 5), COLOR["model"])
         axes.set_ylim(0, peak[1] * 1.2)
         axes.set_xlim(0, max(steps))
     name_axes(axes, "training step", "learning rate")

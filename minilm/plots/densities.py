@@ -1,4 +1,4 @@
-"""Why TPE proposed what it did: its two densities of every setting, and where the last proposals fell.
+"""Explains TPE's proposals: draws its two densities of every setting, and where the last proposals fell.
 
 Bergstra et al., "Algorithms for Hyper-Parameter Optimization" (NIPS 2011), section 4: l(x) is the density of the
 few best trials so far, g(x) that of all others, and the next value is where l/g is largest among some drawn from l.

@@ -1,4 +1,4 @@
-"""Dots that stand for trials, drawn alike in every picture: a link to the trial's row, a ring where it matters."""
+"""Draws the dots that stand for trials, alike in every picture: a link to the trial's row, a ring where it matters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from minilm.plots.style import COLOR, FONT_SIZE
+from minilm.plots.style import COLOR, note
 from minilm.plots.trials import ROLE_COLOR, Dot, address
 
 LEAST_ROOM = 0.01  # nats above and below the dots, where there is only one or all are equal
@@ -53,15 +53,7 @@ def mark_special(axes: Axes, best: Dot | None, default: Dot | None, words: bool 
 def _name_dot(axes: Axes, text: str, at: tuple[float, float], color: str, above: bool) -> None:
     left, right = axes.get_xlim()
     late = at[0] > left + 0.6 * (right - left)
-    axes.annotate(
-        text,
-        at,
-        xytext=(0 if late else 9, 8 if above else -8),
-        textcoords="offset points",
-        ha="right" if late else "left",
-        va="bottom" if above else "top",
-        color=color,
-        fontsize=FONT_SIZE,
-        annotation_clip=False,
-        bbox={"facecolor": COLOR["paper"], "edgecolor": "none", "pad": 1.0, "alpha": 0.75},
-    )
+    sides = {"ha": "right" if late else "left", "va": "bottom" if above else "top"}
+    paper = {"facecolor": COLOR["paper"], "edgecolor": "none", "pad": 1.0, "alpha": 0.75}
+    offset = (0 if late else 9, 8 if above else -8)
+    note(axes, text, at, offset, color, annotation_clip=False, bbox=paper, **sides)

@@ -1,5 +1,5 @@
-"""What went wrong and where: failed trials grouped by reason, and the setting that they have in common, if any; and
-what was never tried, since it could be seen beforehand that it would not do.
+"""Groups failed trials by reason, with the setting that they have in common, and lists what was never tried, since
+it could be seen beforehand that it would not do.
 
 Numbers and words; nothing is drawn, and a study without failures gets nothing.
 """
@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from minilm.plots.legs import legs_of
+from minilm.plots.legs import seconds_trained
 from minilm.plots.scales import Scale, scales, value_of
 from minilm.plots.trials import Trial, plain, reason_of, short_name, succeeded
 
@@ -51,7 +51,7 @@ def failure_numbers(trials: Sequence[Trial]) -> list[Failure]:
         if not succeeded(trial):
             kinds.setdefault(_kind(reason_of(trial)), []).append(trial)
     made = [
-        Failure(reason_of(same[0]), [t["tid"] for t in same], sum(map(_spent, same)))
+        Failure(reason_of(same[0]), [t["tid"] for t in same], sum(map(seconds_trained, same)))
         for same in kinds.values()
     ]
     return sorted(made, key=lambda one: (-len(one.tids), one.tids))
@@ -73,10 +73,6 @@ def refused_numbers(trials: Sequence[Trial]) -> list[tuple[str, int]]:
 def _kind(reason: str) -> str:
     """The reason without its numbers."""
     return re.sub(r"\d[\d.,e+-]*", "#", reason)
-
-
-def _spent(trial: Trial) -> float:
-    return sum(leg.seconds or 0.0 for leg in legs_of(trial))
 
 
 def region_numbers(trials: Sequence[Trial]) -> Region | None:

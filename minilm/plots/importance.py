@@ -1,4 +1,4 @@
-"""How much each setting mattered: PED-ANOVA, with what mere chance would give beside it. Numbers, then picture.
+"""Estimates how much each setting mattered by PED-ANOVA, beside what chance alone would give. Numbers, then picture.
 
 Watanabe, Bansal, Hutter: "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in Arbitrary Subspaces"
 (IJCAI 2023). A setting matters if its values among the best trials are spread otherwise than among
@@ -16,7 +16,7 @@ import numpy as np
 
 from minilm.plots.legs import ranked
 from minilm.plots.scales import Scale, scales, value_of
-from minilm.plots.style import COLOR, FONT_SIZE, Picture, canvas, name_axes, save_png, style_axes
+from minilm.plots.style import COLOR, Picture, canvas, name_axes, note, save_png, style_axes
 from minilm.plots.trials import Trial, short_name, succeeded
 
 TOP = 0.25  # the share of the trials that count as the best
@@ -118,15 +118,8 @@ def draw_importance(found: Sequence[Importance], path_png: str | Path | None = N
             row, one.share, height=0.6, color=COLOR["model"], alpha=1.0 if one.clear else 0.3, linewidth=0
         )
         axes.plot([one.chance] * 2, [row - 0.42, row + 0.42], color=COLOR["ink"], linewidth=1.6)
-        axes.annotate(
-            f"{100 * one.share:.0f}\u00a0%",
-            (max(one.share, one.chance), row),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=FONT_SIZE,
-            color=COLOR["ink"] if one.clear else COLOR["muted"],
-        )
+        words, end = f"{100 * one.share:.0f}\u00a0%", max(one.share, one.chance)
+        note(axes, words, (end, row), (6, 0), COLOR["ink" if one.clear else "muted"], va="center")
     axes.set_yticks(range(len(found)), [short_name(one.name) for one in found])
     axes.set_ylim(max(1, len(found)) - 0.5, -0.5)
     axes.set_xlim(0, max([max(one.share, one.chance) for one in found], default=1.0) * 1.05)

@@ -1,6 +1,6 @@
-"""The ladder: a handful of losses on one line, so that their distances can be seen at a glance.
+"""Draws a few named losses on one line, the ladder, so that their distances can be seen at a glance.
 
-It sorts and draws named losses (nats per character); what they mean is the caller's business.
+Losses are in nats per character; what they mean is the caller's business.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from minilm.plots.style import COLOR, FONT_SIZE, Picture, canvas, name_axes, save_png, style_axes
+from minilm.plots.style import COLOR, FONT_SIZE, Picture, canvas, name_axes, note, save_png, style_axes
 
 
 class Rung(NamedTuple):
@@ -45,16 +45,8 @@ def draw_ladder(rungs: Sequence[Rung], path_png: str | Path | None = None) -> Pi
         axes.plot(
             rung.loss, row, marker="o", markersize=11 if ours else 8, color=color, clip_on=False, zorder=4
         )
-        axes.annotate(
-            f"{rung.loss:.3f}",
-            (rung.loss, row),
-            xytext=(0, 8),
-            textcoords="offset points",
-            ha="center",
-            color=color,
-            fontsize=FONT_SIZE + (2 if ours else 0),
-            fontweight="bold" if ours else "normal",
-        )
+        look = {"fontsize": FONT_SIZE + 2, "fontweight": "bold"} if ours else {}
+        note(axes, f"{rung.loss:.3f}", (rung.loss, row), (0, 8), color, ha="center", **look)
     axes.set_yticks(range(len(rungs)), [rung.name for rung in rungs])
     for text, rung in zip(axes.get_yticklabels(), rungs, strict=True):
         text.set(color=COLOR[rung.role], fontsize=FONT_SIZE + 0.5)

@@ -1,4 +1,4 @@
-"""One self-contained HTML page from headline numbers, sentences and sections.
+"""Builds one self-contained HTML page from headline numbers, sentences and sections.
 
 The page needs no network, no script and no font of its own; every text is escaped. It arranges what it is
 given and knows nothing of runs or studies.
@@ -68,12 +68,7 @@ class Section(NamedTuple):
 
 
 def shown(
-    figure: Picture,
-    title: str,
-    how_to_read: str,
-    png: Path | None = None,
-    wide: bool = False,
-    alt: str = "",
+    figure: Picture, title: str, how_to_read: str, png: Path | None = None, wide: bool = False, alt: str = ""
 ) -> Shown:
     """The picture for the page, and its PNG where a path is given; `alt` says in words what it shows."""
     drawn = Markup(figure.svg(alt or title))  # noqa: S704 (we drew it; its words are escaped)

@@ -1,7 +1,6 @@
-"""A trial's legs: the stretches of training after which it waited at a rung, was promoted, or failed.
+"""Reads a trial's legs: the stretches of training after which it waited at a rung, was promoted, or failed.
 
-Numbers only, from records as plain dicts; a record without legs, as older studies wrote it, is one leg. What to
-promote is decided elsewhere.
+Numbers only, from records as plain dicts; a record without legs, as older studies wrote it, is one leg.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from minilm.plots.reading import number
 from minilm.plots.trials import Trial, succeeded
 from minilm.plots.verdict import is_number
 
@@ -38,7 +38,7 @@ def legs_of(trial: Trial) -> list[Leg]:
 
 
 def _leg(tid: int, record: Trial, loss: float | None) -> Leg:
-    started, ended, seconds = (_number(record, key) for key in ("started", "ended", "seconds"))
+    started, ended, seconds = (number(record, key) for key in ("started", "ended", "seconds"))
     rung, reason = record.get("rung"), record.get("reason")
     return Leg(
         tid,
@@ -52,9 +52,9 @@ def _leg(tid: int, record: Trial, loss: float | None) -> Leg:
     )
 
 
-def _number(record: Trial, key: str) -> float | None:
-    value = record.get(key)
-    return value if is_number(value) else None
+def seconds_trained(trial: Trial) -> float:
+    """Seconds of training in all its legs."""
+    return sum(leg.seconds or 0.0 for leg in legs_of(trial))
 
 
 def last_rung(trial: Trial) -> int:
@@ -85,7 +85,7 @@ def common_rung(one: Trial, other: Trial) -> int | None:
 
 
 def ranked(trials: Sequence[Trial]) -> list[Trial]:
-    """Trials from best to worst: who came further stands before who did not, failures last.
+    """Trials from best to worst: one that came further stands before one that did not, failures last.
 
     Losses of different rungs do not compare, as the trainings were not equally long; within one they do. A trial
     that was promoted was among the best of the rung below, so the order is the search's own.

@@ -1,4 +1,4 @@
-"""Pictures of what goes on inside a model while it reads: surprise, attention, logit lens, ablation.
+"""Draws what goes on inside a model while it reads: surprise, attention, logit lens, ablation.
 
 Numbers come in as plain lists and arrays, `Inside` holds them together. This file draws and counts nothing; it knows
 no model and no torch. Blocks and heads count from 0, as in the names of the activations.
@@ -16,15 +16,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 
-from minilm.plots.style import COLOR, FONT_SIZE, Picture, canvas, name_axes, style_axes
+from minilm.plots.style import COLOR, FONT_SIZE, Picture, canvas, name_axes, note, style_axes
 
 WIDTH = 11.0  # inches, of the pictures that take the whole page
 LONGEST = 6  # characters of a token that fit into a cell
 MONO = "DejaVu Sans Mono"
-MAP_TOKENS, LETTERED = (
-    160,
-    64,
-)  # so much of a long text is shown in a map, and in one with letters at its sides
+MAP_TOKENS, LETTERED = 160, 64  # tokens of a long text that a map shows, and one with letters at its sides
 
 
 class Guess(NamedTuple):
@@ -83,8 +80,13 @@ def address(place: int) -> str:
 def describe(inside: Inside, place: int) -> str:
     """A token's surprise and what had been expected, in a line; `place` counts from 0, the first has none."""
     nats = inside.surprisal[place - 1]
-    expected = ", ".join(f"{visible(g.text)} {percent(g.probability)}" for g in inside.guesses[place - 1])
-    return f"{visible(inside.tokens[place])}: {nats:.2f} nats, p = {percent(math.exp(-nats))}; expected {expected}"
+    p, expected = percent(math.exp(-nats)), expected_at(inside, place)
+    return f"{visible(inside.tokens[place])}: {nats:.2f} nats, p = {p}; expected {expected}"
+
+
+def expected_at(inside: Inside, place: int) -> str:
+    """The guesses at a token's place with their probabilities, best first."""
+    return ", ".join(f"{visible(g.text)} {percent(g.probability)}" for g in inside.guesses[place - 1])
 
 
 def percent(share: float) -> str:
@@ -220,9 +222,7 @@ def draw_stage_losses(inside: Inside) -> Picture:
     x = range(len(inside.stages))
     axes.plot(x, inside.stage_losses, color=COLOR["model"], linewidth=2, marker="o", markersize=6)
     for place, loss in zip(x, inside.stage_losses, strict=True):
-        axes.annotate(
-            f"{loss:.2f}", (place, loss), (0, 8), textcoords="offset points", ha="center", color=COLOR["ink"]
-        )
+        note(axes, f"{loss:.2f}", (place, loss), (0, 8), COLOR["ink"], ha="center")
     axes.set_xticks(list(x), inside.stages)
     axes.set_ylim(0, max(inside.stage_losses) * 1.15)
     axes.set_xlim(-0.3, len(inside.stages) - 0.7)

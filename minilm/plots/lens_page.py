@@ -1,4 +1,4 @@
-"""The page that shows one text from inside a model: findings first, then pictures, then every number in tables."""
+"""Builds the page that shows one text from inside a model: findings, then pictures, then every number in tables."""
 
 from __future__ import annotations
 
@@ -22,13 +22,7 @@ LARGE_MAPS = 2  # heads shown with letters
 def lens_page(inside: Inside, path: str | Path, name: str) -> Path:
     """Writes the page, self-contained, and returns its path; `name` says whose model it is."""
     with _foreign_glyphs_are_the_browsers():
-        sections = [
-            _surprise(inside),
-            _lens(inside),
-            _attention(inside),
-            _ablation(inside),
-            _tables(inside),
-        ]
+        sections = [_surprise(inside), _lens(inside), _attention(inside), _ablation(inside), _tables(inside)]
     title = "".join(inside.tokens).strip().replace("\n", " ")
     return write_page(
         path,
@@ -239,7 +233,5 @@ def _tables(inside: Inside) -> Section:
 
 def _token_row(inside: Inside, place: int) -> list[str]:
     nats = inside.surprisal[place - 1]
-    expected = ", ".join(
-        f"{visible(guess.text)} {percent(guess.probability)}" for guess in inside.guesses[place - 1]
-    )
-    return [str(place), visible(inside.tokens[place]), f"{nats:.3f}", percent(math.exp(-nats)), expected]
+    p, expected = percent(math.exp(-nats)), lens.expected_at(inside, place)
+    return [str(place), visible(inside.tokens[place]), f"{nats:.3f}", p, expected]

@@ -1,4 +1,4 @@
-"""What more time would buy: the loss after twice and four times the training, with an interval. Numbers, then picture.
+"""Estimates the loss after twice and four times the training, with an interval. Numbers, then picture.
 
 Losses of one recipe at a steady learning rate fall as a power of the training time towards a level of their own
 (Hestness et al. 2017, "Deep Learning Scaling is Predictable, Empirically"; Kaplan et al. 2020). The level cannot be
@@ -17,16 +17,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from minilm.plots.slices import log_axis
-from minilm.plots.style import (
-    COLOR,
-    FONT_SIZE,
-    LOSS_LABEL,
-    Picture,
-    bits_axis,
-    canvas,
-    name_axes,
-    save_png,
-)
+from minilm.plots.style import COLOR, LOSS_LABEL, Picture, bits_axis, canvas, name_axes, note, save_png
 from minilm.plots.trials import Point
 from minilm.plots.verdict import is_number
 
@@ -174,13 +165,4 @@ def draw_more_time(numbers: MoreTime, path_png: str | Path | None = None) -> Pic
 
 
 def _name(axes: Axes, at: Point, words: str, color: str, above: bool) -> None:
-    axes.annotate(
-        words,
-        at,
-        xytext=(0, 9 if above else -9),
-        textcoords="offset points",
-        ha="center",
-        va="bottom" if above else "top",
-        fontsize=FONT_SIZE,
-        color=color,
-    )
+    note(axes, words, at, (0, 9 if above else -9), color, ha="center", va="bottom" if above else "top")

@@ -1,4 +1,4 @@
-"""Parallel coordinates, lying on their side: a row per setting, a line through all rows per trial.
+"""Draws parallel coordinates, lying on their side: a row per setting, a line through all rows per trial.
 
 The numbers, then the picture. The better a trial, the stronger its line, so good neighbourhoods show as bundles.
 """
@@ -15,7 +15,7 @@ from matplotlib.colors import to_rgba
 
 from minilm.plots.legs import equal_loss, ranked
 from minilm.plots.scales import Scale, scales, value_of
-from minilm.plots.style import COLOR, FONT_SIZE, Picture, canvas, save_png, style_axes
+from minilm.plots.style import COLOR, FONT_SIZE, Picture, canvas, note, save_png, style_axes
 from minilm.plots.trials import ROLE_COLOR, Trial, best_trial, loss_window, role_of, short_name
 
 LOSS_ROW = "loss"
@@ -54,14 +54,9 @@ def parallel_numbers(trials: Sequence[Trial], order: Sequence[str] = ()) -> Para
         Thread(t["tid"], _points(t, found, window), 1 / (1 + rank / HALVED), role_of(t, best))
         for rank, t in enumerate(ordered)
     ]
-    ticks = [[(_unit(scale, at), words) for at, words in scale.ticks()] for scale in found]
+    ticks = [scale.ticks() for scale in found]
     ticks.append([(0.0, f"{window[0]:.2f}"), (1.0, f"{window[1]:.2f}")])
     return Parallel([scale.name for scale in found] + [LOSS_ROW], ticks, threads[::-1])
-
-
-def _unit(scale: Scale, place: float) -> float:
-    low, high = scale.ends
-    return (place - low) / (high - low)
 
 
 def _points(trial: Trial, found: Sequence[Scale], window: tuple[float, float]) -> list[tuple[int, float]]:
@@ -121,15 +116,6 @@ def _shade(thread: Thread, faintest: float) -> tuple[float, float, float, float]
 
 
 def _tick(axes: Axes, row: int, place: float, words: str) -> None:
-    axes.annotate(
-        words,
-        (place, row),
-        xytext=(0, -11),
-        textcoords="offset points",
-        ha="center",
-        va="center",
-        fontsize=FONT_SIZE - 2,
-        color=COLOR["muted"],
-        bbox={"facecolor": COLOR["paper"], "edgecolor": "none", "pad": 0.6, "alpha": 0.7},
-        zorder=5,
-    )
+    paper = {"facecolor": COLOR["paper"], "edgecolor": "none", "pad": 0.6, "alpha": 0.7}
+    look = {"ha": "center", "va": "center", "fontsize": FONT_SIZE - 2, "bbox": paper, "zorder": 5}
+    note(axes, words, (place, row), (0, -11), COLOR["muted"], **look)

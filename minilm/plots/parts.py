@@ -1,4 +1,4 @@
-"""The parts that the page of a run and the page of a study share.
+"""Builds the parts that the page of a run and the page of a study share.
 
 Each function turns records (plain dicts) into headlines, a section or a table; none of them writes the page.
 """
@@ -71,7 +71,7 @@ def curves_section(run: RunRecords, folder: Path, title: str) -> Section:
     if not numbers.train and not numbers.val:
         return Section(title, "No measurement has been recorded yet.")
     pictures = [
-        shown(draw_curves(numbers), "Learning curves", _curves_caption(numbers), folder / "curves.png"),
+        shown(draw_curves(numbers), "Learning curves", _curves_caption(numbers), folder / "curves.png")
     ]
     if numbers.learning_rate:
         pictures.append(_learning_rate(numbers, folder))

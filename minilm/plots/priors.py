@@ -1,4 +1,4 @@
-"""The distributions that a study searches, read back from the text of its space in study.json.
+"""Reads the distributions that a study searches back from the text of its space in study.json.
 
 The text is Hyperopt's own listing of an expression: one node a line, its depth shown by spaces. Reading it needs no
 Hyperopt and works for spaces that users wrote. A distribution that it does not understand is left out.

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from minilm import files
 from minilm.errors import RunError
 from minilm.plots.verdict import Standing, is_number
+from minilm.tuner.records import BEST, RESULT, STUDY, TRIALS
 
 RUN_FORMAT = "minilm-run"
 
@@ -34,7 +35,7 @@ class StudyRecords(NamedTuple):
 
 
 def is_study(folder: Path) -> bool:
-    return (folder / "study.json").is_file()
+    return (folder / STUDY).is_file()
 
 
 def is_run(folder: Path) -> bool:
@@ -60,17 +61,17 @@ def read_study(folder: str | Path) -> StudyRecords:
     folder = Path(folder)
     if not is_study(folder):
         raise RunError(f"{folder} is not a study: it has no study.json; give the folder that tuning wrote")
-    best = folder / "best"
+    best = folder / BEST
     return StudyRecords(
-        study=_json(folder / "study.json"),
-        trials=latest(_records(folder / "trials.jsonl")),
-        result=_json(folder / "result.json"),
+        study=_json(folder / STUDY),
+        trials=latest(_records(folder / TRIALS)),
+        result=_json(folder / RESULT),
         best=read_run(best) if is_run(best) else None,
     )
 
 
 def latest(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The last line of each trial: one that trained on from a rung has several.
+    """The last line of each trial: one that continued from a rung has several.
 
     >>> latest([{"tid": 0, "loss": 2.0}, {"tid": 1}, {"tid": 0, "loss": 1.5}])
     [{'tid': 1}, {'tid': 0, 'loss': 1.5}]
@@ -97,11 +98,6 @@ def part(values: Mapping[str, Any], key: str) -> dict[str, Any]:
     """The dict under `key`, or an empty one."""
     value = values.get(key)
     return value if isinstance(value, dict) else {}
-
-
-def prior_of(config: Mapping[str, Any]) -> str:
-    """The prior that a run was trained with; runs from before there was a choice have none."""
-    return str(part(config, "train").get("prior", "none"))
 
 
 def standing(split: str, corpus: Mapping[str, Any], result: Mapping[str, Any]) -> Standing:

@@ -1,14 +1,13 @@
-"""The page of one training run, from its folder's records alone: no weights opened, nothing measured."""
+"""Builds the page of one training run from its folder's records alone: no weights opened, nothing measured."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from minilm.config import TRACKS
 from minilm.plots.ladder import draw_ladder, ladder_numbers
 from minilm.plots.layout import Headline, Section, shown, write_page
 from minilm.plots.parts import PAGE, curves_section, facts_section, loss_headlines, sample_section
-from minilm.plots.reading import RunRecords, number, part, prior_of, read_run, standing
+from minilm.plots.reading import RunRecords, number, part, read_run, standing
 from minilm.plots.verdict import Sentence, against_counting, against_floor
 
 
@@ -22,7 +21,7 @@ def run_page(folder: str | Path) -> Path:
     corpus = part(run.config, "corpus")
     val, test = standing("val", corpus, run.result), standing("test", corpus, run.result)
     judged = test if test.model is not None else val
-    findings = [_track(run), against_counting(judged), against_floor(judged), _unfinished(run)]
+    findings = [against_counting(judged), against_floor(judged), _unfinished(run)]
     return write_page(
         folder / PAGE,
         _title(run),
@@ -40,18 +39,7 @@ def run_page(folder: str | Path) -> Path:
 
 def _title(run: RunRecords) -> str:
     name = part(run.config, "corpus").get("name", "a text")
-    return f"A small language {TRACKS[prior_of(run.config)]} of {name}"
-
-
-def _track(run: RunRecords) -> Sentence | None:
-    """Said first, since nothing on the page may be read as a number of a decoder by itself."""
-    if prior_of(run.config) == "none":
-        return None
-    return Sentence(
-        "plain",
-        "This is a model with counting prior: a decoder trained on top of the counting baseline. Its numbers "
-        "belong to a track of their own and do not compare with those of a decoder by itself.",
-    )
+    return f"A small language model of {name}"
 
 
 def _unfinished(run: RunRecords) -> Sentence | None:
@@ -76,7 +64,7 @@ def _ladder_section(run: RunRecords, folder: Path) -> list[Section]:
     val = standing("val", corpus, run.result)
     rungs = ladder_numbers(
         [
-            (f"this {TRACKS[prior_of(run.config)]}", val.model, "model"),
+            ("this model", val.model, "model"),
             ("counting baseline", val.counting, "counting"),
             ("entropy floor", val.floor, "floor"),
         ]

@@ -1,4 +1,4 @@
-"""Learning curves of all trials, with the rungs: where each paused, was promoted, or ended. Numbers, then picture.
+"""Draws the learning curves of all trials, with the rungs at which they paused. Numbers, then picture.
 
 The x axis is logarithmic where there are rungs, since each is several times as far as the one before.
 """
@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from minilm.plots.legs import legs_of, promoted
+from minilm.plots.slices import log_axis
 from minilm.plots.style import (
     COLOR,
     FONT_SIZE,
@@ -25,18 +25,10 @@ from minilm.plots.style import (
     canvas,
     label_lines,
     name_axes,
+    note,
     save_png,
 )
-from minilm.plots.trials import (
-    ROLE_COLOR,
-    Point,
-    Trial,
-    best_trial,
-    default_trial,
-    loss_window,
-    plain,
-    succeeded,
-)
+from minilm.plots.trials import ROLE_COLOR, Point, Trial, best_trial, default_trial, loss_window, succeeded
 from minilm.plots.verdict import is_number
 
 
@@ -177,25 +169,14 @@ def _log_time(axes: Axes, numbers: TrialCurves, last: float) -> float:
     """A logarithmic axis with a line at each rung, and above it how many trials came to it."""
     first = min(curve[0][0] for curve in numbers.curves.values())
     first = max(first, last / 1000)
-    axes.set_xscale("log")
+    log_axis(axes, last * 1.01)
     axes.set_xlim(first, last * (last / first) ** 0.32)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: plain(x) if x <= last * 1.01 else ""))
-    axes.xaxis.set_minor_locator(NullLocator())
     top = axes.get_ylim()[1]
     for count in numbers.rungs:
         axes.axvline(count.seconds, color=COLOR["grid"], linewidth=1.2, zorder=0)
         words = f"{count.arrived} trial{'s' * (count.arrived != 1)}"
-        axes.annotate(
-            words,
-            (count.seconds, top),
-            xytext=(0, 5),
-            textcoords="offset points",
-            ha="center",
-            fontsize=FONT_SIZE - 1,
-            color=COLOR["muted"],
-            annotation_clip=False,
-        )
+        look = {"ha": "center", "fontsize": FONT_SIZE - 1, "annotation_clip": False}
+        note(axes, words, (count.seconds, top), (0, 5), COLOR["muted"], **look)
     return last * (last / first) ** 0.03
 
 

@@ -1,4 +1,4 @@
-"""The scale of each setting: where a value stands between the lowest and the highest that were tried.
+"""Scales each setting: a value gets its place between the lowest and the highest that were tried.
 
 Settings may be numbers, on a linear or a logarithmic scale, or names; a setting that only some trials have is fine.
 Numbers only, nothing is drawn.
@@ -45,12 +45,12 @@ class Scale(NamedTuple):
         return (self.place(value) - low) / (high - low)
 
     def ticks(self) -> list[tuple[float, str]]:
-        """(place, words) of the values to write on an axis: all where they are few and whole, else four at most, far
-        enough from each other to be read."""
+        """(place from 0 to 1, words) of the values to write on an axis: all where they are few and whole, else at most
+        four that are far enough from each other to be read."""
         few = len(self.values) <= FEW and all(self.named or v == int(v) for v in self.values)
         quarters = [(part / 3, self._nearest(part / 3)) for part in range(4)]
         wanted = self.values if few else [v for at, v in quarters if abs(self.unit(v) - at) < APART]
-        return [(self.place(v), plain(v)) for v in dict.fromkeys(wanted)]
+        return [(self.unit(v), plain(v)) for v in dict.fromkeys(wanted)]
 
     def _nearest(self, unit: float) -> Any:
         """The tried value that stands nearest to this place between the ends."""

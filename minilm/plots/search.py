@@ -1,4 +1,4 @@
-"""The search over time: every loss a dot, the best so far a staircase. The numbers, then the picture."""
+"""Draws the search over time: every loss a dot, the best so far a staircase. The numbers, then the picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is the winner better, or was it lucky: finalists trained again with other seeds. The numbers, then the picture."""
+"""Compares the finalists over several seeds, since a winner may only be lucky. The numbers, then the picture."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from minilm.plots.reading import number, part
-from minilm.plots.style import COLOR, FONT_SIZE, Picture, canvas, name_axes, save_png, style_axes
+from minilm.plots.style import COLOR, Picture, canvas, name_axes, note, save_png, style_axes
 from minilm.plots.trials import DEFAULT_TID
 from minilm.plots.verdict import Sentence, is_number
 
@@ -53,7 +53,7 @@ def _finalist(record: Mapping[str, Any]) -> Finalist | None:
 
 
 def judged(result: Mapping[str, Any]) -> Sentence | None:
-    """What the study itself concluded, in its own words. It compared short trainings, which is said where the final
+    """The study's own conclusion in its own words. It compared short trainings, which is said where the final
     model does not follow the winner of them."""
     verdict, chosen = part(result, "verdict"), part(result, "best").get("tid")
     text = str(verdict.get("text") or "").rstrip(".")
@@ -102,16 +102,8 @@ def draw_finalists(found: Sequence[Finalist], path_png: str | Path | None = None
             )
         axes.plot(one.losses, [row] * len(one.losses), "o", color=color, markersize=6, alpha=0.85)
         axes.plot([one.mean] * 2, [row - 0.28, row + 0.28], color=color, linewidth=2)
-        axes.annotate(
-            f"{one.mean:.3f}",
-            (1.0, row),
-            xycoords=("axes fraction", "data"),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            color=color,
-            fontsize=FONT_SIZE,
-        )
+        right = ("axes fraction", "data")
+        note(axes, f"{one.mean:.3f}", (1.0, row), (6, 0), color, xycoords=right, va="center")
     axes.set_yticks(range(len(found)), [one.name for one in found])
     axes.set_ylim(max(1, len(found)) - 0.5, -0.5)
     axes.margins(x=0.12)

@@ -1,4 +1,4 @@
-"""Loss against each setting by itself, one small panel each. The numbers, then the pictures.
+"""Draws the loss against each setting by itself, one small panel each. The numbers, then the pictures.
 
 Where trials were trained from rung to rung, the loss is that of the first rung: only there have all had as much.
 """
@@ -17,16 +17,7 @@ from minilm.plots.dots import LEAST_ROOM, mark_special, plain_dots
 from minilm.plots.legs import equal_loss, last_rung
 from minilm.plots.scales import Scale, scales, value_of
 from minilm.plots.style import COLOR, FONT_SIZE, Picture, canvas, save_png, style_axes
-from minilm.plots.trials import (
-    NAMES,
-    Dot,
-    Trial,
-    best_trial,
-    default_trial,
-    loss_window,
-    plain,
-    succeeded,
-)
+from minilm.plots.trials import NAMES, Dot, Trial, best_trial, default_trial, loss_window, plain, succeeded
 
 
 class Slice(NamedTuple):
@@ -130,9 +121,9 @@ def _slice_axes(axes: Axes, one: Slice) -> None:
     axes.set_xlabel(NAMES.get(one.name, one.name), color=COLOR["ink"], fontsize=FONT_SIZE)
 
 
-def log_axis(axes: Axes) -> None:
-    """A logarithmic x axis with plain numbers at 1 and 3 times the powers of ten."""
+def log_axis(axes: Axes, last: float = math.inf) -> None:
+    """A logarithmic x axis with plain numbers at 1 and 3 times the powers of ten, up to `last`."""
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: plain(x)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: plain(x) if x <= last else ""))
     axes.xaxis.set_minor_locator(NullLocator())

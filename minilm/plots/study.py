@@ -1,4 +1,4 @@
-"""The pictures of a search that a notebook asks for by name; each lives with its numbers in a file of its own."""
+"""Offers the pictures of a search that a notebook asks for by name; each lives with its numbers in its own file."""
 
 from minilm.plots.rungs import draw_trial_curves, trial_curve_numbers
 from minilm.plots.search import draw_search, search_numbers

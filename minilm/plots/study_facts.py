@@ -1,18 +1,17 @@
-"""Every number of a study's protocol, as tables: what was searched how, on what, where the time went."""
+"""Lists every number of a study's protocol in tables: what was searched how, on what, where the time went."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from minilm.plots.layout import Section, Table
-from minilm.plots.legs import legs_of
+from minilm.plots.legs import seconds_trained
 from minilm.plots.parts import cell, corpus_rows, duration, facts_section, protocol, rows
 from minilm.plots.priors import Prior, priors_of
 from minilm.plots.reading import StudyRecords, number, part
 from minilm.plots.study_findings import corpus_of, result_of
-from minilm.plots.trials import Trial, plain, short_name
+from minilm.plots.trials import plain, short_name
 
 # of study.json; the rest is either shown elsewhere or for programs
 SETTINGS = ("minutes", "trials", "algo", "scheduler", "rungs", "seed", "workers", "device")
@@ -38,19 +37,14 @@ def facts(study: StudyRecords) -> Section:
 def _time_rows(study: StudyRecords) -> list[tuple[str, str]]:
     """Times by the clock, and the training in it, as far as they are recorded."""
     end = max((ended for trial in study.trials if (ended := number(trial, "ended"))), default=None)
-    spent = _trained(study.trials)
     last = number(result_of(study), "seconds")
     found = {
         "search, by the clock": end,
-        "training in it, all workers": spent or None,
+        "training in it, all workers": sum(map(seconds_trained, study.trials)) or None,
         "training of the final model": last,
         "training that uses the text up": number(study.study, "enough"),
     }
     return [(words, duration(seconds)) for words, seconds in found.items() if seconds is not None]
-
-
-def _trained(trials: Sequence[Trial]) -> float:
-    return sum(leg.seconds or 0.0 for trial in trials for leg in legs_of(trial))
 
 
 def _space_rows(space: str) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""What the page of a search says first: its sentences and its big numbers, from the records alone."""
+"""Finds what the page of a search says first: its sentences and its big numbers, from the records alone."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from minilm.plots.verdict import (
     is_number,
 )
 from minilm.tuner.space import DEFAULT_TID, recipe_name
+
+FLAT = 0.005  # nats per character; a gain that may be smaller is not promised
 
 
 def result_of(study: StudyRecords) -> dict[str, Any]:
@@ -73,10 +75,10 @@ def _chosen(study: StudyRecords) -> Sentence | None:
     losses = [number(race, name) for name in names]
     if all(value is not None for value in losses):
         mine, theirs = (recipe_name(tid, incumbent) for tid in (race["challenger"], incumbent))
-        end = f"goes on from {mine if race.get('won') else theirs}"
+        end = f"continues from {mine if race.get('won') else theirs}"
         return Sentence(
             "plain",
-            f"Then {mine} trained on against {theirs}: after {losses[2]:.0f} s each it stood at {losses[0]:.3f}, "
+            f"Then {mine} continued beside {theirs}: after {losses[2]:.0f} s each it stood at {losses[0]:.3f}, "
             f"the other at {losses[1]:.3f}. Their curves were heading for "
             f"{losses[3]:.3f} and {losses[4]:.3f} at the end of the time, so the final model {end}.",
         )
@@ -102,7 +104,7 @@ def _chosen(study: StudyRecords) -> Sentence | None:
 
 
 def _parameters(study: StudyRecords, tid: int) -> float:
-    """How many the trial's model has; 0 where nobody knows."""
+    """How many the trial's model has; 0 where that is unknown."""
     return next(
         (number(trial, "n_parameters") or 0.0 for trial in study.trials if trial.get("tid") == tid), 0.0
     )
@@ -112,7 +114,7 @@ def _future(future: MoreTime | None) -> Sentence | None:
     if future is None:
         return None
     twice, now = future.gains[0], future.now[1]
-    if now - twice.low < 0.005:
+    if now - twice.low < FLAT:
         return Sentence("plain", "More training time would buy hardly anything: the curve is flat.")
     return Sentence(
         "plain",

@@ -1,4 +1,4 @@
-"""The page of a search, from its folder's records alone, in the order in which a person asks.
+"""Builds the page of a search from its folder's records alone, in the order in which a person asks.
 
 Is it good, what does it write, was it worth it; how it was found, what mattered, what failed; and at the end
 everything needed to do it again. This file knows the order, the parts live elsewhere.
@@ -16,20 +16,8 @@ from minilm.plots.parts import PAGE, curves_section, sample_section
 from minilm.plots.reading import StudyRecords, number, read_study
 from minilm.plots.seeds import compared, draw_finalists, finalist_numbers
 from minilm.plots.study_facts import facts
-from minilm.plots.study_findings import (
-    corpus_of,
-    headlines,
-    more_time_of,
-    result_of,
-    sentences,
-    standing_of,
-)
-from minilm.plots.study_search import (
-    failures_section,
-    proposals_section,
-    search_section,
-    settings_sections,
-)
+from minilm.plots.study_findings import corpus_of, headlines, more_time_of, result_of, sentences, standing_of
+from minilm.plots.study_search import failures_section, proposals_section, search_section, settings_sections
 from minilm.plots.trial_table import table_section
 from minilm.plots.trials import DEFAULT_TID, Trial, best_trial, default_trial, succeeded
 

@@ -1,4 +1,4 @@
-"""The parts of a study's page about its search: what happened, which settings matter, why what was proposed.
+"""Builds the parts of a study's page about its search: what happened, which settings matter, why what was proposed.
 
 Each function turns trials into sections of pictures; the numbers come from the files of the pictures.
 """
@@ -107,7 +107,7 @@ def _workers(trials: Sequence[Trial], longer: Sequence[Trial], folder: Path) -> 
     )
     if any(bar.rung for bar in timeline.bars):
         how += " Pale bars are first legs, stronger ones go on from a rung."
-    return [shown(draw_timeline(timeline), "Who did what when", how, folder / "timeline.png")]
+    return [shown(draw_timeline(timeline), "What each worker did", how, folder / "timeline.png")]
 
 
 def _race(longer: Sequence[Trial], folder: Path) -> list[Shown]:
@@ -118,7 +118,7 @@ def _race(longer: Sequence[Trial], folder: Path) -> list[Shown]:
     if challenger is None or incumbent not in race.curves:
         return []
     how = (
-        "The best trial trains on beside the recipe that has trained all along. Small models lead early and large "
+        "The best trial continues beside the recipe that has trained all along. Small models lead early and large "
         "ones late, so look at the slopes: the challenger wins only if its curve is heading clearly lower."
     )
     other = "default" if incumbent == DEFAULT_TID else "fitted"

@@ -1,4 +1,4 @@
-"""The look that all pictures share: a palette, a canvas, direct labels instead of legends, PNG and SVG.
+"""Defines the look that all pictures share: a palette, a canvas, direct labels instead of legends, PNG and SVG.
 
 Colours have one meaning everywhere: blue is the model, pale blue its training loss and other trials, orange
 the default recipe, grey the counting baseline, green the entropy floor, red a failure. They stay apart for
@@ -52,10 +52,7 @@ class Picture(Figure):
     """
 
     def __init__(self, width: float, height: float) -> None:
-        super().__init__(
-            figsize=(width, height),
-            facecolor=COLOR["paper"],
-        )
+        super().__init__(figsize=(width, height), facecolor=COLOR["paper"])
         FigureCanvasAgg(self)  # a user's backend must not decide what our files look like
         self.hovers: dict[str, str] = {}
 
@@ -147,6 +144,14 @@ def style_axes(axes: Axes, grid: Literal["x", "y"] = "y") -> Axes:
         labelsize=FONT_SIZE - 0.5,
     )
     return axes
+
+
+def note(
+    axes: Axes, text: str, at: tuple[float, float], offset: tuple[float, float], color: str, **look: Any
+) -> None:
+    """Writes a few words beside a point, `offset` from it in points."""
+    look = {"fontsize": FONT_SIZE, **look}
+    axes.annotate(text, at, xytext=offset, textcoords="offset points", color=color, **look)
 
 
 def name_axes(axes: Axes, x: str, y: str) -> None:

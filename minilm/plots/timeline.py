@@ -1,4 +1,4 @@
-"""Who did what when: one row per worker, one bar per training. The numbers, then the picture.
+"""Draws what each worker did when: one row per worker, one bar per training. The numbers, then the picture.
 
 It shows how busy the workers were and knows nothing of losses beyond which trial was best.
 """

@@ -1,4 +1,4 @@
-"""The table of all trials on a study's page: best first, failures last with their reasons.
+"""Builds the table of all trials on a study's page: best first, failures last with their reasons.
 
 Rows carry the addresses that the dots of the pictures link to. It sorts and words; nothing is judged here.
 """

@@ -1,4 +1,4 @@
-"""What every picture of a search needs to know of a trial, from the records of `trials.jsonl` as plain dicts.
+"""Reads what the pictures of a search need to know of a trial from the records of `trials.jsonl`, plain dicts.
 
 It draws nothing, does not know how proposals are made, and trusts no record to be complete: what a record
 lacks is left out. Losses are in nats per character.

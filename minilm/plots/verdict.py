@@ -1,4 +1,4 @@
-"""What a run or a study amounts to, in numbers and in sentences that do not flatter.
+"""Says what a run or a study amounts to, in numbers and in sentences that do not flatter.
 
 Pure arithmetic on losses in nats per character. A difference below NOISE is called no difference, a counting
 model that wins is said to win, and a loss below the entropy floor is called what it is: a leak or an error.

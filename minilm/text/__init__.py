@@ -1,0 +1,1 @@
+"""Turns texts into tokens, and measures them without a network."""

@@ -1,4 +1,4 @@
-"""Proofs that a grammar is unambiguous: every text has one derivation, so its information is what was drawn.
+"""Proves that a grammar is unambiguous: every text has one derivation, so its information is what was drawn.
 
 Two witnesses that know nothing of each other. `faults` reads the lists only and never tells a text;
 `derivations` reads a text and tries every choice that could have told it. This file draws nothing at random.

@@ -18,17 +18,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from minilm.errors import ConfigError, RunError, UnknownCharacterError
+from minilm.errors import ConfigError, RunError, UnknownCharacterError, note
 from minilm.text import tokenizer_file as layout
-from minilm.text.characters import CHUNK, CharTokenizer
+from minilm.text.characters import CharTokenizer
 from minilm.text.words import cut, split_special
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 KIND = "bpe"
+CHUNK = 1 << 20  # ids that are Python's numbers at a time
 PROBES, PROBE = 100, 40  # on so many words, up to so many letters of each, must the quick way agree
 REMEMBERED = 1_000_000  # words whose ids are kept; some 200 MB
+SLOW = "byte pairs are {} as it is written: the quick version of `minilm.fast` computes something else here"
 Pair = tuple[bytes, bytes]
 
 
@@ -225,6 +227,7 @@ class BPETokenizer:
             return plain
         if self._quick(probes) == plain:
             return self._quick(words)
+        note(SLOW.format("applied"))
         return [self._encode_word(word) for word in words]
 
     def _encode_word(self, word: str) -> list[int]:
@@ -296,5 +299,7 @@ def _learn_quickly(words: Mapping[str, int], count: int, base: CharTokenizer | N
         return learn([base_pieces(word, base) for word in words], list(words.values()), count)
 
     few = {word[:PROBE]: number for word, number in itertools.islice(words.items(), PROBES)}
-    agreed = quick(few, PROBES) == learn_merges(few, PROBES, base)
-    return quick(words, count) if agreed else learn_merges(words, count, base)
+    if quick(few, PROBE) == learn_merges(few, PROBE, base):
+        return quick(words, count)
+    note(SLOW.format("learnt"))
+    return learn_merges(words, count, base)

@@ -1,4 +1,4 @@
-"""What general compressors make of a text: gzip and xz in bits per character, beside a model's loss.
+"""Measures how far general compressors squeeze a text: gzip and xz in bits per character, beside a model's loss.
 
 The split is scored as the continuation of the training text, as a model is: the compressed size of both together
 minus that of the training text alone. This file knows bytes and nothing of tokens.

@@ -1,4 +1,4 @@
-"""A text as a model sees it: tokens in one compact array, cut into training, validation and test.
+"""Turns a text into what a model sees: tokens in one compact array, cut into training, validation and test.
 
 The text is split by characters, whatever the tokens are; byte pairs are learnt from the training split alone, and
 each split is encoded by itself. Passes over a source: the first learns its characters, length and sha256, the

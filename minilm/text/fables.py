@@ -1,4 +1,4 @@
-"""The corpus `fables`: short tales of promises, whose exact information is known, hence a floor for every
+"""Writes the corpus `fables`: short tales of promises, whose exact information is known, hence a floor for every
 model.
 
     python -m minilm.text.fables > data/fables.txt     # writes the checked-in file again, byte for byte
@@ -28,7 +28,7 @@ from minilm.text.grammar import Dice, Document, Grammar
 FABLES_SEED = 1668  # the year of La Fontaine's first fables
 FABLES_CHARACTERS = 1_000_000  # the last tale is told to its end, so the text is a little longer
 FABLES_SHA256 = "a0369f7b6ccf8d58fffca5d90edf16444354663ae43d6dbe83c572027dd0cc36"
-FABLES_BOUNDS = (901427, 953305)  # where val and test begin, in characters
+FABLES_BOUNDS = (901427, 953305)  # characters: the first tales that begin at or after 90 and 95 % of them
 FABLES_FLOORS = {
     "train": 0.24750049359102752,
     "val": 0.24780322746999725,
@@ -75,15 +75,6 @@ def information(text: str) -> float:
     """
     teller = grammar()
     return math.fsum(ambiguity.information(teller, tale + END) for tale in text.split(END)[:-1])
-
-
-def split_bounds(documents: Sequence[Document]) -> tuple[int, int]:
-    """Where val and test begin: the first tale that begins at or after 90 % and 95 % of the characters."""
-    starts = [0]
-    for document in documents:
-        starts.append(starts[-1] + len(document.text))
-    train, val = (next(s for s in starts if 100 * s >= share * starts[-1]) for share in (90, 95))
-    return train, val
 
 
 def floors(documents: Sequence[Document], bounds: tuple[int, int]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What happens in a fable: who wants what, what is promised, what becomes of it, and the moral.
+"""Lists what can happen in a fable: who wants what, what is promised, what becomes of it, and the moral.
 
 Remembered in every tale: the hero `h`, a `z` `b1` (say, a *vain fox*); the friend `f`, a `b2`; the stranger
 `o`, a `b3`; the treasure, a `l` `s` `t` (a *squeaky copper kettle*); the village `v`; the witness `w`, and

@@ -1,4 +1,4 @@
-"""The words of the fables: beasts, names, foods, trades, weathers. The order of a list is its frequency.
+"""Lists the words of the fables: beasts, names, foods, trades, weathers. The order of a list is its frequency.
 
 Regular forms are made by rule, irregular ones are written out (`goose|geese`, `creep|crept|creeping`). This
 file knows words and their forms; what is said with them stands in fables_rules.py.

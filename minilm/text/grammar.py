@@ -1,4 +1,4 @@
-"""A probabilistic grammar of texts that always knows how much information it has told.
+"""Tells texts by a probabilistic grammar that always knows how much information it has told.
 
 A grammar is a set of named lists. A *rule* lists templates, a *pool* lists words with their forms. To tell a
 text is to expand the rule `story`: plain characters are written, `{slots}` are filled. Each draw from a list
@@ -13,7 +13,7 @@ adds -ln p to the text's information, and that sum is the whole truth where no t
     [fate=kept]       remember a decision; only at the very end of a template
 
 A list is dealt like a pack of cards: nothing comes twice in one text before the pack is used up.
-This file knows nothing of foxes, of files, or of who reads the text.
+This file knows nothing of foxes, files or readers.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Document:
 
 
 class Chooser(Protocol):
-    """Who decides at each draw. `look(i)` is what option i is known to begin with, before any further
+    """Decides at each draw. `look(i)` is what option i is known to begin with, before any further
     draw."""
 
     def pick(self, deck: Deck, used: set[int], position: int, look: Callable[[int], str]) -> int: ...

@@ -1,4 +1,4 @@
-"""The counting baseline: interpolated modified Kneser-Ney over characters, which every neural model must beat.
+"""Predicts characters by counting: interpolated modified Kneser-Ney, the baseline that every neural model must beat.
 
 After Chen & Goodman, "An empirical study of smoothing techniques for language modeling", Computer Speech and
 Language 13 (1999), the section on modified Kneser-Ney. With c(hw) the count of token w after context h and h' the

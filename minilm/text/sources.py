@@ -1,4 +1,4 @@
-"""Where texts come from: the corpora that have a name, and the user's own files.
+"""Finds texts: the corpora that have a name, and the user's own files.
 
 A source hands out its text in pieces, as often as asked, with the facts that identify it. It refuses to know
 tokens and splits. To add a corpus: write a function that returns a Source, list it in CORPORA.

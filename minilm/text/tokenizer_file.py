@@ -13,9 +13,8 @@ from typing import Any
 
 from minilm import files
 from minilm.errors import RunError
+from minilm.text.characters import FILE, FORMAT  # Hugging Face's file has the same name
 
-FILE = "tokenizer.json"  # Hugging Face's has the same name and another content
-FORMAT = "minilm-tokenizer"
 GPT2_FILES = ("vocab.json", "merges.txt")
 # what `use_regex` stands for in Hugging Face's ByteLevel, written out where a file has it as a Split
 GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"

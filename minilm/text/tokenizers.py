@@ -57,7 +57,7 @@ def piece_count(tokens: str) -> int | None:
 def learn_pieces(texts: Sequence[str], vocab_size: int, characters: CharTokenizer) -> BPETokenizer:
     """Byte pairs of the better base: that of `characters`, all that may come, or the 256 bytes.
 
-    The characters, where they are at most a third of the vocabulary (measured on texts in eight scripts:
+    The characters, where they are at most a quarter of the vocabulary (measured on eight texts:
     benchmarks/pieces.py); the bytes, where there are more characters than that; in between what needs fewer tokens
     for these texts, and the characters where that is the same, since no piece then is half of one.
 
@@ -71,7 +71,7 @@ def learn_pieces(texts: Sequence[str], vocab_size: int, characters: CharTokenize
             f"bytes; ask for 'bpe:{least}' or more"
         )
     bases: list[CharTokenizer | None] = [characters, None]
-    if 3 * characters.vocab_size <= vocab_size or vocab_size < 256:
+    if 4 * characters.vocab_size <= vocab_size or vocab_size < 256:
         bases = [characters]
     elif vocab_size < characters.vocab_size:
         bases = [None]

@@ -1,6 +1,6 @@
-"""How a text writes dialogue: who speaks, how a turn begins, where it ends.
+"""Recognises the way a text writes dialogue: its speakers, how a turn begins, where it ends.
 
-Knows nothing of models, nor of who takes part in a conversation.
+It knows nothing of models.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Dialogue:
         return bool(self.exchanges)
 
     def speakers(self, me: str | None = None, it: str | None = None) -> tuple[str, str]:
-        """Of those who are given, or else of all, the two of whom one most often answers the other.
+        """The two speakers of which one most often answers the other, among those that are given or else among all.
 
         >>> talk = Dialogue(exchanges=(("Fox", "Owl"), ("Owl", "Fox"), ("Fox", "Owl"), ("Hen", "Fox")))
         >>> talk.speakers(), talk.speakers(me="Hen"), talk.speakers(it="Cat")

@@ -1,24 +1,73 @@
-"""Everything a run needs to go on as if it had never stopped, in one safetensors file.
+"""Reads and writes weights: a model's folder, and the checkpoint from which a training goes on.
 
-Tensors: weights, optimizer moments, torch's random state. The JSON in the header: whatever state the trainer
-hands over. One file, so that weights and counters can never come from different moments. This file knows no
-schedule and no corpus.
+A checkpoint is one safetensors file, so that weights and counters can never come from different moments: weights, the
+optimizer's tensors, torch's random state, and in the header as JSON whatever state the trainer hands over. This file
+knows no schedule and no corpus.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from minilm import files
+from minilm.config import ModelConfig
 from minilm.errors import RunError
-from minilm.training.optim import Joined
+from minilm.interop import huggingface
 
-VERSION = "1"
+WEIGHTS, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
+VERSION = "1"  # of a checkpoint
+Self = TypeVar("Self", bound="Pretrained")
+
+
+class Pretrained:
+    """What reads and writes a model as a folder; its class takes a ModelConfig."""
+
+    config: ModelConfig
+
+    @classmethod
+    def from_pretrained(cls: type[Self], folder: str | Path) -> Self:
+        """The model in a folder of ours, or in a Hugging Face folder of GPT-2 or Qwen3, in eval mode."""
+        config, tensors = read_model(folder)
+        with torch.random.fork_rng(devices=[]):  # the start values are overwritten, no draw should be spent
+            model: Any = cls(config)  # type: ignore[call-arg]
+        load_weights(model, tensors, folder)
+        return model.eval()
+
+    def save_pretrained(self: Any, folder: str | Path) -> None:
+        """Writes config.json and model.safetensors into `folder`, which is made if it is missing."""
+        folder = files.make_folder(folder)
+        files.write_tensors(folder / WEIGHTS, self.state_dict(), {})
+        files.write_json(folder / "config.json", {"format": "minilm", "model": self.config.to_dict()})
+
+
+def read_model(folder: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """The architecture and the weights in a folder of ours, or in a Hugging Face folder of GPT-2 or Qwen3.
+
+    Pickled weights are refused, since loading them can run any code.
+    """
+    folder = Path(folder)
+    settings = files.read_json(folder / "config.json")
+    if isinstance(settings, dict) and settings.get("prior"):
+        raise RunError(
+            f"{folder} holds a decoder with a counting prior, which was removed, and a GPT would be half of it; "
+            "read it with the minilm that wrote it (commit d0be72f)"
+        )
+    if not (folder / WEIGHTS).exists():
+        if (pickled := folder / "pytorch_model.bin").exists():
+            raise RunError(
+                f"{pickled}: pickle refused, it can run any code; convert it to {WEIGHTS} where it came from"
+            )
+        if (folder / f"{WEIGHTS}.index.json").exists():
+            raise RunError(f"{folder} holds weights in several parts, and one {WEIGHTS} is needed; join them")
+    tensors = files.read_tensors(folder / WEIGHTS)[0]
+    if isinstance(settings, dict) and isinstance(settings.get("model"), dict):
+        return ModelConfig.from_dict(settings["model"]), tensors
+    return huggingface.from_huggingface(settings, tensors)
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:
@@ -54,25 +103,21 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor], source: str | Pat
 def save_checkpoint(
     path: str | Path,
     model: nn.Module,
-    optimizer: Joined,
+    optimizer: Any,
     state: dict[str, Any],
-    average: dict[str, Tensor] | None = None,
 ) -> None:
-    """Writes model, optimizer, random state, the averaged weights where there are any, and the JSON-able `state`."""
+    """Writes model, optimizer, random state and the JSON-able `state`."""
     tensors = {f"model.{name}": tensor for name, tensor in weights(model).items()}
     for number, moments in optimizer.state().items():
         tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in moments.items()}
-    tensors |= {f"average.{name}": tensor for name, tensor in (average or {}).items()}
     tensors["rng.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["rng.cuda"] = torch.cuda.get_rng_state()
     files.write_tensors(path, tensors, {"version": VERSION, "state": json.dumps(state, allow_nan=False)})
 
 
-def load_checkpoint(
-    path: str | Path, model: nn.Module, optimizer: Joined
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Puts the checkpoint's tensors and random state back in place; returns its `state` and averaged weights."""
+def load_checkpoint(path: str | Path, model: nn.Module, optimizer: Any) -> dict[str, Any]:
+    """Puts the checkpoint's tensors and random state back in place; returns its `state`."""
     tensors, header = files.read_tensors(path)
     if header.get("version") != VERSION or "state" not in header:
         raise RunError(
@@ -87,7 +132,7 @@ def load_checkpoint(
     torch.set_rng_state(tensors["rng.cpu"])
     if torch.cuda.is_available() and "rng.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["rng.cuda"])
-    return json.loads(header["state"]), _under("average.", tensors)
+    return json.loads(header["state"])
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

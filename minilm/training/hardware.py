@@ -1,4 +1,4 @@
-"""What to compute on: device, number format, threads, attention backend, and the one line that says why.
+"""Chooses what to compute on: device, number format, threads, attention backend, with the one line that says why.
 
 Knows the machine and the configuration's wishes; no model is built here and nothing is trained. A wish that
 the machine cannot grant is a ConfigError; `auto` always finds something.
@@ -9,17 +9,22 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from minilm.attention import choose_backend
 from minilm.config import ModelConfig, TrainConfig
 from minilm.cost import needed_bytes
 from minilm.errors import ConfigError
+from minilm.fast.step import quick_forwards, swapped
+from minilm.fast.step import speed_up as speed_up
 
 WHY_BACKEND = {
     "fused": "fused attention is the quickest on CUDA",
@@ -195,6 +200,25 @@ def _container_limit() -> list[int]:
     return [max(0, int(limit) - int(used))] if limit.isdecimal() and used.isdecimal() else []
 
 
+def check_weights(model: ModelConfig) -> None:
+    """Refuses, before anything is allocated, weights that this machine cannot hold."""
+    tables = model.block_size * model.head_size if model.position == "rope" else 0
+    needed, there = 4 * (model.n_parameters + tables), physical_memory()
+    if there is not None and needed > there:
+        raise ConfigError(
+            f"a model must fit into memory: {model.n_parameters:,} parameters need {needed:,} bytes and "
+            f"this machine has {there:,}; lower n_embd, n_layer, vocab_size or block_size"
+        )
+
+
+def physical_memory() -> int | None:
+    """Bytes of memory in this machine, or None where the system does not say (Windows)."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
 @contextmanager
 def memory_errors() -> Iterator[None]:
     """Turns torch's own ways of running out of memory into the user's sentence."""
@@ -219,3 +243,72 @@ def check_memory(model: ModelConfig, train: TrainConfig, device: str) -> None:
             f"{model.n_parameters:,} parameters and a batch of {train.batch_size} x {model.block_size}, "
             f"{free / 2**30:,.1f} GiB free; choose fewer or narrower layers, a smaller batch or context"
         )
+
+
+LossOf = Callable[[Tensor, Tensor], Tensor]  # ids and targets, (B, T) each -> mean nats per token, ()
+
+
+def loss_function(model: nn.Module, precision: str, compiled: bool = False) -> LossOf:
+    """model(ids, targets=targets).loss, in the number format and compiled or not, as the hardware asks for.
+
+    Some modules compute by their stand-ins of `minilm.fast` meanwhile, where these agree with them.
+    """
+
+    def loss_of(ids: Tensor, targets: Tensor) -> Tensor:
+        return model(ids, targets=targets)[0]
+
+    if compiled:  # on CUDA the passes are captured once and then replayed
+        mode = "reduce-overhead" if next(model.parameters()).is_cuda else None
+        loss_of = torch.compile(loss_of, mode=mode, dynamic=False)
+    swaps = quick_forwards(model, precision)
+
+    def quick_loss_of(ids: Tensor, targets: Tensor) -> Tensor:
+        with swapped(swaps):
+            return loss_of(ids, targets)
+
+    return quick_loss_of
+
+
+def compile_now(loss_of: LossOf, model: nn.Module, batch: tuple[int, int]) -> float:
+    """Seconds that the first passes on a batch of that shape (B, T) take, which compile; they leave no trace."""
+    started = time.monotonic()
+    ids = torch.zeros(batch, dtype=torch.int64, device=next(model.parameters()).device)
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if ids.is_cuda else []):
+        loss_of(ids, ids).backward()
+    model.zero_grad(set_to_none=True)
+    return time.monotonic() - started
+
+
+class Readings:
+    """Brings the loss and the gradient's norm of each step to the host without making a GPU wait.
+
+    On a CPU they are known at once. On CUDA a step's numbers are read while the next one computes, so a bad step is
+    noticed one step late: the best weights are safe, the running ones are lost with the training that ends there.
+
+    >>> Readings().put(1, 0.1, torch.tensor(2.0), torch.tensor(0.5))
+    [(1, 0.1, 2.0, 0.5)]
+    """
+
+    def __init__(self) -> None:
+        self._under_way: list[tuple[int, float, Tensor, Any]] = []
+
+    def put(
+        self, step: int, rate: float, loss: Tensor, norm: Tensor
+    ) -> list[tuple[int, float, float, float]]:
+        """The (step, rate, loss, norm) that are known without waiting for a GPU."""
+        if not loss.is_cuda:
+            return [(step, rate, loss.item(), norm.item())]
+        earlier, arrived = self.drain(), torch.cuda.Event()
+        pair = torch.stack([loss.detach().float(), norm.float()]).to("cpu", non_blocking=True)
+        arrived.record()
+        self._under_way.append((step, rate, pair, arrived))
+        return earlier
+
+    def drain(self) -> list[tuple[int, float, float, float]]:
+        """All that is under way, waited for."""
+        found = []
+        for step, rate, pair, arrived in self._under_way:
+            arrived.synchronize()
+            found.append((step, rate, *pair.tolist()))
+        self._under_way = []
+        return found

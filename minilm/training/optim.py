@@ -1,11 +1,12 @@
-"""The optimizers, by hand: Muon for matrices and AdamW for the rest, or AdamW alone; and what decays.
+"""Moves the weights: Muon for matrices and AdamW for the rest, or AdamW alone, by hand; what decays, and how fast.
 
-Knows parameters and their names in the decoder; no schedules and no losses.
+It knows parameters and their names in the decoder, and progress from 0 to 1; no steps, seconds or losses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,215 +14,131 @@ from torch import Tensor, nn
 
 from minilm.config import TrainConfig
 
-FUSED_ON = ("cpu", "cuda")  # where torch has AdamW as one kernel, instead of one per tensor and operation
-EPS = 1e-8  # AdamW's, so that a parameter without gradients divides by no zero
-STACKED = {"qkv.weight": 3, "gate_up.weight": 2}  # matrices that share a weight, each to be turned by itself
-REST_SHARE = (
-    0.7  # under Muon, AdamW's learning rate for embeddings, head and gains, as a share of the matrices'
-)
+SCHEDULES: dict[str, Callable[[float, float], float]] = {
+    # name -> f(x, tail): x = share of the time after warm-up that is over, tail = share of it that wsd decays in
+    "linear": lambda x, tail: (
+        1 - x
+    ),  # the shape to beat when nothing is known (Defazio et al., 2023, arXiv:2310.07831)
+    "cosine": lambda x, tail: (
+        0.5 * (1 + math.cos(math.pi * x))
+    ),  # (Loshchilov & Hutter, 2016, arXiv:1608.03983, eq. 5)
+    "constant": lambda x, tail: 1.0,
+    "wsd": lambda x, tail: min(
+        1.0, (1 - x) / tail
+    ),  # warm-up, stable, decay (Hu et al., 2024, arXiv:2404.06395)
+}
 
-# Newton-Schulz for the orthogonal part: x -> a x + b x^3 + c x^5 on every singular value, five times (Jordan et
-# al., 2024, "Muon: An optimizer for hidden layers in neural networks"). It leads (0, 1] to about 0.7 .. 1.2,
-# fast for small values; exactly 1 is not needed.
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
-ITERATIONS = 5
+
+def schedule(config: TrainConfig, progress: float) -> float:
+    """What the highest learning rate is multiplied by at `progress`: a straight rise first, then the shape.
+
+    >>> config = TrainConfig(warmup=0.1, schedule="linear")
+    >>> [round(schedule(config, p), 3) for p in (0.05, 0.1, 0.55, 1.0)]
+    [0.5, 1.0, 0.5, 0.0]
+    """
+    progress = min(max(progress, 0.0), 1.0)
+    if progress < config.warmup:
+        return progress / config.warmup
+    after = 1 - config.warmup
+    return SCHEDULES[config.schedule]((progress - config.warmup) / after, min(1.0, config.decay / after))
+
+
+NEWTON_SCHULZ, ROUNDS = (3.4445, -4.7750, 2.0315), 5
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:
     """U V^T of each matrix U S V^T, roughly: singular values from 0.7 to 1.2; (K, n, m) -> (K, n, m).
 
-    In bfloat16 it follows the paper step by step: the squares of the short cut below lose small singular values.
+    Newton-Schulz: x -> a x + b x^3 + c x^5 on every singular value, a few rounds, leads (0, 1] near 1, fast for
+    small values (Jordan et al., 2024, "Muon: An optimizer for hidden layers in neural networks").
 
     >>> torch.manual_seed(0) and None
     >>> singular = torch.linalg.svdvals(orthogonalised(torch.randn(3, 8, 16)))
     >>> bool((singular > 0.5).all() and (singular < 1.5).all())
     True
     """
+    a, b, c = NEWTON_SCHULZ
     tall = matrices.size(-2) > matrices.size(-1)
     X = matrices.mT if tall else matrices  # the products below are of the shorter side n
     X = X / (X.norm(dim=(-2, -1), keepdim=True) + 1e-7)  # now no singular value exceeds 1
-    stepwise = X.size(-1) < 2 * X.size(-2) or X.dtype == torch.bfloat16
-    X = _iterated(X) if stepwise else _iterated_gram(X) @ X
+    for _ in range(ROUNDS):
+        A = X @ X.mT  # (K, n, n)
+        X = torch.baddbmm(X, torch.baddbmm(A, A, A, beta=b, alpha=c), X, beta=a)  # a X + (b A + c A^2) X
     return X.mT if tall else X
 
 
-def _iterated(X: Tensor) -> Tensor:
-    """Each round X <- P X with P = a + b A + c A^2 and A = X X^T, as the paper has it; (K, n, m) -> (K, n, m)."""
-    a, b, c = NEWTON_SCHULZ
-    for _ in range(ITERATIONS):
-        A = X @ X.mT  # (K, n, n)
-        X = torch.baddbmm(X, torch.baddbmm(A, A, A, beta=b, alpha=c), X, beta=a)
-    return X
+def muon(parameters: list[Tensor], kept: list[dict[str, Tensor]], group: dict[str, Any]) -> None:
+    """Nesterov momentum, orthogonalised: every direction of a matrix moves equally far (Jordan et al., 2024).
 
-
-def _iterated_gram(X: Tensor) -> Tensor:
-    """The product Q of all rounds' P, so that the result is Q X; (K, n, m) -> (K, n, n).
-
-    P is a polynomial of A, so A <- P A P follows the rounds without X: the long side m, four times n in an MLP,
-    is met once at the beginning and once at the end.
+    An update has spectral norm about max(1, n/m)^0.5 times the learning rate for an (n, m) matrix, so the same
+    rate serves every width. The group's "parts" says how many matrices lie stacked in each parameter; those of one
+    shape are turned together, since many small products cost more than one batch of them.
     """
-    a, b, c = NEWTON_SCHULZ
-    A, Q = X @ X.mT, None  # (K, n, n)
-    for _ in range(ITERATIONS):
-        P = torch.baddbmm(A, A, A, beta=b, alpha=c)
-        P.diagonal(dim1=-2, dim2=-1).add_(a)
-        Q = P if Q is None else P @ Q
-        A = P @ A @ P
-    assert Q is not None
-    return Q
+    lr, decay = group["lr"], group["weight_decay"]
+    by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
+    for parameter, k in zip(parameters, kept, strict=True):
+        gradient: Any = parameter.grad
+        mean = k["momentum"].lerp_(gradient, 1 - group["momentum"])
+        direction = gradient.lerp(mean, group["momentum"])  # the mean of gradients, one gradient ahead
+        parts = group["parts"][parameter]
+        for matrix, part in zip(parameter.chunk(parts), direction.chunk(parts), strict=True):
+            by_shape.setdefault(matrix.shape, []).append((matrix, part))
+    for (n, m), pairs in by_shape.items():
+        stacked = torch.stack([part for _, part in pairs])  # (K, n, m)
+        turned = group["turn"](stacked.to(group["turn_in"])).to(stacked.dtype)
+        for (matrix, _), update in zip(pairs, turned, strict=True):
+            matrix.mul_(1 - lr * decay).add_(update, alpha=-lr * max(1.0, n / m) ** 0.5)
+
+
+def adamw(parameters: list[Tensor], kept: list[dict[str, Tensor]], group: dict[str, Any]) -> None:
+    """The mean of late gradients over the root of the mean of their squares; decay pulls at the parameter alone
+    (Loshchilov & Hutter, 2017, arXiv:1711.05101, algorithm 2)."""
+    lr, decay, (beta1, beta2) = group["lr"], group["weight_decay"], group["betas"]
+    for parameter, k in zip(parameters, kept, strict=True):
+        gradient: Any = parameter.grad
+        t = k["step"].add_(1)
+        mean = k["exp_avg"].lerp_(gradient, 1 - beta1) / (1 - beta1**t)  # both means begin at zero, which the
+        square = k["exp_avg_sq"].lerp_(gradient * gradient, 1 - beta2) / (1 - beta2**t)  # powers make up for
+        parameter.mul_(1 - lr * decay).addcdiv_(mean, square.sqrt() + 1e-8, value=-lr)
+
+
+def muon_memory(parameter: Tensor) -> dict[str, Tensor]:
+    """What Muon keeps of a parameter between two steps."""
+    return {"momentum": torch.zeros_like(parameter)}
+
+
+def adamw_memory(parameter: Tensor) -> dict[str, Tensor]:
+    """What AdamW keeps of a parameter between two steps, by the names that torch gives it."""
+    step = torch.zeros((), device=parameter.device)
+    return {"step": step, "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
 
 
 class Optimizer:
-    """Parameters in groups, each with its settings, and what is kept of a parameter from one step to the next.
+    """Parameters in groups, each moved by its own rule, and what is kept of a parameter between two steps.
 
-    torch's own base class has more, and loads torch's compiler for it: a second or more of every process.
+    (torch's own base class has more, and loads torch's compiler for it: a second or more of every process.)
     """
 
-    def __init__(self, groups: list[dict[str, Any]], **settings: Any) -> None:
-        self.param_groups = [{**settings, **group} for group in groups]
-        self.state: dict[Tensor, dict[str, Tensor]] = {}
+    def __init__(self, groups: list[dict[str, Any]]) -> None:
+        self.groups = [group for group in groups if group["params"]]
+        self.kept: dict[Tensor, dict[str, Tensor]] = {}
 
     @property
     def parameters(self) -> list[Tensor]:
         """In the order of the groups."""
-        return [parameter for group in self.param_groups for parameter in group["params"]]
-
-    def step(self) -> None:
-        """Moves every parameter that has a gradient."""
-        raise NotImplementedError
-
-
-class AdamW(Optimizer):
-    """The mean of late gradients over the root of the mean of their squares; decay pulls at the parameter alone
-    (Loshchilov & Hutter, 2017, arXiv:1711.05101, algorithm 2)."""
-
-    def __init__(self, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float]) -> None:
-        super().__init__(groups, lr=lr, betas=betas)
+        return [parameter for group in self.groups for parameter in group["params"]]
 
     @torch.no_grad()
-    def step(self) -> None:
-        for group in self.param_groups:
-            rows = [(p, p.grad, self._kept(p)) for p in group["params"] if p.grad is not None]
-            if rows:
-                beta1, beta2 = group["betas"]
-                update = _fused if rows[0][0].device.type in FUSED_ON else _one_by_one
-                update(rows, group["lr"], beta1, beta2, group["weight_decay"])
-
-    def _kept(self, parameter: Tensor) -> dict[str, Tensor]:
-        if parameter not in self.state:
-            self.state[parameter] = {
-                "step": torch.zeros((), device=parameter.device),
-                "exp_avg": torch.zeros_like(parameter),
-                "exp_avg_sq": torch.zeros_like(parameter),
-            }
-        return self.state[parameter]
-
-
-Row = tuple[Tensor, Tensor, dict[str, Tensor]]  # parameter, gradient, what is kept
-
-
-def _one_by_one(rows: list[Row], lr: float, beta1: float, beta2: float, decay: float) -> None:
-    """AdamW as it is written; both means begin at zero, which the powers of beta make up for."""
-    for parameter, gradient, kept in rows:
-        step, mean, square = kept["step"], kept["exp_avg"], kept["exp_avg_sq"]
-        step += 1
-        mean.lerp_(gradient, 1 - beta1)
-        square.lerp_(gradient * gradient, 1 - beta2)
-        expected, spread = mean / (1 - beta1**step), (square / (1 - beta2**step)).sqrt()
-        parameter.mul_(1 - lr * decay)
-        parameter.addcdiv_(expected, spread + EPS, value=-lr)
-
-
-def _fused(rows: list[Row], lr: float, beta1: float, beta2: float, decay: float) -> None:
-    """The same in one kernel, the one that torch's own AdamW calls with `fused=True`."""
-    parameters, gradients = [row[0] for row in rows], [row[1] for row in rows]
-    steps, means, squares = ([row[2][name] for row in rows] for name in ("step", "exp_avg", "exp_avg_sq"))
-    torch._foreach_add_(steps, 1)
-    torch._fused_adamw_(
-        parameters,
-        gradients,
-        means,
-        squares,
-        [],
-        steps,
-        lr=lr,
-        beta1=beta1,
-        beta2=beta2,
-        weight_decay=decay,
-        eps=EPS,
-        amsgrad=False,
-        maximize=False,
-    )
-
-
-class Muon(Optimizer):
-    """Nesterov momentum, orthogonalised: every direction of a matrix moves equally far (Jordan et al., 2024).
-
-    An update has spectral norm about max(1, n/m)^0.5 times the learning rate for an (n, m) matrix, so the same
-    rate serves every width. Parameters are matrices; a group's "parts" says how many lie stacked in each.
-    Matrices of one shape are turned together, since many small products cost more than one batch of them.
-    """
-
-    def __init__(
-        self,
-        groups: list[dict[str, Any]],
-        lr: float,
-        momentum: float,
-        weight_decay: float,
-        turn_in: torch.dtype = torch.float32,  # the directions are turned in this format; the rest is float32
-    ) -> None:
-        self.turn_in = turn_in
-        super().__init__(groups, lr=lr, momentum=momentum, weight_decay=weight_decay, parts=1)
-
-    @torch.no_grad()
-    def step(self) -> None:
-        by_shape: dict[torch.Size, list[tuple[Tensor, Tensor, dict[str, Any]]]] = {}
-        for parameter, group in self._with_gradient():
-            direction = self._direction(parameter, group["momentum"])
-            parts = zip(parameter.chunk(group["parts"]), direction.chunk(group["parts"]), strict=True)
-            for matrix, part in parts:
-                by_shape.setdefault(matrix.shape, []).append((matrix, part, group))
-        for shape, rows in by_shape.items():
-            stacked = torch.stack([direction for _, direction, _ in rows])  # (K, n, m)
-            turned = orthogonalised(stacked.to(self.turn_in)).to(stacked.dtype)
-            stretch = max(1.0, shape[0] / shape[1]) ** 0.5
-            for (matrix, _, group), update in zip(rows, turned.unbind(), strict=True):
-                matrix.mul_(1 - group["lr"] * group["weight_decay"])
-                matrix.add_(update, alpha=-group["lr"] * stretch)
-
-    def _with_gradient(self) -> Iterator[tuple[Tensor, dict[str, Any]]]:
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    yield parameter, group
-
-    def _direction(self, parameter: Tensor, momentum: float) -> Tensor:
-        """Where Nesterov's momentum points: the mean of gradients, one gradient ahead."""
-        gradient = parameter.grad
-        assert gradient is not None
-        if parameter not in self.state:
-            self.state[parameter] = {"momentum": torch.zeros_like(parameter)}
-        mean = self.state[parameter]["momentum"].lerp_(gradient, 1 - momentum)
-        return gradient.lerp(mean, momentum)
-
-
-class Joined:
-    """Several optimizers as one: their groups and states in a row, stepped together."""
-
-    def __init__(self, *optimizers: Optimizer) -> None:
-        self.optimizers = optimizers
-
-    @property
-    def param_groups(self) -> list[dict[str, Any]]:
-        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
-
-    @property
-    def parameters(self) -> list[Tensor]:
-        return [parameter for optimizer in self.optimizers for parameter in optimizer.parameters]
-
-    def step(self) -> None:
-        for optimizer in self.optimizers:
-            optimizer.step()
+    def step(self, learning_rate: float) -> None:
+        """Moves every parameter that has a gradient, by its group's share of the learning rate."""
+        for group in self.groups:
+            moved = [parameter for parameter in group["params"] if parameter.grad is not None]
+            for parameter in moved:
+                if parameter not in self.kept:
+                    self.kept[parameter] = group["memory"](parameter)
+            if moved:
+                kept = [self.kept[parameter] for parameter in moved]
+                group["rule"](moved, kept, {**group, "lr": learning_rate * group["share"]})
 
     def zero_grad(self) -> None:
         """Forgets the gradients; the next backward pass makes new ones instead of adding to zeros."""
@@ -229,19 +146,16 @@ class Joined:
             parameter.grad = None
 
     def state(self) -> dict[int, dict[str, Tensor]]:
-        """The tensors of every parameter that has been updated, by its number over all groups."""
-        kept = {p: tensors for optimizer in self.optimizers for p, tensors in optimizer.state.items()}
-        return {number: kept[p] for number, p in enumerate(self.parameters) if p in kept}
+        """The tensors of every parameter that has been moved, by its number over all groups."""
+        return {number: self.kept[p] for number, p in enumerate(self.parameters) if p in self.kept}
 
     def load_state(self, tensors: dict[int, dict[str, Tensor]]) -> None:
         """Goes back to what `state` gave."""
-        numbers = {parameter: number for number, parameter in enumerate(self.parameters)}
-        for optimizer in self.optimizers:
-            optimizer.state = {
-                p: {name: tensor.to(p.device) for name, tensor in tensors[numbers[p]].items()}
-                for p in optimizer.parameters
-                if numbers[p] in tensors
-            }
+        self.kept = {
+            p: {name: tensor.to(p.device) for name, tensor in tensors[number].items()}
+            for number, p in enumerate(self.parameters)
+            if number in tensors
+        }
 
 
 def matrices_and_rest(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:
@@ -250,13 +164,6 @@ def matrices_and_rest(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[s
     Only the former are linear maps of a dense input. An embedding is a table: the row of a rare character has
     its own small gradient, which nothing should mix with the others', and decay would pull it to zero by every
     step in which the character does not occur. A head is the same table read the other way.
-
-    >>> from minilm.config import ModelConfig
-    >>> from minilm.model import GPT
-    >>> model = GPT(ModelConfig(vocab_size=5, n_layer=1, n_head=1, n_embd=4, tie_embeddings=False))
-    >>> matrices, rest = matrices_and_rest(model)
-    >>> "blocks.0.attention.qkv.weight" in matrices, "lm_head.weight" in rest, "norm_f.weight" in rest
-    (True, True, True)
     """
     tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}  # a tied one is listed once
@@ -268,28 +175,28 @@ def matrices_and_rest(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[s
     return matrices, {name: p for name, p in named.items() if name not in matrices}
 
 
-def build_optimizer(model: nn.Module, train: TrainConfig, precision: str = "fp32") -> Joined:
-    """The optimizer of the configuration: AdamW (Loshchilov & Hutter, 2017, arXiv:1711.05101) for everything, or
-    Muon for matrices and AdamW for the rest. Under "bf16" Muon's
-    products are bfloat16, as in the paper. Matrices decay and nothing else. A group's "share" of the learning
-    rate is its own."""
+def build_optimizer(model: nn.Module, train: TrainConfig, precision: str = "fp32") -> Optimizer:
+    """The optimizer of the configuration. Matrices decay and nothing else; under "bf16" Muon's products are bfloat16,
+    as in the paper. The weights of queries, keys and values lie in one matrix, and so do SwiGLU's two."""
     matrices, rest = matrices_and_rest(model)
-    decay, betas = train.weight_decay, (train.beta1, train.beta2)
-    if train.optimizer == "adamw" or not matrices:
-        groups = [
-            {"params": list(matrices.values()), "weight_decay": decay, "share": 1.0},
-            {"params": list(rest.values()), "weight_decay": 0.0, "share": 1.0},
+    stacked = {"qkv.weight": 3, "gate_up.weight": 2}
+    parts = {
+        p: next((n for end, n in stacked.items() if name.endswith(end)), 1) for name, p in matrices.items()
+    }
+    common = {"betas": (train.beta1, train.beta2), "momentum": train.momentum, "parts": parts}
+    common |= {"turn": orthogonalised, "turn_in": torch.bfloat16 if precision == "bf16" else torch.float32}
+    by_adamw = {**common, "rule": adamw, "memory": adamw_memory}
+    by_muon = {**common, "rule": muon, "memory": muon_memory}
+    decaying: dict[str, Any] = {"params": list(parts), "share": 1.0}
+    others: dict[str, Any] = {"params": list(rest.values()), "share": 1.0}
+    if train.optimizer == "muon" and matrices:
+        first = list(dict.fromkeys(parts.values()))  # checkpoints number the parameters in this order
+        decaying["params"].sort(key=lambda p: first.index(parts[p]))
+        others["share"] = 0.7  # tables and gains move less far than Muon's matrices
+        decaying |= by_muon
+    return Optimizer(
+        [
+            {**by_adamw, **decaying, "weight_decay": train.weight_decay},
+            {**by_adamw, **others, "weight_decay": 0.0},
         ]
-        return Joined(AdamW(groups, train.learning_rate, betas))
-    turn_in = torch.bfloat16 if precision == "bf16" else torch.float32
-    muon = Muon(_by_parts(matrices), train.learning_rate, train.momentum, decay, turn_in)
-    others = [{"params": list(rest.values()), "weight_decay": 0.0, "share": REST_SHARE}]
-    return Joined(muon, AdamW(others, train.learning_rate, betas))
-
-
-def _by_parts(matrices: dict[str, nn.Parameter]) -> list[dict[str, Any]]:
-    groups: dict[int, list[nn.Parameter]] = {}
-    for name, parameter in matrices.items():
-        parts = next((count for end, count in STACKED.items() if name.endswith(end)), 1)
-        groups.setdefault(parts, []).append(parameter)
-    return [{"params": found, "parts": parts, "share": 1.0} for parts, found in groups.items()]
+    )

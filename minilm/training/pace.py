@@ -1,4 +1,4 @@
-"""How long one training step takes on this machine: a few steps, timed.
+"""Times a few training steps on this machine.
 
 Knows a model, its optimizer and the clock; what the seconds mean for a study is `tuner/feasible.py`'s to say.
 """
@@ -12,9 +12,8 @@ import torch
 
 from minilm.config import ModelConfig, TrainConfig
 from minilm.model import GPT
-from minilm.training.hardware import Hardware
+from minilm.training.hardware import Hardware, loss_function, speed_up
 from minilm.training.optim import build_optimizer
-from minilm.training.precision import Passes
 
 SECONDS = 0.3  # of timed steps
 LEAST, MOST = 3, 50  # timed steps
@@ -32,15 +31,14 @@ def step_seconds(shape: ModelConfig, config: TrainConfig, hardware: Hardware) ->
     with torch.random.fork_rng(devices=[]):
         model = GPT(shape.replace(attention=hardware.attention)).to(hardware.device)
         ids = torch.randint(shape.vocab_size, (config.batch_size, shape.block_size)).to(hardware.device)
-        optimizer, passes = (
-            build_optimizer(model, config, hardware.precision),
-            Passes(model, hardware.precision),
-        )
+        optimizer = speed_up(build_optimizer(model, config, hardware.precision))
+        loss_of = loss_function(model, hardware.precision)
         took: list[float] = []
         while len(took) <= LEAST or (sum(took[1:]) < SECONDS and len(took) <= MOST):
             started = time.perf_counter()
-            loss = passes.gradients(ids, ids)
-            optimizer.step()
+            loss = loss_of(ids, ids)
+            loss.backward()
+            optimizer.step(config.learning_rate)
             optimizer.zero_grad()
             loss.item()  # a GPU has done its work only when it is asked for a number
             took.append(time.perf_counter() - started)

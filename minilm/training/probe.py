@@ -24,8 +24,7 @@ from minilm.config import ModelConfig, TrainConfig
 from minilm.errors import MinilmError
 from minilm.model import GPT
 from minilm.text.sources import cache_folder
-from minilm.training.hardware import Hardware, cpu_name, has_bf16, physical_cores
-from minilm.training.precision import Passes
+from minilm.training.hardware import Hardware, LossOf, cpu_name, has_bf16, loss_function, physical_cores
 
 CACHE = "hardware.json"
 SECONDS = 0.3  # of racing, after one warming round; the least of several times is no neighbour's doing
@@ -78,11 +77,11 @@ def race(shape: ModelConfig, batch: tuple[int, int], choices: list[Choice], limi
     with torch.random.fork_rng(devices=[]):
         model = GPT(shape.replace(n_layer=1, dropout=0.0))
         ids = torch.randint(shape.vocab_size, batch)  # (B, T)
-    runs = {precision: Passes(model, precision) for _, precision in choices}
+    losses = {precision: loss_function(model, precision) for _, precision in choices}
     started, times = time.perf_counter(), dict.fromkeys(choices, float("inf"))
     for number in range(1 + ROUNDS):
         for threads, precision in choices:
-            spent = _seconds(runs[precision], ids, threads)
+            spent = _seconds(losses[precision], model, ids, threads)
             if number:  # the first round warms up
                 times[threads, precision] = min(times[threads, precision], spent)
         so_far = time.perf_counter() - started
@@ -159,10 +158,10 @@ def _name(choice: Choice) -> str:
     return f"{choice[0]} {choice[1]}"
 
 
-def _seconds(passes: Passes, ids: torch.Tensor, threads: int) -> float:
+def _seconds(loss_of: LossOf, model: GPT, ids: torch.Tensor, threads: int) -> float:
     """One forward and backward pass; it leaves no gradients."""
     torch.set_num_threads(threads)
     started = time.perf_counter()
-    passes.gradients(ids, ids)
-    passes.model.zero_grad(set_to_none=True)
+    loss_of(ids, ids).backward()
+    model.zero_grad(set_to_none=True)
     return time.perf_counter() - started

@@ -3,7 +3,6 @@
 config.json       what was trained, on what, where
 tokenizer.json    the vocabulary
 model.safetensors the best weights
-prior.safetensors the counts that the model starts from, where it has a counting prior
 metrics.jsonl     one record per line, as training went
 checkpoint.safetensors   where to go on after an interruption
 result.json       the final numbers
@@ -17,47 +16,81 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
 from minilm import files
 from minilm.config import ModelConfig, TrainConfig
 from minilm.errors import ConfigError, RunError
 from minilm.model import GPT
-from minilm.prior import PriorGPT
 from minilm.text.corpora import Corpus
 from minilm.text.tokenizers import Tokenizer, load_tokenizer
+from minilm.training.checkpoint import WEIGHTS, load_weights
 from minilm.training.hardware import Hardware
-from minilm.training.trainer import CHECKPOINT, WEIGHTS
 
 FORMAT, VERSION = "minilm-run", 1
 CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
 BEST = "best"  # a study's folder holds its best run under this name
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """A training run. `folder` is None where nothing was written; `model` holds the best weights."""
 
     folder: Path | None
-    model: GPT | PriorGPT
+    model: Any  # a GPT, or the user's own module
     tokenizer: Tokenizer
     config: dict[str, Any]
     metrics: list[dict[str, Any]] = field(default_factory=list)
     result: dict[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        shape, result = self.config["model"], self.result
+        size = f"{shape['n_layer']} layers, {shape['n_embd']} wide, context {shape['block_size']}"
+        losses = [
+            f"{name} {result[f'{name}_loss']:.4f}" for name in ("val", "test") if result.get(f"{name}_loss")
+        ]
+        done = f"{result['steps']:,} steps ({result['stopped']})" if result else "not finished"
+        return (
+            f"Run of {self.config['corpus']['name']}: {size}; {done}\n"
+            f"  loss in nats per character: {', '.join(losses) or 'not measured'}\n"
+            f"  folder: {self.folder or 'none, it is in memory only'}; see .metrics, .result, .model, .tokenizer"
+        )
 
-def describe_run(
-    model: ModelConfig, train: TrainConfig, corpus: Corpus, hardware: Hardware
-) -> dict[str, Any]:
+
+def foreign_modules(model: Any) -> dict[str, str]:
+    """Where a model is not what its configuration builds: name -> class, the whole model's name being "".
+
+    >>> model = GPT(ModelConfig(vocab_size=5, n_layer=1, n_head=1, n_embd=4))
+    >>> model.blocks[0].mlp = nn.Identity()
+    >>> foreign_modules(model)
+    {'blocks.0.mlp': 'torch.nn.modules.linear.Identity'}
+    """
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        plain = {name: type(module) for name, module in GPT(model.config).named_modules()}
+    found: dict[str, str] = {}
+    for name, module in model.named_modules():
+        kind, inside = type(module), any(name.startswith(f"{outer}.") for outer in found)
+        if kind is not plain.get(name) and "" not in found and not inside:
+            found[name] = f"{kind.__module__}.{kind.__qualname__}"
+    return found
+
+
+def describe_run(model: nn.Module, train: TrainConfig, corpus: Corpus, hardware: Hardware) -> dict[str, Any]:
     """The content of config.json."""
-    return {
+    shape: Any = model.config
+    described = {
         "format": FORMAT,
         "version": VERSION,
-        "model": model.to_dict(),
+        "model": shape.to_dict(),
         "train": train.to_dict(),
         "corpus": corpus.describe(),
         "hardware": {
             name: getattr(hardware, name) for name in ("device", "precision", "threads", "attention")
         },
     }
+    own = foreign_modules(model)
+    return {**described, "modules": own} if own else described
 
 
 def run_folder(path: str | Path) -> Path:
@@ -88,24 +121,41 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise RunError(f"{folder / CONFIG} lacks {', '.join(missing)}; restore it from a copy")
     try:
         ModelConfig.from_dict(config["model"])
-        train = TrainConfig.from_dict(config["train"])
+        TrainConfig.from_dict(config["train"])
     except ConfigError as error:
-        raise RunError(f"{folder / CONFIG} is damaged: {error}; restore it from a copy") from error
-    if (train.prior != "none") != isinstance(config.get("prior"), dict):
-        raise RunError(f"{folder / CONFIG} is damaged: train and prior disagree; restore it from a copy")
+        advice = "" if "was removed" in str(error) else "; restore it from a copy"
+        raise RunError(f"{folder / CONFIG} cannot be read: {error}{advice}") from error
     return config
 
 
-def load_run(path: str | Path) -> Run:
-    """The run in a folder, or the best run of a study; RunError with a sentence where there is none."""
+def load_run(path: str | Path, model: nn.Module | None = None) -> Run:
+    """The run in a folder, or the best run of a study; RunError with a sentence where there is none.
+
+    With `model`, a module of the user's own, the weights are read into it.
+    """
     folder = run_folder(path)
     config = read_config(folder)
     if not (folder / WEIGHTS).is_file():
-        raise RunError(f"{folder} has no weights yet; continue its training with --resume {folder}")
-    model = (PriorGPT if config.get("prior") else GPT).from_pretrained(folder)
+        raise RunError(f"{folder} has no weights yet; continue its training, resume={str(folder)!r}")
+    if model is None:
+        refuse_foreign(folder, config)
+        model = GPT.from_pretrained(folder)
+    else:
+        load_weights(model, files.read_tensors(folder / WEIGHTS)[0], folder)
+        model.eval()
     metrics = files.read_records(folder / METRICS) if (folder / METRICS).exists() else []
     result = files.read_json(folder / RESULT) if (folder / RESULT).exists() else {}
     return Run(folder, model, load_tokenizer(folder), config, metrics, result)
+
+
+def refuse_foreign(folder: Path, config: dict[str, Any]) -> None:
+    """A run of the user's own modules cannot be built from its configuration."""
+    if own := config.get("modules"):
+        parts = ", ".join(f"{name or 'the whole model'} is a {kind}" for name, kind in own.items())
+        raise RunError(
+            f"the model of {folder} must be given, since it has modules of its own: {parts}; build it in Python and "
+            f"give it as model="
+        )
 
 
 def add_to_result(run: Run, numbers: dict[str, Any]) -> None:
@@ -122,7 +172,3 @@ def cut_metrics(folder: Path, step: int) -> None:
         return
     keep = sum(record["step"] <= step for record in files.read_records(path))
     files.write_bytes(path, b"".join(path.read_bytes().splitlines(keepends=True)[:keep]))
-
-
-def has_checkpoint(folder: Path) -> bool:
-    return (folder / CHECKPOINT).is_file()

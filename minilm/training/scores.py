@@ -9,7 +9,7 @@ from typing import Any
 
 from minilm.text.compression import CONTEXT, compressed_bits
 from minilm.text.corpora import Corpus
-from minilm.training.evaluation import bits_per_character, exact_loss, perplexity
+from minilm.training.evaluate import bits_per_character, exact_loss, perplexity
 
 Row = dict[str, Any]  # name, val and test in nats per character, each a number or None
 
@@ -44,13 +44,13 @@ def compression_rows(corpus: Corpus) -> list[Row]:
     return list(rows.values())
 
 
-def model_row(model: Any, corpus: Corpus, stride: int | None = None, name: str = "model") -> Row:
-    """A model's loss on the whole of both splits, `exact` or, with a stride, `sliding`; `name` says its track."""
+def model_row(model: Any, corpus: Corpus, stride: int | None = None) -> Row:
+    """A model's loss on the whole of both splits, `exact` or, with a stride, `sliding`."""
     val, test = (
         exact_loss(model, tokens, before=int(corpus.tokens[end - 1]), stride=stride) if len(tokens) else None
         for tokens, end in zip((corpus.val, corpus.test), corpus.bounds, strict=True)
     )
-    return {"name": name, "val": val, "test": test}
+    return {"name": "model", "val": val, "test": test}
 
 
 def table(rows: list[Row], protocol: str) -> str:

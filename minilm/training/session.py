@@ -1,6 +1,6 @@
-"""One whole run: a corpus and a configuration go in, a trained model, its records and numbers come out.
+"""Runs one whole training: a corpus and a configuration go in, a model, its records and numbers come out.
 
-Joins what the other files know: hardware, model, trainer, run folder. It prints nothing and draws nothing.
+It joins what the other files know: hardware, model, loop, run folder. It prints nothing and draws nothing.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from minilm import files
 from minilm.config import ModelConfig, TrainConfig, default_recipe
 from minilm.errors import ConfigError, CorpusError, RunError
 from minilm.model import GPT
-from minilm.prior import PRIOR, PriorGPT, describe_prior, numbered, save_prior
 from minilm.text.corpora import Corpus, load_described
-from minilm.text.ngram import best_order
-from minilm.text.prior import BLOCKS, CountingPrior, count
-from minilm.training.checkpoint import differences
-from minilm.training.evaluation import exact_loss
+from minilm.training.checkpoint import CHECKPOINT, differences
+from minilm.training.clock import Clock, Stop
+from minilm.training.evaluate import exact_loss
 from minilm.training.hardware import Hardware, check_memory, choose_hardware, memory_errors
+from minilm.training.loop import Trainer
 from minilm.training.probe import raced
 from minilm.training.run import (
     CONFIG,
@@ -33,15 +33,22 @@ from minilm.training.run import (
     add_to_result,
     cut_metrics,
     describe_run,
-    has_checkpoint,
     load_run,
     read_config,
+    refuse_foreign,
     run_folder,
 )
-from minilm.training.trainer import Trainer, TrainResult
 
 OnRecord = Callable[[dict[str, Any]], None]
 OnHardware = Callable[[Hardware], None]
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C ended a training after the step in progress; `run` has the weights so far, the folder a checkpoint."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
 
 
 def fitting_block_size(corpus: Corpus, wanted: int) -> int:
@@ -51,7 +58,7 @@ def fitting_block_size(corpus: Corpus, wanted: int) -> int:
 
 def run_training(
     corpus: Corpus,
-    model: ModelConfig | GPT | None = None,
+    model: ModelConfig | nn.Module | None = None,
     config: TrainConfig | None = None,
     out: str | Path | None = None,
     *,
@@ -68,80 +75,100 @@ def run_training(
     gives the same run. `start` is a checkpoint of another run of the same model: weights, optimizer and place in
     the text come from there, clock and schedule begin anew. `test=False` leaves the test split unread, as a
     search must. `deadline` is a moment of `time.monotonic()`; `most_steps` end a run by the clock that comes so far,
-    and its learning rate has fallen by then. Raises the MinilmError family; after an interruption
+    and its learning rate has fallen by then. Raises the MinilmError family, and Interrupted after Ctrl-C; then
     `resume_training(out)` goes on, by the clock alone.
     """
     default, default_training = default_recipe(corpus.tokenizer.vocab_size)
     config = config or default_training
     if model is None:
         model = default.replace(block_size=fitting_block_size(corpus, default.block_size))
-    if isinstance(model, PriorGPT):
+    shape = model if isinstance(model, ModelConfig) else getattr(model, "config", None)
+    if not isinstance(shape, ModelConfig):
         raise ConfigError(
-            "a model with a counting prior cannot be trained further, its counts know the text they came from; "
-            "give its configuration, and prior='ngram', to train anew"
+            f"a model must have a ModelConfig as its .config, got {type(shape).__name__}; set it"
         )
-    shape = model.config if isinstance(model, GPT) else model
     check_shape(shape, corpus)
     hardware = choose_hardware(config, shape.attention)
-    computed = shape.replace(attention=hardware.attention)  # the folder keeps the user's wish
-    check_memory(computed, config, hardware.device)
-    decoder = model if isinstance(model, GPT) else build(computed, config.seed)
-    network = with_prior(decoder, config, corpus)
-    hardware = raced(hardware, network.config, config, (config.batch_size, shape.block_size))
+    check_memory(shape.replace(attention=hardware.attention), config, hardware.device)
+    network = build(model, config.seed) if isinstance(model, ModelConfig) else model
+    hardware = raced(hardware, shape, config, (config.batch_size, shape.block_size))
     if on_hardware is not None:
         on_hardware(hardware)
-    run = Run(None, network, corpus.tokenizer, describe_run(shape, config, corpus, hardware))
-    if isinstance(network, PriorGPT):
-        run.config["prior"] = describe_prior(network.prior)
+    run = Run(None, network, corpus.tokenizer, describe_run(network, config, corpus, hardware))
     if out is not None:
         run.folder = files.new_folder(out)
         corpus.tokenizer.save(run.folder)
-        if isinstance(network, PriorGPT):
-            save_prior(run.folder / PRIOR, network.prior)
         files.write_json(run.folder / CONFIG, run.config)  # last: with it the folder is a run
-    return _train(
-        run,
-        corpus,
-        config,
-        hardware,
-        start=start,
-        deadline=deadline,
-        most_steps=most_steps,
-        test=test,
-        on_record=on_record,
-    )
+    clock = Clock(config, (len(corpus.val), len(corpus.test) if test else 0), deadline, most_steps)
+    return _train(run, corpus, config, hardware, clock, start=start, on_record=on_record)
 
 
 def resume_training(
     folder: str | Path,
     *,
     corpus: Corpus | None = None,
+    model: nn.Module | None = None,
     changes: dict[str, Any] | None = None,
     deadline: float | None = None,
     on_record: OnRecord | None = None,
     on_hardware: OnHardware | None = None,
 ) -> Run:
-    """Continues an interrupted run to its end, on CPU bit for bit; a finished run is only loaded.
+    """Continues an interrupted run to its end, on CPU bit for bit; a finished one is loaded, or trained further.
 
-    `corpus` and `changes` (fields of ModelConfig and TrainConfig) are what the user asked for this time:
-    where they differ from what the run was started with, RunError lists how.
+    `corpus` and `changes` (fields of ModelConfig and TrainConfig) are what the user asked for this time: where they
+    differ from what the run was started with, RunError lists how. But a finished run takes other `steps`, the
+    new total, or `minutes`, so many more: another leg, in which the learning rate rises and descends afresh. `model` is
+    the user's own module, where the run has one.
     """
-    folder = run_folder(folder)
+    folder, changes = run_folder(folder), dict(changes or {})
     stored = read_config(folder)
-    _refuse_changes(folder, stored, corpus, changes or {})
-    if (folder / RESULT).exists():
-        return load_run(folder)
+    result = files.read_json(folder / RESULT) if (folder / RESULT).exists() else {}
+    legs: list[dict[str, Any]] = stored.get("legs", [])
+    done = len(result.get("legs", [result])) if result else 0  # how many legs have ended
+    if done > len(legs):
+        if more := _another_leg(stored["train"], result, changes):
+            legs = [*legs, more]
+            stored["legs"] = legs
+            files.write_json(folder / CONFIG, stored)
+    elif legs and all(changes.get(key, value) == value for key, value in legs[-1].items()):
+        changes = {key: value for key, value in changes.items() if key not in ("steps", "minutes")}
+    _refuse_changes(folder, stored, corpus, changes)
+    if done > len(legs):
+        return load_run(folder, model)
     corpus = corpus or load_described(stored["corpus"])
     config, shape = TrainConfig.from_dict(stored["train"]), ModelConfig.from_dict(stored["model"])
-    hardware = _as_before(
-        _chosen_again(config, shape.attention, stored.get("hardware")), stored.get("hardware")
-    )
+    config = config.replace(**{"steps": None, "minutes": None, **legs[-1]}) if legs else config
+    hardware = _chosen_again(config, shape.attention, stored.get("hardware"))
+    hardware = _as_before(hardware, stored.get("hardware"))
     if on_hardware is not None:
         on_hardware(hardware)
-    decoder = build(shape.replace(attention=hardware.attention), config.seed)
-    network = with_prior(decoder, config, corpus, stored.get("prior", {}).get("order"))
-    run = Run(folder, network, corpus.tokenizer, stored)
-    return _train(run, corpus, config, hardware, deadline=deadline, test=True, on_record=on_record)
+    if model is None:
+        refuse_foreign(folder, stored)
+        model = build(shape, config.seed)
+    run = Run(folder, model, corpus.tokenizer, stored, result=result)
+    clock = Clock(config, (len(corpus.val), len(corpus.test)), deadline, leg=len(legs))
+    return _train(run, corpus, config, hardware, clock, on_record=on_record)
+
+
+def _another_leg(
+    train: dict[str, Any], result: dict[str, Any], changes: dict[str, Any]
+) -> dict[str, Any] | None:
+    """What a finished run is asked to go on for, taken out of `changes`: {"steps": all} or {"minutes": more}."""
+    steps, minutes = changes.get("steps"), changes.get("minutes")
+    if minutes is not None:
+        changes.pop("steps", None)
+        return {"minutes": changes.pop("minutes")}
+    if steps is None or steps == result["steps"] or steps == train.get("steps"):
+        changes.pop("minutes", None)
+        changes.pop("steps", None)
+        return None
+    if steps < result["steps"]:
+        raise RunError(
+            f"steps must be the new total, above the {result['steps']} that the run has, got {steps}; give more, or "
+            "start a new run"
+        )
+    changes.pop("minutes", None)
+    return {"steps": changes.pop("steps")}
 
 
 def _refuse_changes(
@@ -164,8 +191,8 @@ def _refuse_changes(
 
 
 def _chosen_again(config: TrainConfig, attention: str, stored: Any) -> Hardware:
-    """The hardware without another race: a training by the clock goes on with the threads and the precision that won
-    the first one, where it goes on on the same kind of device."""
+    """The hardware without timing again: a training by the clock goes on with the threads and the precision that it
+    began with, where it goes on on the same kind of device."""
     hardware = choose_hardware(config, attention)
     old = stored if isinstance(stored, dict) else {}
     if config.minutes is None or not old.get("device") == hardware.device == "cpu":
@@ -194,18 +221,6 @@ def build(shape: ModelConfig, seed: int) -> GPT:
     return GPT(shape)
 
 
-def with_prior(decoder: GPT, config: TrainConfig, corpus: Corpus, order: int | None = None) -> GPT | PriorGPT:
-    """The decoder, on top of what is counted in the training split where the configuration says so.
-
-    Without `order` the one that predicts the validation split best.
-    """
-    if config.prior == "none":
-        return decoder
-    V = corpus.tokenizer.vocab_size
-    order = best_order(corpus.train, corpus.val) if order is None else order
-    return PriorGPT(decoder, CountingPrior(count(corpus.train, V, order, BLOCKS), V))
-
-
 def check_shape(shape: ModelConfig, corpus: Corpus) -> None:
     """Refuses a model that does not fit the text."""
     if shape.vocab_size != corpus.tokenizer.vocab_size:
@@ -215,7 +230,7 @@ def check_shape(shape: ModelConfig, corpus: Corpus) -> None:
     if shape.block_size > len(corpus.train) - 1:
         raise CorpusError(
             f"the context must be shorter than the training split, got {shape.block_size} and "
-            f"{len(corpus.train)} characters; use --context {fitting_block_size(corpus, shape.block_size)} "
+            f"{len(corpus.train)} characters; use block_size={fitting_block_size(corpus, shape.block_size)} "
             "or less, or a longer text"
         )
 
@@ -225,11 +240,9 @@ def _train(
     corpus: Corpus,
     config: TrainConfig,
     hardware: Hardware,
+    clock: Clock,
     *,
     start: str | Path | None = None,
-    deadline: float | None,
-    most_steps: int | None = None,
-    test: bool,
     on_record: OnRecord | None,
 ) -> Run:
     def record(values: dict[str, Any]) -> None:
@@ -239,47 +252,53 @@ def _train(
         if on_record is not None:
             on_record(values)
 
-    with_counts = isinstance(run.model, PriorGPT)
+    before = int(corpus.tokens[corpus.bounds[0] - 1])
     trainer = Trainer(
         run.model,
-        numbered(corpus.train, corpus.tokenizer.vocab_size) if with_counts else corpus.train,
+        corpus.train,
         corpus.val,
         config,
         hardware,
-        before=int(corpus.tokens[corpus.bounds[0] - 1]),
+        clock,
+        before=before,
         folder=run.folder,
-        deadline=deadline,
-        most_steps=most_steps,
-        chars_after=len(corpus.test) if test else 0,
         on_record=record,
     )
     if start is not None:
-        trainer.start_from(Path(start))
+        trainer.resume(Path(start))
     with nullcontext() if run.folder is None else files.held(run.folder), memory_errors():
         if run.folder is not None:
-            step = trainer.resume() if has_checkpoint(run.folder) else 0
+            step = trainer.resume() if (run.folder / CHECKPOINT).is_file() else 0
             cut_metrics(run.folder, step)
             run.metrics = files.read_records(run.folder / METRICS) if step else []
-        result = trainer.fit()
-        add_to_result(run, final_numbers(run.model, corpus, result, trainer.state.eval_chars, test))
+        stop = trainer.fit()
+        if stop is Stop.INTERRUPTED:
+            s = trainer.state
+            run.result = {"val_loss": s.best_loss, "steps": s.step, "stopped": stop.value}
+            raise Interrupted(run)
+        add_to_result(run, final_numbers(trainer, corpus, stop, run.result))
     return run
 
 
-def final_numbers(
-    model: GPT | PriorGPT, corpus: Corpus, result: TrainResult, chars: int | None, test: bool
-) -> dict[str, Any]:
-    """The content of result.json; losses in nats per character."""
-    before = int(corpus.tokens[corpus.bounds[1] - 1])
-    scored = test and len(corpus.test) > 0  # a split may leave test out
-    return {
+def final_numbers(trainer: Trainer, corpus: Corpus, stop: Stop, earlier: dict[str, Any]) -> dict[str, Any]:
+    """The content of result.json; losses in nats per character. `legs` list what each leg of several did."""
+    clock, s = trainer.clock, trainer.state
+    before, chars = int(corpus.tokens[corpus.bounds[1] - 1]), clock.eval_chars
+    test = exact_loss(trainer.model, corpus.test, before=before, chars=chars) if clock.chars[1] else None
+    numbers = {
         "protocol": "exact" if chars is None else f"exact windows, {chars} characters of each split",
-        "val_loss": result.best_val_loss,
-        "test_loss": exact_loss(model, corpus.test, before=before, chars=chars) if scored else None,
-        "best_step": result.best_step,
-        "steps": result.steps,
-        "seconds": result.seconds,
-        "stopped": result.stopped.value,
-        "tokens_seen": result.tokens_seen,
-        "compile_seconds": result.compile_seconds,
-        "n_parameters": model.n_parameters,
+        "val_loss": s.best_loss,
+        "test_loss": test,
+        "best_step": s.best_step,
+        "steps": s.step,
+        "seconds": clock.earlier + clock.seconds(),
+        "stopped": stop.value,
+        "tokens_seen": s.tokens_seen,
+        "compile_seconds": trainer.compile_seconds,
+        "n_parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
     }
+    if not clock.leg:
+        return numbers
+    names = ("steps", "seconds", "stopped", "val_loss", "test_loss", "best_step")
+    legs = earlier.get("legs") or [{name: earlier[name] for name in names}]
+    return {**numbers, "legs": [*legs, {name: numbers[name] for name in names}]}

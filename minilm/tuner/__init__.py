@@ -1,1 +1,1 @@
-"""Hyperparameter search: spaces, proposals, workers, records, and the study that joins them."""
+"""Searches hyperparameters: spaces, proposals, workers, records, and the study that joins them."""

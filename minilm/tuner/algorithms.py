@@ -1,5 +1,7 @@
-"""The search algorithms by name: Hyperopt's own, ours, and a mixture. Each is `suggest(new_ids, domain, trials, seed)`,
-Hyperopt's plug-in signature; what they are told and asked is `propose`'s to say."""
+"""Lists the search algorithms by name: Hyperopt's own, ours, and a mixture.
+
+Each is `suggest(new_ids, domain, trials, seed)`, Hyperopt's plug-in signature; `propose` calls them.
+"""
 
 from __future__ import annotations
 

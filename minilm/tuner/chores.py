@@ -1,6 +1,6 @@
-"""Jobs beside the trials, for a helper process that can be stopped: a huge text must not hold up a deadline.
+"""Does the jobs beside the trials in a helper process that can be stopped: a huge text must not delay the end.
 
-Neither needs torch; what they need is loaded in the helper, not in the process that searches.
+Neither job needs torch; what they need is loaded in the helper, not in the process that searches.
 """
 
 from __future__ import annotations

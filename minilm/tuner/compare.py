@@ -1,7 +1,7 @@
-"""What the same minutes buy elsewhere: the default recipe trained all along, and a random search with the same finish.
+"""Gives the same minutes to others: to one training of the default recipe, and to a random search.
 
-Beside a finished study and after it, since two things timed at once slow each other. It decides nothing; the page and
-the terminal show what came out.
+It runs after a study has finished, since two things timed at once slow each other. It decides nothing; the page and
+the terminal show the result.
 """
 
 from __future__ import annotations

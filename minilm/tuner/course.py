@@ -1,4 +1,4 @@
-"""The course of a sitting: search and choice, final training, sample, page, one after the other, within the deadline.
+"""Runs a sitting: search and choice, final training, sample, page, one after the other, within the deadline.
 
 It joins the parts and prints nothing: a `Watch` tells a verb or a notebook what happens.
 """
@@ -27,7 +27,7 @@ from minilm.tuner.workers import Workers
 SAMPLE_CHARS = 600
 PAGE_SHARE = 0.6  # of the reserve at the end, what the page gets; the sample has what comes before
 EXIT_SHARE = 0.15  # and what is kept for ending the processes
-PATIENCE = 600.0  # seconds that a study without a clock waits for its counting baseline and its page
+HELPER_TIMEOUT = 600.0  # seconds that a study without a clock waits for its counting baseline and its page
 
 
 def run_sitting(sitting: Sitting) -> tuple[Run, dict[str, Any]]:
@@ -62,11 +62,11 @@ def _finished(sitting: Sitting, chosen: Chosen) -> Run:
 
 
 def chosen_facts(chosen: Chosen) -> dict[str, Any]:
-    """The finalists and the verdict, for result.json; nothing where nobody was trained twice."""
+    """The finalists and the verdict, for result.json; nothing where none was trained again."""
     if chosen.outcome is None:
         return {}
     noise = seed_noise(chosen.finalists)
-    few = [
+    compared = [
         {
             "tid": one.tid,
             "n_parameters": one.n_parameters,
@@ -76,14 +76,14 @@ def chosen_facts(chosen: Chosen) -> dict[str, Any]:
         }
         for one in chosen.finalists
     ]
-    return {"finalists": few, "verdict": outcome_of(chosen.outcome)}
+    return {"finalists": compared, "verdict": outcome_of(chosen.outcome)}
 
 
 def _answer(helper: Workers, future: Future | None, end: float | None) -> Any:
     """What the helper answered, or None where it failed or is not ready by `end`."""
     if future is None:
         return None
-    wait([future], timeout=PATIENCE if end is None else max(0.0, end - time.monotonic()))
+    wait([future], timeout=HELPER_TIMEOUT if end is None else max(0.0, end - time.monotonic()))
     if not future.done():
         helper.kill(future)
         return None

@@ -1,7 +1,7 @@
-"""A Dask cluster as the workers of a study.
+"""Makes a Dask cluster the workers of a study.
 
 Each worker process of the cluster runs one call at a time, because torch's random state and thread count belong to
-the process, and every call is pinned to its worker: so the study knows who runs what, and a worker that dies costs
+the process, and every call is pinned to its worker: so the study knows which worker runs what, and one that dies costs
 one call, as a local one does. Dask itself would start the call anew elsewhere without telling. This file knows no
 trials; what they read and write travels with them, see `travel`.
 """
@@ -23,8 +23,8 @@ from typing import Any
 from minilm.errors import EngineError
 from minilm.tuner.travel import pack, run_there, unpack
 
-LOOK = 0.5  # seconds between two looks at who is there
-PATIENCE = 60.0  # seconds without any worker before a study gives up; a restarted one takes a few
+LOOK = 0.5  # seconds between two looks at the workers
+NO_WORKER_TIMEOUT = 60.0  # seconds without any worker before a study gives up; a restarted one takes a few
 SILENCE = 15.0  # seconds after which a scheduler that does not answer counts as gone, and all its workers
 RESTART = 30.0  # seconds for a nanny to replace its worker
 
@@ -41,7 +41,7 @@ class Call:
 class DaskPool:
     """The four methods of `Pool`, and the block of `Workers`, on a cluster's `Client.get_executor()`.
 
-    A slot is a place for one worker process. A thread looks who is there: calls of vanished workers fail, and
+    A slot is a place for one worker process. A thread watches the workers: calls of vanished workers fail, and
     workers that appear, a nanny's replacement or another machine, fill the empty slots.
     """
 
@@ -51,7 +51,7 @@ class DaskPool:
         self._slots: list[str | None] = sorted(client.nthreads())
         self._calls: dict[int, Call] = {}
         self._have_text: set[str] = set()  # workers that were sent the text
-        self._given_up: set[str] = set()  # workers there that run a call which nobody waits for
+        self._given_up: set[str] = set()  # workers there that run a call that was given up
         self._last_seen = self._last_answer = time.monotonic()  # of a worker, of the scheduler
         self._lock, self._closed = threading.RLock(), threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="dask watcher", daemon=True)
@@ -71,10 +71,10 @@ class DaskPool:
     def free(self) -> int:
         """Raises EngineError once no worker has been there for a while: a study cannot go on by waiting."""
         with self._lock:
-            if not any(self._slots) and time.monotonic() - self._last_seen > PATIENCE:
+            if not any(self._slots) and time.monotonic() - self._last_seen > NO_WORKER_TIMEOUT:
                 raise EngineError(
-                    f"the Dask cluster at {self.address} has had no worker for {PATIENCE:g} s; start some and go on "
-                    "with --resume"
+                    f"the Dask cluster at {self.address} has had no worker for {NO_WORKER_TIMEOUT:g} s; start some "
+                    "and go on with --resume"
                 )
             return len(self._idle())
 

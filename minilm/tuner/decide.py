@@ -1,8 +1,8 @@
-"""When to start a trial, wait, or stop: pure functions of what has happened and of the clock's reading.
+"""Decides whether a free worker starts a trial, continues one, waits or stops.
 
-The plan of a study in minutes is made here too: how long a trial may train, when the search ends, what is
-left for the final model. Nothing here starts, measures or waits; every answer can be tested by a table of
-numbers.
+The plan of a study in minutes is made here too: how long a trial may train, when the search ends, how much time
+remains for the final model. The decisions are functions of plain numbers; only `process_age`, at the end, reads a
+clock.
 """
 
 from __future__ import annotations
@@ -17,22 +17,23 @@ from pathlib import Path
 
 from minilm.errors import ConfigError
 from minilm.tuner.rungs import SCHEDULERS, Ladder, Standing
+from minilm.tuner.space import DEFAULT_TID
 
 SEARCH_SHARE = 0.15  # of the minutes, for trials; the final model gets the most of the rest
 CONFIRM_SHARE = 0.06  # for the best trials and the default recipe with fresh seeds
 RACE_SHARE = 0.08  # for the best trial against the incumbent
 SHORTEST_RACE = 8.0  # seconds; what a shorter one shows is only how curves begin
 FINAL_SHARE = 0.25  # for the final training at least, however slow the start was
+RESERVE_SECONDS = 4.4  # for test split, sample and page; a hundredth of the minutes comes on top
+RESERVE_SHARE = 0.25  # of the minutes, at most
 WARM_UP = 6.0  # seconds until workers are ready: they load torch, all at once
 TRIALS_WANTED = 4.5  # full trainings in a search; most trials stop at a ninth of one
 SHORTEST, LONGEST = 3.5, 120.0  # seconds of training in a trial
-LONGEST_SHARE = (
-    0.35  # of the search; with many workers a trial must still be able to climb after others have ended
-)
+LONGEST_SHARE = 0.35  # of the search, for one trial: others must have ended before it climbs
 STEP_TRIAL_LIMIT = 1800.0  # seconds after which a trial with a step budget counts as hung
 OVERHEAD = 0.15  # share of a trial's time for its evaluations and for building the model
-GPU_WORKERS = 4
-CLEARLY = 1.5  # times as fast as so many single cores
+GPU_WORKERS = 4  # that share one GPU: a small model leaves it idle
+ALL_CORES_LEAD = 1.5  # times the steps of as many single cores; a smaller lead of all cores together is noise
 MOST_WORKERS = 64  # TPE learns little from trials that all run at once
 START_GRACE = 15.0  # seconds in which a worker must have loaded torch and the text
 
@@ -58,7 +59,7 @@ class Rules:
 
     `trials`: how many there are at most. `in_order`: a proposal sees only trials that are `workers` older
     than it, so that it does not depend on which worker was faster. `search_end`: no leg ends later. `scheduler`: a
-    key of SCHEDULERS, who climbs the `ladder`.
+    key of SCHEDULERS, which names the trial to climb the `ladder`.
     """
 
     workers: int
@@ -89,7 +90,7 @@ def decide(standings: Sequence[Standing], rules: Rules, now: float, needed: Need
         return rules.search_end is None or now + sum(ends[reached : reached + rungs]) <= rules.search_end
 
     reached = {t.tid: len(t.losses) for t in standings}
-    default = [t.tid for t in standings if t.tid == 0 and _is_paused(t, ladder)]
+    default = [t.tid for t in standings if t.tid == DEFAULT_TID and _is_paused(t, ladder)]
     chosen = default[0] if default else SCHEDULERS[rules.scheduler](standings, ladder)
     if chosen is not None and fits(reached[chosen]):
         return Decision(Act.GO_ON, chosen)
@@ -147,22 +148,22 @@ def worker_count(cores: int, device: str, trials: int | None = None) -> int:
     >>> worker_count(16, "cpu"), worker_count(16, "cpu", trials=3), worker_count(16, "cuda")
     (16, 3, 4)
     """
-    most = cores if device == "cpu" else min(cores, GPU_WORKERS)
-    return max(1, min(most, MOST_WORKERS, trials or most))
+    limit = cores if device == "cpu" else min(cores, GPU_WORKERS)
+    return max(1, min(limit, MOST_WORKERS, trials or limit))
 
 
 def side_by_side(pace: Mapping[str, float], cores: int) -> bool:
     """Whether trainings on a core each get more steps done together than one training on all cores.
 
-    `pace`: threads -> seconds of a step. Without a measurement they do, as small models do not fill many cores; and
-    all cores must be CLEARLY more than their number, for which hardly anything but a neighbour's noise is the reason.
+    `pace`: threads -> seconds of a step. Without a measurement they do, as small models do not fill many cores. One
+    training on all cores has to do ALL_CORES_LEAD times as many steps: a smaller lead is mostly noise.
 
     >>> side_by_side({"1": 0.1, "2": 0.07}, 2), side_by_side({"1": 0.1, "2": 0.03}, 2), side_by_side({}, 2)
     (True, False, True)
     """
     if str(cores) not in pace or cores == 1:
         return True
-    return CLEARLY * cores / pace["1"] >= 1 / pace[str(cores)]
+    return ALL_CORES_LEAD * cores / pace["1"] >= 1 / pace[str(cores)]
 
 
 @dataclass(frozen=True)
@@ -178,30 +179,30 @@ class Plan:
     reserve: float  # from there to the end: test split, sample, page
 
 
-def plan(minutes: float, workers: int, started: float = 0.0, enough: float | None = None) -> Plan:
+def plan(minutes: float, workers: int, started: float = 0.0, useful_seconds: float | None = None) -> Plan:
     """The plan for a command of `minutes`, of which `started` seconds are gone when the first trial can
-    start. What the final training cannot use, since the text has nothing left to tell after `enough` seconds of it,
-    search and confirmation get.
+    start. After `useful_seconds` of the final training the text has nothing left to tell; search and confirmation get
+    what that leaves.
 
-    >>> plan(10, workers=2, started=8).trial, plan(10, workers=2, started=8, enough=120).trial
+    >>> plan(10, workers=2, started=8).trial, plan(10, workers=2, started=8, useful_seconds=120).trial
     (20.0, 64.7)
     """
     if not minutes > 0:
         raise ConfigError(f"minutes must be above 0, got {minutes}; 3 is the default")
     total = 60.0 * minutes
-    reserve = min(0.25 * total, 4.4 + 0.01 * total)
-    # without a race nobody asks how the best trials compare
+    reserve = min(RESERVE_SHARE * total, RESERVE_SECONDS + 0.01 * total)
+    # without a race the best trials need not be compared
     confirm, race = (CONFIRM_SHARE, RACE_SHARE) if RACE_SHARE * total >= SHORTEST_RACE else (0.0, 0.0)
-    needed = math.inf if enough is None else enough
-    rest = (1 - SEARCH_SHARE - confirm - race) * total - reserve - started - WARM_UP
-    more = 1 + max(0.0, rest - needed) / ((SEARCH_SHARE + confirm) * total)
-    search = more * SEARCH_SHARE * total
-    latest = total - reserve - min(FINAL_SHARE * total, needed)
+    useful = math.inf if useful_seconds is None else useful_seconds
+    final = (1 - SEARCH_SHARE - confirm - race) * total - reserve - started - WARM_UP
+    stretch = 1 + max(0.0, final - useful) / ((SEARCH_SHARE + confirm) * total)
+    search = stretch * SEARCH_SHARE * total
+    latest = total - reserve - min(FINAL_SHARE * total, useful)
     search_end = min(started + WARM_UP + search, latest)
-    confirm_end = min(search_end + more * confirm * total, latest)
+    confirm_end = min(search_end + stretch * confirm * total, latest)
     race_end = min(confirm_end + race * total, latest)
-    most = min(LONGEST, LONGEST_SHARE * search, needed)
-    trial = max(min(search * searchers(workers) / TRIALS_WANTED, most), SHORTEST)
+    longest = min(LONGEST, LONGEST_SHARE * search, useful)
+    trial = max(min(search * searchers(workers) / TRIALS_WANTED, longest), SHORTEST)
     return Plan(total, round(trial, 1), search_end, confirm_end, race_end, total - reserve, reserve)
 
 
@@ -215,20 +216,20 @@ def searchers(workers: int) -> int:
 
 
 def rest_of(
-    minutes: float, workers: int, spent: float, started: float = 0.0, enough: float | None = None
+    minutes: float, workers: int, spent: float, started: float = 0.0, useful_seconds: float | None = None
 ) -> Plan:
     """The plan of a later sitting of a study of `minutes`, `spent` seconds of which earlier ones have used.
 
     The final model keeps its share even where they have used everything.
     """
     total = 60.0 * minutes
-    whole = plan(minutes, workers, 0.0, enough)
-    search = whole.search_end - WARM_UP
-    left = plan(max(total - spent, total - search) / 60, workers, started, enough)
-    search_end = min(left.search_end, max(search - spent, 0.0))
-    confirm_end = min(left.confirm_end, search_end + whole.confirm_end - whole.search_end)
-    race_end = min(left.race_end, confirm_end + RACE_SHARE * total)
-    return replace(left, search_end=search_end, confirm_end=confirm_end, race_end=race_end)
+    full = plan(minutes, workers, 0.0, useful_seconds)
+    search = full.search_end - WARM_UP
+    rest = plan(max(total - spent, total - search) / 60, workers, started, useful_seconds)
+    search_end = min(rest.search_end, max(search - spent, 0.0))
+    confirm_end = min(rest.confirm_end, search_end + full.confirm_end - full.search_end)
+    race_end = min(rest.race_end, confirm_end + RACE_SHARE * total)
+    return replace(rest, search_end=search_end, confirm_end=confirm_end, race_end=race_end)
 
 
 def seconds_needed(trial_seconds: float, measured: Collection[float]) -> float:
@@ -237,7 +238,8 @@ def seconds_needed(trial_seconds: float, measured: Collection[float]) -> float:
 
 
 def seconds_allowed(trial_seconds: float | None, warm: bool) -> float:
-    """After this a trial counts as hung. A worker that is not `warm` first loads torch and the text."""
+    """After this a trial counts as hung: twice its time and what starting takes. A worker that is not `warm` first
+    loads torch and the text."""
     if trial_seconds is None:
         return STEP_TRIAL_LIMIT
     return 2.0 * trial_seconds + 3.0 + (0.0 if warm else START_GRACE)

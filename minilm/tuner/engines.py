@@ -1,7 +1,6 @@
-"""Who runs the trials: processes on this machine, or the cluster that `--workers dask://host:port` names.
+"""Chooses the engine of the trials: processes on this machine, or the cluster that `--workers dask://host:port` names.
 
-An engine is anything with the methods of `workers.Pool`. This file makes them and says what is wrong with an address;
-it runs nothing.
+An engine is anything with the methods of `workers.Pool`. This file makes them and says what is wrong with an address.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which configurations are worth a trial at all, and how long a training is in steps: arithmetic before anything runs.
+"""Refuses configurations that are not worth a trial, by arithmetic before anything runs.
 
 A configuration that does not fit into memory, or would see too little text in a whole training to learn from it, is
 refused with a sentence, so that it never costs a worker's time. What the machine can do comes from one short probe,
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from minilm.config import ModelConfig, TrainConfig, default_recipe
 from minilm.cost import needed_bytes, work
 
-# In 7 s of training nobody with less came near the winner, benchmarks/RESULTS.md
-LEAST_STEPS, LEAST_TOKENS = 100, 100_000
+# of a whole trial: in 7 s of training nothing that saw less came near the winner, benchmarks/RESULTS.md
+FEWEST_TRIAL_STEPS, FEWEST_TRIAL_TOKENS = 100, 100_000
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ def steps_in(model: ModelConfig, train: TrainConfig, seconds: float, rate: float
     return int(seconds * rate / work(model, train) + 1e-9)
 
 
-def verdict(model: ModelConfig, train: TrainConfig, limits: Limits) -> str | None:
+def objection(model: ModelConfig, train: TrainConfig, limits: Limits) -> str | None:
     """Why the configuration is not worth a trial, as a sentence, or None.
 
     >>> shape, train = default_recipe(65)
-    >>> verdict(shape, train.replace(batch_size=64), Limits(block_size=128, step_work=4 * work(shape, train)))
+    >>> objection(shape, train.replace(batch_size=64), Limits(block_size=128, step_work=4 * work(shape, train)))
     "a step must cost at most 4.0 times what the default recipe's does, got 6.0 times"
     """
     faults = (_dear(model, train, limits), _large(model, train, limits), _blind(model, train, limits))
@@ -80,9 +80,8 @@ def _blind(model: ModelConfig, train: TrainConfig, limits: Limits) -> str | None
     """Whether it would see too little; what the default recipe sees is never too little."""
     if limits.rate is None or limits.seconds is None:
         return None
-    least = [
-        min(pair) for pair in zip((LEAST_STEPS, LEAST_TOKENS), _sight_of_default(model, limits), strict=True)
-    ]
+    fewest = (FEWEST_TRIAL_STEPS, FEWEST_TRIAL_TOKENS)
+    least = [min(pair) for pair in zip(fewest, _sight_of_default(model, limits), strict=True)]
     steps, tokens = _sight(model, train, limits)
     if steps >= least[0] and tokens >= least[1]:
         return None

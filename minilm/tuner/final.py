@@ -1,8 +1,6 @@
-"""The end of a study: the chosen configuration trained at length, or its trial's own model where that is
-better.
+"""Trains the final model of a study from the chosen configuration, or takes its trial's own model where that is better.
 
-The final model is never worse than the best trial's on the validation split. The test split is read here,
-once.
+The final model is never worse than the chosen trial's on the validation split. The test split is read here, once.
 """
 
 from __future__ import annotations
@@ -18,25 +16,20 @@ from minilm import files
 from minilm.config import TrainConfig
 from minilm.errors import DivergenceError
 from minilm.text.corpora import Corpus
-from minilm.training.evaluation import exact_loss
+from minilm.training.checkpoint import CHECKPOINT, WEIGHTS
+from minilm.training.evaluate import exact_loss
 from minilm.training.run import RESULT, Run, load_run
 from minilm.training.session import run_training
-from minilm.training.trainer import CHECKPOINT, WEIGHTS
-from minilm.tuner.legs import HELD, rung_folder
+from minilm.tuner.legs import HOLD, rung_folder
 from minilm.tuner.records import BEST, MODELS, Trial
 from minilm.tuner.settings import FEWEST_CHARS, FORWARD_SHARE, Settings
-from minilm.tuner.sizing import enough
+from minilm.tuner.sizing import useful_tokens
 from minilm.tuner.space import to_configs
 
 FINAL_STEPS = 4  # times a trial's steps, for the final model of a study without a clock
-WARM = {
-    "warmup": 0.0,
-    "batch_warmup": 0.0,
-    "context_warmup": 0.0,
-}  # what a training that goes on has behind it
 FEWEST_EVALUATIONS = 3  # of a training without a clock; more would cost most of a short one's time
 FEWEST_STEPS = 10  # of what is left by the clock
-CLOSE = 0.02  # nats per character; nearer to its trial's loss than this, the two models are compared exactly
+COMPARED_WITHIN = 0.02  # nats per character; a final loss that is not lower by more is compared exactly
 
 
 @dataclass(frozen=True)
@@ -52,13 +45,13 @@ class Finish:
     def run(self, chosen: Trial, kept: Path | None = None, trained: float = 0.0) -> Run:
         """The final model in the study's folder `best`, scored on both splits.
 
-        `kept` is the folder of the model that `chosen` has trained so far; by itself its trial's. By the clock it is
-        trained on from there, `trained` seconds of one worker, or from where its learning rate was still high, so that
-        little of it is lost.
+        `kept` is the folder of the model that `chosen` has trained so far; by itself its trial's. By the clock the
+        training continues from there, after `trained` seconds of one worker, or from where its learning rate was still
+        high, so that little of it is lost.
         """
         trained = trained if kept is not None else (chosen.held or 0.0)
         home = self.folder / MODELS / str(chosen.tid)
-        held = home / HELD if kept is None else kept
+        held = home / HOLD if kept is None else kept
         kept = home / rung_folder(self.settings.ladder.top) if kept is None else kept
         has_model = (kept / WEIGHTS).is_file()
         if has_model and self._too_short():
@@ -92,7 +85,7 @@ class Finish:
         return run_training(
             self.corpus,
             model,
-            config.replace(seed=self.settings.seed, **(WARM if goes_on else {})),
+            config.replace(seed=self.settings.seed, **({"warmup": 0.0} if goes_on else {})),
             self.folder / BEST,
             start=start if goes_on else None,
             deadline=self.deadline,
@@ -101,17 +94,17 @@ class Finish:
         )
 
     def _steps_left(self, chosen: Trial, tokens_per_step: int, trained: float) -> int | None:
-        """How many steps use the text up, None where nobody knows. A longer training would hold its rate high until it
-        knows the text by heart, and only then let it fall."""
+        """How many steps use the text up, None where that is unknown. A longer training would hold its rate high until
+        it knows the text by heart, and only then let it fall."""
         if self.settings.enough is None:
             return None
         seen = trained * (chosen.tokens_per_second or 0.0)
-        tokens = enough(len(self.corpus.train), float(chosen.point.get("dropout", 0.0))) - seen
+        tokens = useful_tokens(len(self.corpus.train), float(chosen.point.get("dropout", 0.0))) - seen
         return max(round(tokens / tokens_per_step), FEWEST_STEPS)
 
     def _trial_is_better(self, chosen: Trial, kept: Path, run: Run) -> bool:
         """On the same characters: a trial's own loss is of a part of the split."""
-        if chosen.loss is None or run.result["val_loss"] <= chosen.loss - CLOSE:
+        if chosen.loss is None or run.result["val_loss"] <= chosen.loss - COMPARED_WITHIN:
             return False
         return _loss(load_run(kept), self.corpus, "val") < _loss(run, self.corpus, "val")
 

@@ -1,4 +1,4 @@
-"""Which configuration is trained at length: the search's best few and the default recipe, once more with fresh seeds.
+"""Compares the search's best trials and the default recipe, each trained again with fresh seeds.
 
 The lowest of many noisy losses is low by luck, too, and two seeds of one configuration differ as much as the best two
 configurations do. So the best are trained again, and means are compared with what seeds alone do to them. This file
@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from minilm.tuner.records import Trial, TrialState
+from minilm.tuner.space import DEFAULT_TID
 
 SEEDS = 2  # fresh ones, where the time allows
-FEW = 2  # of the search's best, beside the default recipe
-SEED_NOISE = 0.01  # nats per character; at least so much two seeds differ, whatever three losses say
+BEST_TRIALS = 2  # finalists from the search, beside the default recipe
+SEED_NOISE = 0.01  # nats per character, the least deviation of seeds: a few losses may agree by luck
 CLEAR = 2.0  # standard errors beyond which a difference is called one
 
 
@@ -35,7 +36,7 @@ class Finalist:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Who is chosen, and how much lower it stands than the default recipe; NaN where there is nothing to compare."""
+    """The chosen trial, and how much lower it stands than the default recipe; NaN where there is nothing to compare."""
 
     tid: int
     difference: float
@@ -56,11 +57,11 @@ def finalists(trials: Sequence[Trial], search_seed: int) -> list[Finalist]:
     """
     done = [t for t in trials if t.state is TrialState.OK and t.loss is not None]
     ranked = sorted(done, key=lambda trial: (trial.loss, trial.tid))
-    kept = [*ranked[:FEW], *(trial for trial in ranked[FEW:] if trial.tid == 0)]
+    kept = [*ranked[:BEST_TRIALS], *(trial for trial in ranked[BEST_TRIALS:] if trial.tid == DEFAULT_TID)]
     return [Finalist(t.tid, t.n_parameters or 0, {search_seed: t.loss or 0.0}) for t in kept]
 
 
-def rounds(few: Sequence[Finalist], search_seed: int) -> list[list[tuple[int, int]]]:
+def rounds(candidates: Sequence[Finalist], search_seed: int) -> list[list[tuple[int, int]]]:
     """(trial, seed) to train, in rounds that are worth something only as a whole: the best and the default recipe with
     a fresh seed each, then the others, seed by seed.
 
@@ -69,11 +70,11 @@ def rounds(few: Sequence[Finalist], search_seed: int) -> list[list[tuple[int, in
     >>> rounds([Finalist(2, 1), Finalist(3, 1), Finalist(0, 1)], 0)
     [[(2, 1), (0, 1)], [(3, 1)], [(2, 2), (0, 2)], [(3, 2)]]
     """
-    if [one.tid for one in few] in ([], [0]):
+    if [one.tid for one in candidates] in ([], [DEFAULT_TID]):
         return []
-    pair = [one.tid for one in few if one.tid in (0, few[0].tid)]
-    others = [one.tid for one in few if one.tid not in pair]
-    groups = [sorted(pair, key=lambda tid: tid == 0), others]
+    pair = [one.tid for one in candidates if one.tid in (DEFAULT_TID, candidates[0].tid)]
+    others = [one.tid for one in candidates if one.tid not in pair]
+    groups = [sorted(pair, key=lambda tid: tid == DEFAULT_TID), others]
     seeds = range(search_seed + 1, search_seed + SEEDS + 1)
     return [[(tid, seed) for tid in group] for seed in seeds for group in groups if group]
 
@@ -93,33 +94,33 @@ def batches(rounds: Sequence[list[tuple[int, int]]], workers: int) -> list[list[
     return joined
 
 
-def choose(few: Sequence[Finalist]) -> Outcome | None:
+def choose(candidates: Sequence[Finalist]) -> Outcome | None:
     """The lowest mean; within a standard error of it the smaller model, and the default recipe before all others.
 
-    Only those count that were trained with as many seeds as the best covered one. None where nobody is left.
+    Only those count that were trained with as many seeds as the best covered one. None where none is left.
 
     >>> choose([Finalist(4, 900, {0: 1.50, 1: 1.51}), Finalist(0, 800, {0: 1.60, 1: 1.61})]).tid
     4
     >>> choose([Finalist(4, 900, {0: 1.590, 1: 1.605}), Finalist(0, 800, {0: 1.60, 1: 1.61})]).tid
     0
     """
-    most = max((len(one.losses) for one in few), default=0)
-    whole = [one for one in few if len(one.losses) == most]
-    if not most:
+    seeds = max((len(one.losses) for one in candidates), default=0)
+    complete = [one for one in candidates if len(one.losses) == seeds]
+    if not seeds:
         return None
-    noise = seed_noise(few)
-    best = min(whole, key=lambda one: (one.mean, one.tid))
-    near = [one for one in whole if one.mean - best.mean <= standard_error(noise, one, best)]
-    chosen = min(near, key=lambda one: (one.tid != 0, one.n_parameters, one.mean))
-    default = next((one for one in whole if one.tid == 0), None)
+    noise = seed_noise(candidates)
+    best = min(complete, key=lambda one: (one.mean, one.tid))
+    tied = [one for one in complete if one.mean - best.mean <= standard_error(noise, one, best)]
+    chosen = min(tied, key=lambda one: (one.tid != DEFAULT_TID, one.n_parameters, one.mean))
+    default = next((one for one in complete if one.tid == DEFAULT_TID), None)
     if default is None:
         return Outcome(chosen.tid, math.nan, math.nan)
     return Outcome(chosen.tid, default.mean - chosen.mean, standard_error(noise, chosen, default))
 
 
-def seed_noise(few: Sequence[Finalist]) -> float:
+def seed_noise(candidates: Sequence[Finalist]) -> float:
     """The standard deviation of a loss over seeds, pooled over all configurations; SEED_NOISE at least."""
-    repeated = [one for one in few if len(one.losses) > 1]
+    repeated = [one for one in candidates if len(one.losses) > 1]
     degrees = sum(len(one.losses) - 1 for one in repeated)
     squares = sum((loss - one.mean) ** 2 for one in repeated for loss in one.losses.values())
     return max(SEED_NOISE, math.sqrt(squares / degrees)) if degrees else SEED_NOISE

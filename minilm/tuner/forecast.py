@@ -1,4 +1,4 @@
-"""What a trial that has not been trained to the end would have reached there: a pure function of all the trials.
+"""Predicts the final loss of trials that have paused earlier, from all the trials together.
 
 A search algorithm compares numbers, and a loss after a ninth of a training cannot be compared with one at the end.
 So the loss at a trial's last rung is moved to the next rung by the straight line through the trials that were seen
@@ -13,8 +13,8 @@ import numpy as np
 
 from minilm.tuner.rungs import Ladder, Standing
 
-FEWEST_PAIRS = 4  # fewer say how far losses fall between two rungs, not which fall further
-SLOPES = (0.2, 1.2)  # the pairs are the trials that were promoted: too alike to trust their slope much
+FEWEST_PAIRS = 4  # of losses at two rungs for a slope; fewer tell only how far losses fall on average
+SLOPES = (0.2, 1.2)  # least and greatest; the pairs are promoted trials, too alike to fit a slope well
 
 
 def predicted(standings: Sequence[Standing], ladder: Ladder) -> dict[int, float]:
@@ -47,7 +47,7 @@ def _climb(standings: Sequence[Standing], rung: int) -> Callable[[float], float]
 
 def _slope(x: np.ndarray, y: np.ndarray) -> float:
     """Of the least-squares line, kept within SLOPES; 1 where the points lie on top of each other."""
-    spread = float(((x - x.mean()) ** 2).sum())
-    if spread == 0.0:
+    squares = float(((x - x.mean()) ** 2).sum())
+    if squares == 0.0:
         return 1.0
-    return float(np.clip(((x - x.mean()) * (y - y.mean())).sum() / spread, *SLOPES))
+    return float(np.clip(((x - x.mean()) * (y - y.mean())).sum() / squares, *SLOPES))

@@ -1,4 +1,4 @@
-"""A genetic algorithm as a Hyperopt plug-in: `fmin(..., algo=genetic.suggest)`, and one of our own algorithms.
+"""Searches by a genetic algorithm, a plug-in for Hyperopt: `fmin(..., algo=genetic.suggest)`.
 
 A trial is an individual, its draws are the genes, its loss is the fitness. Steady state, (mu + 1): there are no
 generations, every proposal is one child of the mu best trials so far (Holland, 1975, "Adaptation in Natural and
@@ -24,7 +24,7 @@ TOURNAMENT = 3  # so many individuals are drawn, the best of them becomes a pare
 IMMIGRANTS = 0.1  # share of proposals without parents: what the whole population lacks comes from outside
 MUTATIONS = 1.5  # genes that mutate in a child, on average
 STEP = (-2.0, -0.5)  # of a mutation, as a power of ten times the gene's range: mostly small, now and then far
-BIRTHS, DRAWS = 20, 500  # attempts at a child, then at a random point, that nobody has tried yet
+BIRTHS, DRAWS = 20, 500  # attempts at a child, then at a random point, that is new
 UNORDERED = ("randint", "categorical")  # hp.choice, hp.pchoice, hp.randint: neighbours have nothing in common
 
 Genes = dict[str, float]  # label -> raw value; genes whose condition is not met are absent
@@ -127,7 +127,7 @@ def tournament(ranked: Sequence[Genes], rng: np.random.Generator) -> Genes:
 def suggest(new_ids: Sequence[int], domain: Domain, trials: Trials, seed: int) -> list[dict[str, Any]]:
     """One new trial for each id: Hyperopt's plug-in signature.
 
-    No child repeats a known point, failed and running trials included, as long as chance finds another one; a
+    No child repeats a point that was tried, failed and running trials included, as long as chance finds another one; a
     space that is used up begins again.
 
     >>> from hyperopt import fmin, hp
@@ -138,10 +138,10 @@ def suggest(new_ids: Sequence[int], domain: Domain, trials: Trials, seed: int) -
     """
     docs = list(trials._dynamic_trials)  # `trials.trials` leaves out those that ended in an exception
     ranked = population(docs) if len(docs) >= POPULATION else []
-    known, children = {_key(doc) for doc in docs}, []
+    tried, children = {_key(doc) for doc in docs}, []
     for tid in new_ids:
-        child = _unknown_child(tid, domain, trials, seed, ranked, known)
-        known.add(_key(child))
+        child = _new_child(tid, domain, trials, seed, ranked, tried)
+        tried.add(_key(child))
         children.append(child)
     return children
 
@@ -150,8 +150,8 @@ def _key(doc: dict[str, Any]) -> tuple[tuple[str, float], ...]:
     return tuple(sorted((label, float(value)) for label, value in genes_of(doc).items()))
 
 
-def _unknown_child(
-    tid: int, domain: Domain, trials: Trials, seed: int, ranked: Sequence[Genes], known: set[Any]
+def _new_child(
+    tid: int, domain: Domain, trials: Trials, seed: int, ranked: Sequence[Genes], tried: set[Any]
 ) -> dict[str, Any]:
     rng = np.random.default_rng([seed, tid])
     immigrates = not ranked or rng.random() < IMMIGRANTS
@@ -160,6 +160,6 @@ def _unknown_child(
         parents = [] if alone else [tournament(ranked, rng), tournament(ranked, rng)]
         rate = MUTATIONS * (1 + attempt) / max(1, len(domain.params))  # the more, the longer nothing is new
         (child,) = Birth(domain, trials, int(rng.integers(2**31)), parents, rate)(tid)
-        if _key(child) not in known:
+        if _key(child) not in tried:
             break
     return dict(child)

@@ -1,4 +1,4 @@
-"""How a trial's training is cut into legs that end at rungs: pure arithmetic on shares of a full training.
+"""Cuts a trial's training into legs that end at rungs: pure arithmetic on shares of a full training.
 
 Inside a search the learning rate rises, stays high, and falls to zero only in the last fifth of a full training
 (warmup-stable-decay, Hu et al., 2024, arXiv:2404.06395). Two trials at the same rung then compare, whatever becomes of
@@ -14,11 +14,14 @@ from minilm.config import TrainConfig
 from minilm.tuner.rungs import Ladder
 from minilm.tuner.settings import EVALUATIONS, Budget
 
-HOLD = 0.8  # share of a full training after which the learning rate falls
-HELD, LONG = "hold", "long"  # folders of a trial's training up to there, and of one longer than a trial
+HOLD_SHARE = 0.8  # share of a full training after which the learning rate falls
+HOLD, LONG = (
+    "hold",
+    "long",
+)  # folders: of a trial's training up to that share, of a training longer than a trial
 SHORTEST_LEG = 2.0  # seconds; what starting a leg takes is then little of it
-LAST_CHARS = 3  # times as many characters where a full training ends: that loss decides
-LADDERS = ((1 / 9, 1 / 3, 1.0), (1 / 3, 1.0))  # the finest whose legs are long enough
+FINAL_CHARS = 3  # times an evaluation's characters, to score the end of a full training: that loss decides
+LADDERS = ((1 / 9, 1 / 3, 1.0), (1 / 3, 1.0))  # the first whose legs are not too short is taken
 
 
 @dataclass(frozen=True)
@@ -34,17 +37,12 @@ class Part:
     chars: int  # per evaluation
 
     def config(self, train: TrainConfig, seed: int, threads: int | None) -> TrainConfig:
-        """The training that this part is: evaluated on a part of the split, never stopped early.
-
-        It does not know which share of the whole it is, so it has whole batches and contexts from the start.
-        """
+        """The training that this part is: evaluated on a part of the split, never stopped early."""
         return train.replace(
             steps=self.steps,
             minutes=None if self.seconds is None else self.seconds / 60,
             schedule=self.schedule,
             warmup=self.warmup,
-            batch_warmup=0.0,
-            context_warmup=0.0,
             evaluations=min(self.evaluations, self.steps or self.evaluations),
             eval_chars=self.chars,
             patience=None,
@@ -94,8 +92,8 @@ def leg_parts(
     if rung < ladder.top:
         parts.append(_part(budget, rung_folder(rung), begin, end, "constant", train.warmup))
     else:
-        parts.append(_part(budget, HELD, begin, HOLD, "constant", train.warmup))
-        parts.append(_part(budget, rung_folder(rung), HOLD, end, "linear", 0.0))
+        parts.append(_part(budget, HOLD, begin, HOLD_SHARE, "constant", train.warmup))
+        parts.append(_part(budget, rung_folder(rung), HOLD_SHARE, end, "linear", 0.0))
     return tuple(part for part in parts if part.steps != 0)
 
 
@@ -104,7 +102,7 @@ def long_part(budget: Budget, seconds: float) -> Part:
     assert budget.seconds is not None
     count = max(1, round(EVALUATIONS * seconds / budget.seconds))
     return Part(
-        LONG, None, seconds, "constant", min(1.0, 1.0 / seconds), count, LAST_CHARS * budget.eval_chars
+        LONG, None, seconds, "constant", min(1.0, 1.0 / seconds), count, FINAL_CHARS * budget.eval_chars
     )
 
 
@@ -116,5 +114,5 @@ def _part(budget: Budget, folder: str, begin: float, end: float, schedule: str, 
     last = end == 1.0 and begin > 0
     count = 1 if last else max(1, round(EVALUATIONS * (end - begin)))
     return Part(
-        folder, steps, seconds, schedule, rise, count, (LAST_CHARS if last else 1) * budget.eval_chars
+        folder, steps, seconds, schedule, rise, count, (FINAL_CHARS if last else 1) * budget.eval_chars
     )

@@ -1,8 +1,7 @@
-"""What one trial computes: a point goes in, a validation loss comes out. The only file of the tuner that
-trains.
+"""Computes one trial: a point goes in, a validation loss comes out.
 
-`run_leg` is what workers run; `train_model` is the same for Hyperopt's own `fmin`. Neither decides
-anything, and a training that diverges or does not fit is an answer here, not an exception.
+`run_leg` is what workers run; `train_model` is the same for Hyperopt's own `fmin`. Neither decides anything, and a
+training that diverges or does not fit is an answer here, not an exception. The machine is measured here too.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ from typing import Any
 from minilm.config import ModelConfig, TrainConfig, default_recipe
 from minilm.errors import ConfigError, DivergenceError, MinilmError
 from minilm.text.corpora import Corpus, load_corpus, load_described
+from minilm.training.checkpoint import CHECKPOINT
 from minilm.training.hardware import Hardware, choose_hardware, free_bytes, physical_cores
 from minilm.training.pace import step_seconds
 from minilm.training.probe import raced
 from minilm.training.run import Run
 from minilm.training.session import run_training
-from minilm.training.trainer import CHECKPOINT
-from minilm.tuner.legs import HELD, Part, leg_parts
+from minilm.tuner.legs import HOLD, Part, leg_parts
 from minilm.tuner.rungs import Ladder
 from minilm.tuner.settings import Budget, trial_steps
 from minilm.tuner.space import Limits, limits_for, repaired, to_configs
@@ -46,10 +45,8 @@ class Task:
     parts: tuple[Part, ...]
     seed: int = 0
     threads: int | None = 1
-    out: str | None = (
-        None  # the trial's folder: each part leaves its model and checkpoint in one of its own there
-    )
-    start: str | None = None  # checkpoint to go on from
+    out: str | None = None  # the trial's folder; each part leaves its model and checkpoint in one below
+    start: str | None = None  # checkpoint to continue from
 
 
 def run_leg(task: Task) -> dict[str, Any]:
@@ -100,7 +97,7 @@ class _Leg:
         self.steps += run.result["steps"]
         self.seconds += run.result["seconds"]
         self.tokens += run.result["tokens_seen"]
-        self.held = self.seconds if part.folder == HELD else self.held
+        self.held = self.seconds if part.folder == HOLD else self.held
         return run
 
     def facts(self) -> dict[str, Any]:
@@ -123,7 +120,7 @@ def prepare(corpus: dict[str, Any], threads: int | None = 1) -> None:
 
 
 def machine() -> tuple[Hardware, int]:
-    """What this process would train on, and the physical cores of the machine."""
+    """The hardware that this process would use, and the physical cores of the machine."""
     return choose_hardware(TrainConfig()), physical_cores()
 
 
@@ -163,7 +160,7 @@ def sample_text(run: Run, characters: int, seed: int, deadline: float | None = N
     """What the model writes from nothing; shorter where the deadline is near."""
     import torch
 
-    from minilm.sampling import stream_text
+    from minilm.writing import stream_text
 
     generator = torch.Generator().manual_seed(seed)
     pieces: list[str] = []

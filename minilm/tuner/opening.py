@@ -1,6 +1,6 @@
-"""How a new study begins: the machine is measured, the minutes are planned, and all is fixed in its settings.
+"""Opens a new study: measures the machine, plans the minutes, and fixes all of it in the study's settings.
 
-Nothing is decided here that `decide` could not decide from numbers; this file fetches the numbers.
+The measuring is in `objective`, the planning in `decide`, the fitted recipe in `sizing`; this file joins them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from minilm.tuner.feasible import Limits, rate_of
 from minilm.tuner.legs import ladder_for
 from minilm.tuner.propose import SearchSpace
 from minilm.tuner.settings import Budget, Request, Settings, trial_steps
-from minilm.tuner.sizing import TIMED, enough, fitted, parameters, prices
+from minilm.tuner.sizing import TIMED, fitted, parameters, prices, useful_tokens
 from minilm.tuner.space import (
     COUPLED_BY_SECONDS,
     COUPLED_BY_STEPS,
@@ -48,14 +48,14 @@ def open_study(corpus: Corpus, request: Request, begun: float) -> tuple[Settings
     workers, threads = _workers(request, cores, found.device, pace)
     free = objective.memory(found.device) if request.engine is None else None  # a cluster's memory is its own
     memory = None if free is None else int(MEMORY_SHARE * free / workers)
-    spread, fits, needed = None, None, None
+    planned, recipe, useful_seconds = None, None, None
     if request.minutes is not None:
         if found.device == "cpu" and request.space is None and request.algo != BLIND:
-            fits, needed = fitted_point(corpus, memory, request.minutes, begun)
-        spread = plan(request.minutes, workers, time.monotonic() - begun, needed)
-    budget = Budget(steps=trial_steps()) if spread is None else Budget(seconds=spread.trial)
+            recipe, useful_seconds = fitted_point(corpus, memory, request.minutes, begun)
+        planned = plan(request.minutes, workers, time.monotonic() - begun, useful_seconds)
+    budget = Budget(steps=trial_steps()) if planned is None else Budget(seconds=planned.trial)
     limits = _limits(corpus, budget, found.device, memory, pace.get(str(threads)))
-    searched = search_space(request.space, limits, found.device, vocab_size, fits)
+    searched = search_space(request.space, limits, found.device, vocab_size, recipe)
     # by count whole trainings are the rule, since only those do not depend on which worker was faster
     usual = "none" if request.minutes is None and not request.deterministic else "asha"
     scheduler = request.scheduler or usual
@@ -75,10 +75,10 @@ def open_study(corpus: Corpus, request: Request, begun: float) -> tuple[Settings
         threads=threads,
         pace=pace,
         engine=request.engine,
-        fitted=fits,
-        enough=needed,
+        fitted=recipe,
+        enough=useful_seconds,
     )
-    return settings, searched, spread
+    return settings, searched, planned
 
 
 def _workers(request: Request, cores: int, device: str, pace: dict[str, float]) -> tuple[int, int]:
@@ -103,19 +103,19 @@ def fitted_point(
     """
     vocab_size, characters = corpus.tokenizer.vocab_size, len(corpus.train)
     limits = limits_for(characters, memory=memory)
-    started, whole, known = time.monotonic(), plan(minutes, 1), set()
+    started, whole, timed_sizes = time.monotonic(), plan(minutes, 1), set()
     priced = prices(objective.timed_steps(TIMED, vocab_size, limits, minutes))
     while True:
         seconds = TRAINED_SHARE * (whole.total - whole.reserve - (time.monotonic() - begun))
         point = fitted(priced, max(seconds, 1.0), vocab_size, characters, limits)
         model, train = to_configs(point, vocab_size, limits)
-        if parameters(model) in known or time.monotonic() - started > TIMING_SHARE * whole.total:
+        if parameters(model) in timed_sizes or time.monotonic() - started > TIMING_SHARE * whole.total:
             break
-        known.add(parameters(model))
+        timed_sizes.add(parameters(model))
         priced = priced.corrected(*objective.timed_steps([point], vocab_size, limits, minutes)[0])
-    steps = enough(characters, model.dropout) / (train.batch_size * model.block_size)
-    needed = round(steps * priced.step(model, train), 1)
-    return None if point == default_point(limits) else point, needed
+    steps = useful_tokens(characters, model.dropout) / (train.batch_size * model.block_size)
+    useful_seconds = round(steps * priced.step(model, train), 1)
+    return None if point == default_point(limits) else point, useful_seconds
 
 
 def _limits(
@@ -130,9 +130,9 @@ def _limits(
 
 
 def search_space(
-    space: Any, limits: Limits, device: str, vocab_size: int, fits: Point | None = None
+    space: Any, limits: Limits, device: str, vocab_size: int, recipe: Point | None = None
 ) -> SearchSpace:
-    """The default space within the limits, `fits` the recipe fitted to the minutes; or the user's own Hyperopt
+    """The default space within the limits, `recipe` the recipe fitted to the minutes; or the user's own Hyperopt
     expression. Neither asks for what cannot be."""
     default = default_point(limits)
     if space is not None:  # how dear a step may be is the user's to say
@@ -145,4 +145,4 @@ def search_space(
         return SearchSpace(space, default, refusal=refuse)
     # seconds are limited where there is a clock, and a larger step is then one of fewer
     coupled = COUPLED_BY_STEPS if limits.seconds is None else COUPLED_BY_SECONDS
-    return SearchSpace.of(dimensions(limits, wide=device != "cpu"), default, refuse, coupled, fits)
+    return SearchSpace.of(dimensions(limits, wide=device != "cpu"), default, refuse, coupled, recipe)

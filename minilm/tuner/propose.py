@@ -1,10 +1,10 @@
-"""Which point to try next: a pure function of the space, the seed and the history, computed by Hyperopt.
+"""Proposes the next point to try: a pure function of the space, the seed and the history, computed by Hyperopt.
 
 `propose` rebuilds Hyperopt's memory from plain numbers on every call, so that a study continued from its
 records asks exactly what the uninterrupted one would have asked. A failed trial is told to Hyperopt as a
 failure, which it reads as an infinitely bad loss: a NaN would be dropped, and the empty region would look
 promising for ever (hyperopt issue 662). This file runs nothing and knows no models; `Proposer` only
-remembers who was asked what.
+remembers which trial got which point.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from hyperopt.pyll import as_apply
 from minilm.errors import ConfigError, did_you_mean
 from minilm.tuner.algorithms import ALGORITHMS
 from minilm.tuner.failures import doomed
-from minilm.tuner.space import FITTED_TID, Dimension, Draw, Point, draw_of, to_hyperopt
+from minilm.tuner.space import DEFAULT_TID, FITTED_TID, Dimension, Draw, Point, draw_of, to_hyperopt
 
-PATIENCE = 10  # refused points before chance takes over: an algorithm may insist
+MOST_REFUSALS = 10  # of an algorithm's points for a trial; then chance draws, as an algorithm may insist
 ATTEMPTS = 60  # at a point that is not refused
 REDRAWS = 3  # of a point that lies among failures
 RANDOM_REDRAWS = 100  # of a known point, by chance; breeding looks for a new one by itself
@@ -119,14 +119,14 @@ def propose(
     """
     if algo not in ALGORITHMS:
         raise ConfigError(f"unknown search algorithm {algo!r}, {did_you_mean(algo, ALGORITHMS)}")
-    if tid == 0:
+    if tid == DEFAULT_TID:
         return dict(space.first or {}), []
     if tid == FITTED_TID and space.second is not None:
         return dict(space.second), []
     refused: list[Refused] = []
     while True:
-        who = algo if len(refused) < PATIENCE else "random"
-        draw = _drawn(space, who, (seed, tid, len(refused)), _with(history, tid, refused))
+        name = algo if len(refused) < MOST_REFUSALS else "random"
+        draw = _drawn(space, name, (seed, tid, len(refused)), _with(history, tid, refused))
         why = None if space.refusal is None else space.refusal(space.point(draw))
         if why is None or len(refused) == ATTEMPTS:
             return draw, refused
@@ -134,7 +134,7 @@ def propose(
 
 
 def _drawn(space: SearchSpace, algo: str, seeds: tuple[int, int, int], history: Mapping[int, Told]) -> Draw:
-    """One draw that nobody has tried yet, while there is one.
+    """One draw that was not tried yet, while there is one.
 
     Where the algorithm wants to go among failures chance draws again, REDRAWS times at most, since it may be wrong to
     call a point doomed. A known point would be trained to the same loss once more; a child of the best, or for a
@@ -145,21 +145,21 @@ def _drawn(space: SearchSpace, algo: str, seeds: tuple[int, int, int], history: 
     good = [told.draw for told in history.values() if told.loss is not None]
     failed = [told.draw for told in history.values() if told.loss is None and not told.running]
 
-    def drawn(who: str, again: int) -> Draw:
-        fresh = seed_of(seed, tid, attempt + again * (ATTEMPTS + 1))
-        (doc,) = ALGORITHMS[who]([tid], space.domain, trials, fresh)
+    def drawn(name: str, redraw: int) -> Draw:
+        fresh = seed_of(seed, tid, attempt + redraw * (ATTEMPTS + 1))
+        (doc,) = ALGORITHMS[name]([tid], space.domain, trials, fresh)
         return {label: values[0].item() for label, values in doc["misc"]["vals"].items() if len(values)}
 
     for redraw in range(REDRAWS + 1):
         draw = drawn("random" if redraw else algo, redraw)
         if not doomed(draw, good, failed):
             break
-    known = [told.draw for told in history.values()]
-    who, tries = ("random", RANDOM_REDRAWS) if algo == "random" else ("genetic", 1)
-    for again in range(tries):
-        if draw not in known:
+    tried = [told.draw for told in history.values()]
+    name, tries = ("random", RANDOM_REDRAWS) if algo == "random" else ("genetic", 1)
+    for number in range(tries):
+        if draw not in tried:
             break
-        draw = drawn(who, REDRAWS + 1 + again)
+        draw = drawn(name, REDRAWS + 1 + number)
     return draw
 
 
@@ -180,18 +180,18 @@ def hyperopt_trials(space: SearchSpace, history: Mapping[int, Told]) -> Trials:
 
 
 def _document(labels: Collection[str], tid: int, told: Told) -> dict[str, Any]:
-    held = {label: [told.draw[label]] if label in told.draw else [] for label in labels}
-    idxs = {label: [tid] if values else [] for label, values in held.items()}
+    values = {label: [told.draw[label]] if label in told.draw else [] for label in labels}
+    idxs = {label: [tid] if found else [] for label, found in values.items()}
     return {
         "tid": tid,
         "state": JOB_STATE_RUNNING if told.running else JOB_STATE_DONE,
         "result": _result(told),
-        "misc": {"tid": tid, "cmd": None, "workdir": None, "idxs": idxs, "vals": held},
+        "misc": {"tid": tid, "cmd": None, "workdir": None, "idxs": idxs, "vals": values},
         **_UNUSED,
     }
 
 
-# what else a document of Hyperopt has, and nobody reads here
+# what else a document of Hyperopt has; it is not read here
 _UNUSED = dict.fromkeys(("spec", "exp_key", "owner", "version", "book_time", "refresh_time"))
 
 
@@ -230,9 +230,7 @@ class Proposer:
     seed: int = 0
     draws: dict[int, Draw] = field(default_factory=dict)
     losses: dict[int, float | None] = field(default_factory=dict)  # of the trials that ended
-    refused: dict[int, list[Refused]] = field(
-        default_factory=dict
-    )  # before the trial of that number was found
+    refused: dict[int, list[Refused]] = field(default_factory=dict)  # before a trial's point was found
 
     def ask(self, tid: int | None = None, known: Collection[int] | None = None) -> tuple[int, Point]:
         """`(tid, point)`. `known` limits the ended trials whose loss counts; others show as running."""
@@ -247,11 +245,6 @@ class Proposer:
         """The trial ended with this loss; None or a number that is not finite: it failed."""
         assert tid in self.draws, f"trial {tid} was never asked for"
         self.losses[tid] = loss if is_loss(loss) else None
-
-    def replay(self, tid: int, draw: Draw, loss: float | None) -> None:
-        """Remembers a trial of an earlier sitting."""
-        self.draws[tid] = dict(draw)
-        self.tell(tid, loss)
 
     def history(self, known: Collection[int] | None = None, but: int | None = None) -> dict[int, Told]:
         """What Hyperopt may know before it proposes trial `but`."""

@@ -1,4 +1,4 @@
-"""What made a study: versions, commit and machine, so that its numbers can be traced. Imports none of what it names."""
+"""Records what made a study, versions, commit and machine, so that its numbers can be traced. Imports none of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import minilm
 
 PACKAGES = ("torch", "hyperopt", "numpy")
-PATIENCE = 2.0  # seconds for git to answer
+GIT_TIMEOUT = 2.0  # seconds
 
 
 def made_by() -> dict[str, Any]:
@@ -43,11 +43,11 @@ def _version(package: str) -> str | None:
 def _commit() -> str | None:
     """The commit of the checkout that this package is in, with `-dirty` behind it where files differ from it."""
     root = Path(__file__).parents[2]
-    if not (root / ".git").exists():  # installed: a repository further up would be somebody else's
+    if not (root / ".git").exists():  # installed: a repository further up would be another project's
         return None
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--match", ""]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=GIT_TIMEOUT)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() if answer.returncode == 0 else None

@@ -1,9 +1,9 @@
-"""The incumbent against the search's best trial: who will be trained to the end.
+"""Compares the incumbent with the search's best trial over a longer training.
 
-The incumbent, the recipe fitted to the minutes, trains in a worker of its own from the first second on, so that the
-search costs it little. The best trial goes on from its checkpoint until the race is over. Small models lead early and
-large ones late, so what counts is not who is ahead, but where both curves are heading. The deciding is arithmetic on
-curves. This file knows folders of runs and workers; it builds no model.
+The incumbent, the recipe fitted to the minutes or else the default recipe, trains in a worker of its own from the first
+second on, so that the search costs it little. The best trial continues from its checkpoint until the race is over.
+Small models lead early and large ones late, so what counts is not who is ahead, but where both curves are heading. The
+deciding is arithmetic on curves. This file knows folders of runs and workers; it builds no model.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Curve = Sequence[Sequence[float]]  # (seconds of training, validation loss), in 
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RaceOutcome:
     """How a race ended: losses after `seconds` of training each, and where they are heading; None if unknown."""
 
     challenger: int  # the trials' numbers
@@ -94,50 +94,50 @@ def loss_at(curve: Curve, seconds: float) -> float | None:
     return y0 + (y1 - y0) * (seconds - x0) / (x1 - x0)
 
 
-def forecast(curve: Curve, more: float) -> float | None:
-    """The loss after `more` seconds beyond the curve's end, or None for an empty curve.
+def extrapolated(curve: Curve, seconds_ahead: float) -> float | None:
+    """The loss to expect `seconds_ahead` beyond the curve's end, or None for an empty curve.
 
     A straight line over the logarithm of time through the curve's tail, by least squares; never above the last
     loss. Loss curves of one recipe bend a little from such a line, but alike.
 
-    >>> round(forecast([(10, 3.0), (20, 2.5), (40, 2.0)], 40), 3)
+    >>> round(extrapolated([(10, 3.0), (20, 2.5), (40, 2.0)], 40), 3)
     1.5
     """
     tail = [(math.log(x), y) for x, y in curve if x > 0 and x >= curve[-1][0] / TAIL]
     if not tail:
         return curve[-1][1] if curve else None
     mean_x, mean_y = (sum(values) / len(tail) for values in zip(*tail, strict=True))
-    spread = sum((x - mean_x) ** 2 for x, _ in tail)
-    slope = sum((x - mean_x) * (y - mean_y) for x, y in tail) / spread if spread else 0.0
+    squares = sum((x - mean_x) ** 2 for x, _ in tail)
+    slope = sum((x - mean_x) * (y - mean_y) for x, y in tail) / squares if squares else 0.0
     end = curve[-1][0]
-    return curve[-1][1] + min(0.0, slope) * math.log((end + more) / end)
+    return curve[-1][1] + min(0.0, slope) * math.log((end + seconds_ahead) / end)
 
 
-def judge(
+def compare_curves(
     tids: tuple[int, int],
     curve: Curve,
     incumbent: Curve,
-    more: float,
+    seconds_ahead: float,
     gains: tuple[float, float] = (0.0, 0.0),
-) -> Verdict:
-    """Who is expected to stand lower after `more` seconds of further training; the incumbent wins what is unclear.
+) -> RaceOutcome:
+    """Which of two trainings is expected to stand lower after `seconds_ahead` more; the incumbent wins what is unclear.
     `tids` are the challenger's and the incumbent's.
 
-    The incumbent's curve is the longer one, which counts for it, as its model is trained on from where it ends.
+    The incumbent's curve is the longer one, which counts for it, as its model continues from where it ends.
     `gains`: how much the two fell in the search when their learning rate did; a high rate hides more of what it has
     learnt.
 
-    >>> judge((7, 0), [(10, 2.2), (20, 2.0)], [(10, 2.4), (20, 2.3), (40, 2.2)], 40).won
+    >>> compare_curves((7, 0), [(10, 2.2), (20, 2.0)], [(10, 2.4), (20, 2.3), (40, 2.2)], 40).won
     True
     """
     seconds = curve[-1][0] if curve else 0.0
+    ahead = extrapolated(curve, seconds_ahead), extrapolated(incumbent, seconds_ahead)
     mine, theirs = (
-        None if heading is None else heading - gain
-        for heading, gain in zip((forecast(curve, more), forecast(incumbent, more)), gains, strict=True)
+        None if heading is None else heading - gain for heading, gain in zip(ahead, gains, strict=True)
     )
     won = mine is not None and (theirs is None or mine < theirs - LEAD)
     losses = (curve[-1][1] if curve else None, loss_at(incumbent, seconds))
-    return Verdict(*tids, seconds, *losses, mine, theirs, won)
+    return RaceOutcome(*tids, seconds, *losses, mine, theirs, won)
 
 
 def answered_curve(pool: Pool, future: Future, end: float, tick: Callable[[], None]) -> Curve:

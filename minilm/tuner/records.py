@@ -1,7 +1,7 @@
-"""The study folder on disk: `study.json` says what is searched, `trials.jsonl` gains a line per leg of a trial.
+"""Keeps a study on disk: `study.json` says what is searched, `trials.jsonl` gains a line per leg of a trial.
 
-Everything a study needs to go on, and everything its page shows, is in these two files. What was recorded
-is never rewritten: a trial that trains on gets a further line, and the last one counts. A leg that was running when the
+Everything a study needs to continue, and everything its page shows, is in these two files. What was recorded
+is never rewritten: a trial that continues gets a further line, and the last one counts. A leg that was running when the
 study died has no line and runs again. Knows nothing of Hyperopt.
 """
 
@@ -25,7 +25,7 @@ STUDY, TRIALS, RESULT, BEST, MODELS = "study.json", "trials.jsonl", "result.json
 
 class TrialState(str, Enum):
     RUNNING = "running"
-    PAUSED = "paused"  # waits at a rung, may train on
+    PAUSED = "paused"  # waits at a rung, may continue
     OK = "ok"
     FAILED = "failed"
 

@@ -1,10 +1,10 @@
-"""Which paused trial trains on: pure functions of what every trial has reached. No clock, no worker, no torch.
+"""Chooses the paused trial to continue, by pure functions of what every trial has reached. No clock, no worker.
 
 A trial pauses at rungs, fixed shares of a full training, and its last validation loss at a rung is compared with
 those of the others at the same rung. A scheduler takes all that is known and names the paused trial to continue, or
 none, where a new trial should begin. `asha` is the promotion type of asynchronous successive halving (Li et al.,
-"A system for massively parallel hyperparameter tuning", 2020, algorithm 2): nobody waits for a rung to fill, and who
-is overtaken stays paused, not lost.
+"A system for massively parallel hyperparameter tuning", 2020, algorithm 2): no trial waits for a rung to fill, and one
+that is overtaken stays paused, not lost.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def asha(standings: Sequence[Standing], ladder: Ladder) -> int | None:
 
 
 def median(standings: Sequence[Standing], ladder: Ladder) -> int | None:
-    """Stops what is worse than the median of its rung; everything else trains on, the furthest first.
+    """Stops what is worse than the median of its rung; everything else continues, the furthest first.
 
     >>> median([Standing(0, (2.0, 1.8)), Standing(1, (1.9,)), Standing(2, (2.5,))], Ladder())
     0
@@ -111,7 +111,7 @@ def straight(standings: Sequence[Standing], ladder: Ladder) -> int | None:
 
 
 def _members(standings: Sequence[Standing], rung: int) -> list[tuple[float, Standing]]:
-    """Who has come to the rung or failed on the way there, the best first; equal losses in the order of ids."""
+    """The trials that came to the rung or failed on the way there, the best first; equal losses in the order of ids."""
     found = [(loss, trial) for trial in standings if (loss := trial.at(rung)) is not None]
     return sorted(found, key=lambda member: (member[0], member[1].tid))
 

@@ -1,4 +1,4 @@
-"""The search: asks for points, hands their legs to workers, records what comes back, until the rules say stop.
+"""Searches: asks for points, hands their legs to workers, records what comes back, until the rules say stop.
 
 It joins `propose`, `decide`, `forecast`, `records` and a pool, and knows neither torch nor what a leg computes: the
 function, the pool and the clock are given. A worker that dies or hangs costs its trial one leg, which is tried once
@@ -19,11 +19,12 @@ from minilm.tuner.forecast import predicted
 from minilm.tuner.propose import Proposer, is_loss
 from minilm.tuner.records import Journal, Trial, TrialState
 from minilm.tuner.rungs import Standing
+from minilm.tuner.space import DEFAULT_TID
 from minilm.tuner.workers import Pool
 
 LATE = "stopped: too slow for the time left"
 DIED = "its worker died; out of memory, or killed from outside"
-TICK, SOON = 0.5, 0.05  # seconds between two looks at the clock, at the workers
+CLOCK_TICK, WORKER_TICK = 0.5, 0.05  # seconds between looks at the clock, at workers that are getting ready
 RECENT = 8  # legs whose durations tell how long the next one takes
 FACTS = ("seconds", "steps")  # of a leg, summed up over a trial
 
@@ -50,10 +51,8 @@ class Search:
     on_trial: OnTrial | None = None
     on_tick: Callable[[], None] | None = None
     running: dict[Future, Trial] = field(default_factory=dict)
-    _again: list[Trial] = field(default_factory=list)  # lost a leg and get one more chance
-    _spent: dict[int, list[float]] = field(
-        default_factory=dict
-    )  # rung -> seconds of legs to it, start to end
+    _retries: list[Trial] = field(default_factory=list)  # lost a leg and get one more chance
+    _durations: dict[int, list[float]] = field(default_factory=dict)  # rung -> seconds of legs to it
     _cold: set[int] = field(default_factory=set)  # workers that replace a dead one and have ended no leg yet
     _late: set[Future] = field(default_factory=set)  # whose worker was stopped
 
@@ -65,8 +64,8 @@ class Search:
             if self._fill():
                 return
             if not self.running:  # the workers are still preparing themselves
-                time.sleep(SOON)
-            done, _ = wait(self.running, timeout=TICK, return_when=FIRST_COMPLETED)
+                time.sleep(WORKER_TICK)
+            done, _ = wait(self.running, timeout=CLOCK_TICK, return_when=FIRST_COMPLETED)
             for future in sorted(done, key=lambda one: self.running[one].tid):
                 self._collect(future)
             self._kill_late()
@@ -78,15 +77,15 @@ class Search:
         found = {
             t.tid: Standing(t.tid, t.losses, failed=t.state is TrialState.FAILED) for t in self.journal.trials
         }
-        for trial in (*self.running.values(), *self._again):
+        for trial in (*self.running.values(), *self._retries):
             found[trial.tid] = Standing(trial.tid, trial.losses, running=True)
         return [found[tid] for tid in sorted(found)]
 
     def _fill(self) -> bool:
         """Starts legs while workers are free; whether the rules want no more and none is running."""
         while True:
-            if self._again and self.pool.free:
-                self._submit(self._again.pop(0))
+            if self._retries and self.pool.free:
+                self._submit(self._retries.pop(0))
                 continue
             decision = decide(self.standings(), self.rules, self.clock(), self._needed)
             if decision.act in (Act.WAIT, Act.STOP) or not self.pool.free:
@@ -97,7 +96,7 @@ class Search:
         if self.trial_seconds is None:
             return 0.0
         leg = self.trial_seconds * self.rules.ladder.leg(reached)
-        return seconds_needed(leg, self._spent.get(reached, [])[-RECENT:])
+        return seconds_needed(leg, self._durations.get(reached, [])[-RECENT:])
 
     def _new(self, tid: int) -> Trial:
         self._tell()
@@ -131,15 +130,15 @@ class Search:
 
     def _collect(self, future: Future) -> None:
         trial = self.running.pop(future)
-        ended = self._judged(trial, future)
+        ended = self._with_leg(trial, future)
         if ended.state is TrialState.RUNNING:
-            self._again.append(ended)
+            self._retries.append(ended)
             return
         self.journal.add(ended)
         if self.on_trial is not None:
             self.on_trial(ended)
 
-    def _judged(self, trial: Trial, future: Future) -> Trial:
+    def _with_leg(self, trial: Trial, future: Future) -> Trial:
         """The trial with what its worker answered, or with the reason why there is no answer."""
         leg = {
             **trial.legs[-1],
@@ -161,10 +160,10 @@ class Search:
 
     def _without_answer(self, trial: Trial, leg: dict[str, Any], reason: str) -> Trial:
         """Once more, if there is time and it is the first time; a trial that is at a rung stays there."""
-        again = len(trial.legs) == len(trial.losses) + 1
+        is_first_loss = len(trial.legs) == len(trial.losses) + 1
         end = self.rules.search_end
         in_time = end is None or self.clock() + self._needed(leg["rung"]) <= end
-        if again and in_time:
+        if is_first_loss and in_time:
             return replace(trial, legs=[*trial.legs[:-1], {**leg, "reason": reason}])
         if trial.losses and not in_time:
             return replace(_failed(trial, leg, reason), state=TrialState.PAUSED, reason=None)
@@ -175,7 +174,7 @@ class Search:
         leg = trial.legs[-1]
         if leg["loss"] is not None:
             if leg["worker"] not in self._cold:
-                self._spent.setdefault(leg["rung"], []).append(leg["ended"] - leg["started"])
+                self._durations.setdefault(leg["rung"], []).append(leg["ended"] - leg["started"])
             self._cold.discard(leg["worker"])
 
     def _kill_late(self) -> None:
@@ -203,11 +202,11 @@ def _with_answer(trial: Trial, leg: dict[str, Any], answer: Any, top: int) -> Tr
     trial = replace(trial, **{name: answer[name] for name in facts if answer.get(name) is not None})
     offset = trial.seconds or 0.0
     points = [[round(offset + x, 3), y] for x, y in answer.get("curve", []) if is_loss(x) and is_loss(y)]
-    spent = {name: answer[name] for name in FACTS if answer.get(name) is not None}
-    sums = {name: value + (getattr(trial, name) or 0) for name, value in spent.items()}
+    amounts = {name: answer[name] for name in FACTS if answer.get(name) is not None}
+    sums = {name: value + (getattr(trial, name) or 0) for name, value in amounts.items()}
     if is_loss(answer.get("held")):
         sums["held"] = offset + answer["held"]
-    trial, leg = replace(trial, **sums, curve=[*trial.curve, *points]), {**leg, **spent}
+    trial, leg = replace(trial, **sums, curve=[*trial.curve, *points]), {**leg, **amounts}
     loss = answer.get("loss")
     if not is_loss(loss):
         return _failed(trial, leg, answer.get("reason") or f"the loss was {loss!r}, not a finite number")
@@ -227,7 +226,7 @@ def best_trial(trials: list[Trial], margin: float = 0.0) -> Trial | None:
     best = min(
         (t for t in able if len(t.losses) == furthest), key=lambda trial: (trial.losses[-1], trial.tid)
     )
-    default = next((trial for trial in able if trial.tid == 0), None)
+    default = next((trial for trial in able if trial.tid == DEFAULT_TID), None)
     if default is not None and len(default.losses) == furthest:
         return best if best.losses[-1] < default.losses[-1] - margin else default
     return best

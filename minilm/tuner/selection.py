@@ -1,6 +1,7 @@
-"""Who is trained to the end: the search, its best confirmed with fresh seeds, and the race against the incumbent.
+"""Chooses the configuration for the final training.
 
-Each is a decision made elsewhere (`decide`, `finalists`, `race`); here they follow one another on workers, within the
+The search comes first; its best trials are confirmed with fresh seeds, and the winner may race the incumbent. The
+arithmetic of each step is in `decide`, `finalists` and `race`; here they follow one another on workers, within the
 clock of a sitting.
 """
 
@@ -21,40 +22,40 @@ from minilm.tuner import objective
 from minilm.tuner.decide import SHORTEST_RACE, Rules, searchers, seconds_needed
 from minilm.tuner.engines import Engine, pool_for
 from minilm.tuner.finalists import Finalist, Outcome, batches, choose, finalists, rounds
-from minilm.tuner.legs import HELD, LONG, long_part
+from minilm.tuner.legs import HOLD, LONG, long_part
 from minilm.tuner.propose import Proposer, is_loss
 from minilm.tuner.race import (
     CHECKPOINT,
     INCUMBENT,
     Curve,
     LongTraining,
-    Verdict,
+    RaceOutcome,
     answered_curve,
+    compare_curves,
     continued,
     gain,
-    judge,
 )
 from minilm.tuner.records import MODELS, Trial, TrialState
 from minilm.tuner.search import LATE, Search, best_trial
-from minilm.tuner.sitting import HALF, Sitting
+from minilm.tuner.sitting import FLAT_SHARE, Sitting
 from minilm.tuner.space import DEFAULT_TID
 from minilm.tuner.tasks import base_task, leg_task, prune, seed_task
 from minilm.tuner.workers import Workers
 
 RACE = "race"  # the folder of a model that trains longer than a trial
 MARGIN = 0.005  # nats per character; a trial that beats the default recipe by less may owe it to luck
-ENOUGH = 8  # trials; fewer chosen by count are not confirmed, or that would take longer than the search
+FEWEST_CONFIRMED = 8  # trials of a study by count; with fewer, to confirm takes longer than the search
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """What is trained to the end; `folder` holds the model so far where it is not the trial's own."""
+    """The configuration of the final training; `folder` holds the model so far where it is not the trial's own."""
 
     trial: Trial
     folder: Path | None = None
-    race: Verdict | None = None
+    race: RaceOutcome | None = None
     trained: float = 0.0  # seconds of training that the folder's model has behind it
-    legs: tuple[dict[str, Any], ...] = ()  # trainings longer than a trial, for the page: who, when, the curve
+    legs: tuple[dict[str, Any], ...] = ()  # trainings longer than a trial, for the page: trial, times, curve
     finalists: tuple[Finalist, ...] = ()
     outcome: Outcome | None = None
 
@@ -77,8 +78,8 @@ def select(sitting: Sitting) -> Chosen:
         incumbent = _long_training(sitting, stack.enter_context(Workers(1)))
         _search(sitting, pool)
         chosen = _raced(sitting, pool, incumbent, _confirmed(sitting, pool))
-        whole = _record(sitting, settings.incumbent, INCUMBENT, began, incumbent.curve())
-        return dataclasses.replace(chosen, legs=(whole, *chosen.legs))
+        leg = _record(sitting, settings.incumbent, INCUMBENT, began, incumbent.curve())
+        return dataclasses.replace(chosen, legs=(leg, *chosen.legs))
 
 
 def _search(sitting: Sitting, pool: Engine) -> None:
@@ -102,7 +103,7 @@ def _search(sitting: Sitting, pool: Engine) -> None:
 
 
 def _long_training(sitting: Sitting, pool: Workers) -> LongTraining:
-    seconds = max(min(sitting.race_end() - time.monotonic(), HALF * sitting.enough), 1.0)
+    seconds = max(min(sitting.race_end() - time.monotonic(), FLAT_SHARE * sitting.useful_seconds), 1.0)
     folder = sitting.folder / MODELS / INCUMBENT
     task = base_task(sitting.settings, sitting.incumbent.point, folder)
     task = dataclasses.replace(task, parts=(long_part(sitting.settings.budget, seconds),))
@@ -113,45 +114,45 @@ def _confirmed(sitting: Sitting, pool: Engine) -> Chosen:
     """The best trials and the default recipe once more with fresh seeds, as far as there is time, and the choice."""
     settings, plan = sitting.settings, sitting.plan
     end = None if plan is None else sitting.offset + plan.confirm_end
-    few = finalists(sitting.journal.trials, settings.seed)
-    if plan is None and len(sitting.journal.trials) < ENOUGH:
+    candidates = finalists(sitting.journal.trials, settings.seed)
+    if plan is None and len(sitting.journal.trials) < FEWEST_CONFIRMED:
         return Chosen(_chosen(sitting))
-    few = confirmed(sitting, pool, few, end)
-    outcome = choose(few)
+    candidates = confirmed(sitting, pool, candidates, end)
+    outcome = choose(candidates)
     if outcome is None:
         return Chosen(_chosen(sitting))
     trial = next(trial for trial in sitting.journal.trials if trial.tid == outcome.tid)
-    return Chosen(trial, finalists=tuple(few), outcome=outcome)
+    return Chosen(trial, finalists=tuple(candidates), outcome=outcome)
 
 
 def _raced(sitting: Sitting, pool: Engine, incumbent: LongTraining, chosen: Chosen) -> Chosen:
     """The chosen trial against the incumbent; without a challenger, or time for a race, the incumbent. Trials that
     nearly used the text up have shown more than a race could."""
     best, budget = chosen.trial, sitting.settings.budget
-    left = sitting.race_end() - time.monotonic()
-    known = best.tid == sitting.settings.incumbent
-    if sitting.trials_are_whole and not known:
+    seconds_left = sitting.race_end() - time.monotonic()
+    is_incumbent = best.tid == sitting.settings.incumbent
+    if sitting.trials_are_whole and not is_incumbent:
         incumbent.stop()
         return chosen
-    settled = known or _is_smaller(sitting, best)
-    if settled or best.state is not TrialState.OK or left < 0.5 * max(SHORTEST_RACE, budget.seconds or 0.0):
+    settled = is_incumbent or _is_smaller(sitting, best)
+    too_short = seconds_left < 0.5 * max(SHORTEST_RACE, budget.seconds or 0.0)
+    if settled or best.state is not TrialState.OK or too_short:
         incumbent.stop()
         return _incumbent_or(sitting, incumbent, chosen)
     sitting.watch.race(best)
     began = sitting.clock()
-    leg = _race_leg(sitting, pool, best, left)
+    leg = _race_leg(sitting, pool, best, seconds_left)
     incumbent.stop()
     curve = continued(best, leg) if leg else []
-    more = min(max((sitting.moment(1.0) or 0.0) - time.monotonic(), 0.0), sitting.enough)
+    ahead = min(max((sitting.moment(1.0) or 0.0) - time.monotonic(), 0.0), sitting.useful_seconds)
     gains = gain(best), gain(sitting.incumbent)
-    gains = gains if all(gains) else (0.0, 0.0)  # known of one alone it would favour that one
-    verdict = judge((best.tid, sitting.settings.incumbent), curve, incumbent.curve(), more, gains)
+    gains = gains if all(gains) else (0.0, 0.0)  # where only one of them is known it would favour that one
+    race = compare_curves((best.tid, sitting.settings.incumbent), curve, incumbent.curve(), ahead, gains)
     record = _record(sitting, best.tid, best.worker, began, curve)
-    if verdict.won:
+    if race.won:
         folder = sitting.folder / MODELS / RACE / LONG
-        ran = curve[-1][0]
-        return dataclasses.replace(chosen, folder=folder, race=verdict, trained=ran, legs=(record,))
-    return dataclasses.replace(_incumbent_or(sitting, incumbent, chosen), race=verdict, legs=(record,))
+        return dataclasses.replace(chosen, folder=folder, race=race, trained=curve[-1][0], legs=(record,))
+    return dataclasses.replace(_incumbent_or(sitting, incumbent, chosen), race=race, legs=(record,))
 
 
 def _is_smaller(sitting: Sitting, trial: Trial) -> bool:
@@ -167,12 +168,12 @@ def _record(sitting: Sitting, tid: int, worker: Any, began: float, curve: Curve)
 
 
 def _race_leg(sitting: Sitting, pool: Engine, trial: Trial, seconds: float) -> Curve:
-    """The trial trained on for so long: its curve there, empty where that came to nothing."""
+    """Continues the trial for so long and returns its curve there, empty where that came to nothing."""
     models, budget = sitting.folder / MODELS, sitting.settings.budget
     task = dataclasses.replace(
         base_task(sitting.settings, trial.point, models / RACE),
         parts=(dataclasses.replace(long_part(budget, seconds), warmup=0.0),),
-        start=str(models / str(trial.tid) / HELD / CHECKPOINT),
+        start=str(models / str(trial.tid) / HOLD / CHECKPOINT),
     )
     end = sitting.race_end() + (budget.seconds or 0.0)
     return answered_curve(pool, pool.submit(objective.run_leg, task), end, sitting.tick)
@@ -183,8 +184,8 @@ def _incumbent_or(sitting: Sitting, incumbent: LongTraining, chosen: Chosen) -> 
     trial; else the best trial, as where it failed."""
     if incumbent.checkpoint is None and (incumbent.failed or _little_time(sitting)):
         return chosen
-    ran = max((seconds for seconds, _ in incumbent.curve()), default=0.0)
-    return dataclasses.replace(chosen, trial=sitting.incumbent, folder=incumbent.folder, trained=ran)
+    trained = max((seconds for seconds, _ in incumbent.curve()), default=0.0)
+    return dataclasses.replace(chosen, trial=sitting.incumbent, folder=incumbent.folder, trained=trained)
 
 
 def _little_time(sitting: Sitting) -> bool:
@@ -195,8 +196,8 @@ def _little_time(sitting: Sitting) -> bool:
 
 def _unraced(sitting: Sitting, chosen: Chosen) -> Chosen:
     """Without a race, what a trial of seconds prefers is trusted only where it is no smaller than the fitted recipe:
-    small models lead early, and the law behind the recipe knows who leads late. A trial that nearly uses the text up is
-    no early one."""
+    small models lead early, and the law behind the recipe knows which lead late. A trial that nearly uses the text up
+    is no early one."""
     fitted, trial = sitting.incumbent, chosen.trial
     if (
         sitting.trials_are_whole
@@ -224,29 +225,31 @@ def _chosen(sitting: Sitting) -> Trial:
     if best is not None:
         return best
     if {trial.reason for trial in trials} <= {LATE}:
-        return Trial(0, sitting.space.default, {}, reason="no trial could end in the time given")
+        return Trial(DEFAULT_TID, sitting.space.default, {}, reason="no trial could end in the time given")
     told = "; ".join(f"trial {trial.tid}: {trial.reason}" for trial in trials[:5])
     raise AllTrialsFailedError(
         f"all {len(trials)} trials failed ({told}); the records are in {sitting.folder}"
     )
 
 
-def confirmed(sitting: Sitting, pool: Engine, few: list[Finalist], end: float | None) -> list[Finalist]:
+def confirmed(
+    sitting: Sitting, pool: Engine, candidates: list[Finalist], end: float | None
+) -> list[Finalist]:
     """The finalists with the losses of their further seeds; by the clock only of rounds that end by `end`."""
     settings, points = sitting.settings, {trial.tid: trial.point for trial in sitting.journal.trials}
-    found = {one.tid: dict(one.losses) for one in few}
+    found = {one.tid: dict(one.losses) for one in candidates}
     needed = 0.0 if settings.budget.seconds is None else seconds_needed(settings.budget.seconds, ())
-    for batch in batches(rounds(few, settings.seed), pool.count):
-        took = needed * math.ceil(len(batch) / pool.count)
-        if end is not None and sitting.clock() + took > end:
+    for batch in batches(rounds(candidates, settings.seed), pool.count):
+        seconds = needed * math.ceil(len(batch) / pool.count)
+        if end is not None and sitting.clock() + seconds > end:
             break
         tasks = {
             (tid, seed): seed_task(settings, sitting.folder, points[tid], tid, seed) for tid, seed in batch
         }
-        limit = None if end is None else sitting.clock() + 2 * took
+        limit = None if end is None else sitting.clock() + 2 * seconds
         for (tid, seed), loss in _losses(sitting, pool, tasks, limit).items():
             found[tid][seed] = loss
-    return [dataclasses.replace(one, losses=found[one.tid]) for one in few]
+    return [dataclasses.replace(one, losses=found[one.tid]) for one in candidates]
 
 
 def _losses(
@@ -257,15 +260,15 @@ def _losses(
     found: dict[tuple[int, int], float] = {}
     while waiting or running:
         while waiting and pool.free:
-            who = waiting.pop(0)
-            running[pool.submit(objective.run_leg, tasks[who])] = who
+            key = waiting.pop(0)
+            running[pool.submit(objective.run_leg, tasks[key])] = key
         if limit is not None and sitting.clock() > limit:
             for future in running:
                 pool.kill(future)
             waiting.clear()
         for future in wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done:
-            who, answer = running.pop(future), None if future.exception() else future.result()
+            key, answer = running.pop(future), None if future.exception() else future.result()
             if answer is not None and is_loss(answer["loss"]):
-                found[who] = answer["loss"]
+                found[key] = answer["loss"]
         sitting.tick()
     return found

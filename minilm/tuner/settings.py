@@ -1,6 +1,6 @@
-"""What a study is fixed to from its first trial on: the text, the space, the budget of a trial, the seed.
+"""Holds the settings of a study, which its first trial fixes: the text, the space, the budget of a trial, the seed.
 
-Written to study.json and read back on resume. No torch, no clock, nothing that happens.
+They are written to study.json and read back on resume. What a user may ask for is checked here too. No torch, no clock.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from minilm.tuner.space import DEFAULT_TID, FITTED_TID, Limits
 TRIAL_STEPS = 200
 EVALUATIONS = 8  # of a full training
 EVALUATION_SHARE = 0.1  # of a trial's work, for its evaluations
-FORWARD_SHARE = 1 / 3  # of a training step's work: evaluating a character costs a third of training on it
-CHARS_PER_SECOND = (
-    250  # of a full training in seconds: what a CPU core evaluates eight times in a tenth of that time
-)
-SOON = 0.5  # of the minutes; a text used up earlier is worth a word
+FORWARD_SHARE = (
+    1 / 3
+)  # of a training step's work: to evaluate a character costs a third of a step's work on it
+CHARS_PER_SECOND = 250  # of a full training: a CPU core evaluates as many EVALUATIONS times in a tenth of it
+EARLY_SHARE = 0.5  # of the minutes; the study's first line says where a text is used up before
 FEWEST_CHARS = 4000  # an estimate from less would choose by luck
 
 
@@ -70,9 +70,7 @@ class Settings:
     pace: dict[str, float] = field(default_factory=dict)  # threads -> seconds of the default recipe's step
     engine: str | None = None  # dask://host:port where no local processes train
     fitted: dict[str, Any] | None = None  # the recipe for these minutes, where it is another than the default
-    enough: float | None = (
-        None  # seconds of its training on all cores that use the text up, see sizing.enough
-    )
+    enough: float | None = None  # seconds of its training that use the text up, see sizing.useful_tokens
 
     @property
     def incumbent(self) -> int:
@@ -128,7 +126,7 @@ class Settings:
         if self.races:
             which = "the default recipe" if self.fitted is None else self._fitted_text()
             why += f"; one of them trains {which} all along"
-        if self.enough is not None and self.enough < SOON * 60 * (self.minutes or 0.0):
+        if self.enough is not None and self.enough < EARLY_SHARE * 60 * (self.minutes or 0.0):
             why += f"; {self.enough:.0f} s of training use this text up, so the search gets more time"
         trial = f"{self.budget.text()} per trial{self._pauses()}"
         return f"{workers} on {self.engine or self.device}, {trial}, {self.algo} ({why})"

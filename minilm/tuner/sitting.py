@@ -1,4 +1,4 @@
-"""One sitting of a study: what this process was given to run, and its clock. It does nothing by itself."""
+"""Holds one sitting of a study: what this process was given to run, and its clock."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from minilm.tuner.records import Journal, Trial
 from minilm.tuner.settings import Settings
 from minilm.tuner.watch import Watch
 
-HALF = 0.5  # of what a text is good for: about there a learning rate should begin to fall
+FLAT_SHARE = 0.5  # of the seconds that use a text up; about then the learning rate should begin to fall
 
 
 @dataclass
@@ -36,14 +36,14 @@ class Sitting:
         return self.offset + time.monotonic() - self.begun
 
     @property
-    def enough(self) -> float:
+    def useful_seconds(self) -> float:
         """Seconds of training that use the text up; infinite where that is unknown."""
         return math.inf if self.settings.enough is None else self.settings.enough
 
     @property
     def trials_are_whole(self) -> bool:
         """Whether a trial trains long enough to show what a training to the end would come to."""
-        return (self.settings.budget.seconds or 0.0) >= HALF * self.enough
+        return (self.settings.budget.seconds or 0.0) >= FLAT_SHARE * self.useful_seconds
 
     def race_end(self) -> float:
         """The moment of `time.monotonic()` at which a race is over."""

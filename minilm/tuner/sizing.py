@@ -1,4 +1,4 @@
-"""The recipe fitted to the minutes: how large a model, a context and a batch so many seconds of this machine pay for.
+"""Fits a recipe to the minutes: how large a model, a context and a batch so many seconds of this machine pay for.
 
 Trials of seconds cannot tell: they prefer what learns quickly, and minutes prefer what learns much. So this is known
 beforehand, from a law. A loss falls with the parameters N and with the tokens D that are seen (Hoffmann et al., 2022,
@@ -27,7 +27,7 @@ from minilm.tuner.space import DEFAULT_POINT, Limits, Point, default_point, refu
 SHAPES = ((1, 64), (2, 64), (2, 96), (2, 128), (3, 128), (3, 160), (3, 192), (4, 192), (4, 256))  # fmt: skip
 CONTEXTS = (DEFAULT_POINT["block_size"], 256)  # characters that a window holds; the law counts from the first
 BATCHES = (8, 16, 32)  # windows
-LEAST_STEPS = 300  # fewer updates are too few, whatever each of them sees
+FEWEST_STEPS = 300  # of the final training, whatever each of them sees
 # Nats per e-fold of parameters, and those that a million tokens leave to be learnt: benchmarks/sizing.py. The law has
 # no constant of the text, since only its differences are used.
 PER_E_FOLD, PER_MILLION, POWER = 0.04, 0.2, 0.7
@@ -79,9 +79,9 @@ class Prices:
         True
         """
         size = parameters(model)
-        known = dict(self.corrections or ((_timed_size(), 1.0),))
-        known[size] = self._correction(size) * seconds / self.step(model, train)
-        return replace(self, corrections=tuple(sorted(known.items())))
+        corrections = dict(self.corrections or ((_timed_size(), 1.0),))
+        corrections[size] = self._correction(size) * seconds / self.step(model, train)
+        return replace(self, corrections=tuple(sorted(corrections.items())))
 
     def _correction(self, size: int) -> float:
         """Between two that are known on the line over the logarithm, outside as the nearest."""
@@ -142,11 +142,11 @@ def fitted(priced: Prices, seconds: float, vocab_size: int, characters: int, lim
         steps = int(seconds / priced.step(model, train))
         size = parameters(model)
         too_large = size > PARAMETERS_PER_CHARACTER * characters and (layers, width) > SHAPES[1]
-        too_few = steps < LEAST_STEPS and (layers, batch, context) > (1, BATCHES[0], contexts[0])
+        too_few = steps < FEWEST_STEPS and (layers, batch, context) > (1, BATCHES[0], contexts[0])
         per_step = batch * context
         if per_step > BATCH_TOKENS or too_large or too_few or _does_not_fit(point, vocab_size, limits):
             continue
-        tokens = min(max(steps, 1) * per_step, enough(characters, dropout))
+        tokens = min(max(steps, 1) * per_step, useful_tokens(characters, dropout))
         loss = expected(size, tokens, characters, dropout, context, per_step)
         found.append((loss, tokens, point))
     # the law was not fitted to a single layer: only where there is time for nothing else
@@ -175,11 +175,11 @@ def expected(
     [False, True]
     """
     fresh = unseen(tokens, characters, dropout)
-    left = (fresh / 1e6) ** -POWER
-    of_context = math.log(context / CONTEXTS[0]) * (PER_CONTEXT - NEAR_FIRST * left)
+    unlearnt = (fresh / 1e6) ** -POWER
+    of_context = math.log(context / CONTEXTS[0]) * (PER_CONTEXT - NEAR_FIRST * unlearnt)
     of_batch = PER_BATCH * (1 - fresh / tokens) * math.log(per_step / BATCH_TOKENS)
     of_size = PER_E_FOLD * math.log(size)
-    return PER_MILLION * left - of_size - of_context + of_batch + PER_DROPOUT * dropout
+    return PER_MILLION * unlearnt - of_size - of_context + of_batch + PER_DROPOUT * dropout
 
 
 def unseen(tokens: int, characters: int, dropout: float = 0.0) -> float:
@@ -192,10 +192,10 @@ def unseen(tokens: int, characters: int, dropout: float = 0.0) -> float:
     return min(tokens, characters) + worth * (1 - math.exp(-max(tokens - characters, 0) / worth))
 
 
-def enough(characters: int, dropout: float) -> int:
+def useful_tokens(characters: int, dropout: float) -> int:
     """Tokens after which the text has hardly anything left to tell: a longer training is none worth having.
 
-    >>> enough(1000, 0.0), enough(1000, 0.1)
+    >>> useful_tokens(1000, 0.0), useful_tokens(1000, 0.1)
     (5000, 9000)
     """
     return round(characters * (1 + USED_UP * _further(dropout)))

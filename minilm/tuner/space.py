@@ -1,4 +1,4 @@
-"""What can be tuned: the dimensions of the search, the default recipe as a point among them, and the way
+"""Defines what can be tuned: the dimensions of the search, the default recipe as a point among them, and the way
 from a point to configurations that are valid by construction.
 
 A point is a plain dict of values, `{"num_layers": 4, "learning_rate": 3e-3, ...}`. This file draws nothing,
@@ -16,7 +16,7 @@ from typing import Any
 from minilm.config import ModelConfig, TrainConfig, default_recipe
 from minilm.cost import work
 from minilm.errors import ConfigError, did_you_mean
-from minilm.tuner.feasible import Limits, verdict
+from minilm.tuner.feasible import Limits, objection
 
 # the words of the papers -> our field names; every other field goes by its own name
 ALIASES = {"num_layers": "n_layer", "hidden_size": "n_embd", "num_heads": "n_head"}
@@ -209,7 +209,7 @@ def to_configs(
     >>> model.n_layer, model.n_head, train.learning_rate, train.batch_size
     (2, 2, 0.001, 8)
     """
-    fields: dict[str, Any] = {ALIASES.get(name, name): value for name, value in point.items()}
+    fields = ModelConfig.without_removed({ALIASES.get(name, name): value for name, value in point.items()})
     unknown = [
         f"{name!r}, {did_you_mean(str(name), [*ALIASES, *_OWNERS])}" for name in fields if name not in _OWNERS
     ]
@@ -232,13 +232,13 @@ def refusal(point: Mapping[str, Any], vocab_size: int, limits: Limits) -> str | 
     'n_head must divide n_embd, got 3 and 100'
     """
     try:
-        return verdict(*to_configs(point, vocab_size, limits), limits)
+        return objection(*to_configs(point, vocab_size, limits), limits)
     except ConfigError as error:
         return str(error)
 
 
 def repaired(point: Mapping[str, Any], vocab_size: int, limits: Limits) -> Point:
-    """The point with its batch halved until it is not refused, for who must answer with this one and no other.
+    """The point with its batch halved until it is not refused, for a caller that has to train this point.
 
     As it is where that does not help.
 

@@ -1,7 +1,7 @@
-"""A whole study: a corpus and a budget go in; a search, a final model, its numbers and a page come out.
+"""Runs a whole study: a corpus and a budget go in; a search, a final model, its numbers and a page come out.
 
-A new one fixes its settings and its folder, a continued one reads them and refuses others. What happens in between
-is a `Sitting`'s.
+A new study fixes its settings and its folder, a continued one reads them and refuses others. `course` runs what
+happens in between.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from minilm.tuner.records import BEST, RESULT, Journal, Trial, create_study, rea
 from minilm.tuner.settings import Request, Settings, check_request
 from minilm.tuner.sitting import Sitting
 from minilm.tuner.summary import result_rows
-from minilm.tuner.watch import Watch, onlooker
+from minilm.tuner.watch import Watch, default_watch
 
 
 @dataclass
@@ -74,12 +74,12 @@ def run_study(
     `resume_study(out)` goes on.
     """
     begun = time.monotonic() if begun is None else begun
-    settings, searched, spread = open_study(corpus, request.checked(), begun)
+    settings, searched, planned = open_study(corpus, request.checked(), begun)
     folder = files.new_folder(tempfile.mkdtemp(prefix="minilm-study-") if out is None else out)
     with files.held(folder):
         create_study(folder, settings.to_dict())
-        watch = watch or onlooker()
-        study = _study(Sitting(corpus, settings, searched, folder, Journal(folder), watch, begun, spread))
+        watch = watch or default_watch()
+        study = _study(Sitting(corpus, settings, searched, folder, Journal(folder), watch, begun, planned))
     if out is None:
         weakref.finalize(study, shutil.rmtree, folder, True)
     return study
@@ -111,9 +111,9 @@ def resume_study(
             result = files.read_json(folder / RESULT)
             return Study(load_run(folder / BEST), journal.trials, result, folder, searched, settings)
         offset = max((trial.ended or 0.0 for trial in journal.trials), default=0.0)
-        spread = _rest(settings, minutes, offset, time.monotonic() - begun)
-        watch = watch or onlooker()
-        return _study(Sitting(corpus, settings, searched, folder, journal, watch, begun, spread, offset))
+        planned = _rest(settings, minutes, offset, time.monotonic() - begun)
+        watch = watch or default_watch()
+        return _study(Sitting(corpus, settings, searched, folder, journal, watch, begun, planned, offset))
 
 
 def _settings(folder: Path, minutes: float | None, trials: int | None) -> Settings:

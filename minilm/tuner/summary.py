@@ -1,7 +1,4 @@
-"""What a person reads of a study in a terminal at its end: lines and rows.
-
-Text and rows from plain records; nothing is measured here.
-"""
+"""Words the result of a study for a terminal: lines and rows, from plain records."""
 
 from __future__ import annotations
 
@@ -50,7 +47,7 @@ def result_of(
     sample: str,
 ) -> dict[str, Any]:
     """The content of a study's result.json: `config` and `numbers` are the final run's."""
-    default = next((trial for trial in trials if trial.tid == 0), None)
+    default = next((trial for trial in trials if trial.tid == DEFAULT_TID), None)
     return {
         "best": {
             "tid": chosen.tid,

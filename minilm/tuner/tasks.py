@@ -1,4 +1,4 @@
-"""What workers are given to do, and which of the models they leave behind are kept. Paths and settings; no training."""
+"""Makes the tasks of the workers, and deletes the models that no later task needs. Paths and settings; no training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from minilm.config import TrainConfig
 from minilm.tuner.finalists import finalists
-from minilm.tuner.legs import HELD, leg_parts, rung_folder
+from minilm.tuner.legs import HOLD, leg_parts, rung_folder
 from minilm.tuner.objective import Task
 from minilm.tuner.race import CHECKPOINT
 from minilm.tuner.records import MODELS, Trial, TrialState
@@ -51,12 +51,12 @@ def seed_task(settings: Settings, folder: Path, point: Point, tid: int, seed: in
 
 def prune(models: Path, trials: Sequence[Trial], ladder: Ladder, busy: Collection[int] = ()) -> None:
     """Throws away what no leg will start from and no final training: models of failed trials, of all that is fully
-    trained but the finalists, one of whom will be chosen, of rungs left behind, and of those paused so far down their
+    trained but the finalists, one of which will be chosen, of rungs left behind, and of those paused so far down their
     rung that they will hardly be called.
 
     Nothing of the trials in `busy`: a worker reads and writes there.
     """
-    keep = {one.tid: {HELD, rung_folder(ladder.top)} for one in finalists(trials, search_seed=0)}
+    keep = {one.tid: {HOLD, rung_folder(ladder.top)} for one in finalists(trials, search_seed=0)}
     for rung in range(ladder.top):
         paused = [t for t in trials if t.state is TrialState.PAUSED and len(t.losses) == rung + 1]
         reached = sum(len(t.losses) > rung for t in trials)

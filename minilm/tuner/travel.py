@@ -1,4 +1,4 @@
-"""How a leg of a trial travels to a machine that shares no disk with this one: its files go along as bytes.
+"""Sends a leg of a trial to a machine that shares no disk with this one: its files go along as bytes.
 
 A leg is a function of one task that reads the checkpoint `task.start`, a file or a folder, and writes the folder
 `task.out`. On the other machine it finds the one and fills the other in a temporary folder, so that the function

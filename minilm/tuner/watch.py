@@ -1,4 +1,4 @@
-"""Whoever looks on while a study runs: `Watch` sees nothing, `StudyBar` shows a bar on a terminal or in a notebook."""
+"""Shows a running study: `Watch` shows nothing, `StudyBar` a bar on a terminal or in a notebook."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Watch:
         """Comes twice a second during the search; None where no clock limits it."""
 
     def race(self, challenger: Trial) -> None:
-        """This trial trains on, against the incumbent at equal seconds."""
+        """This trial continues, beside the incumbent, to be compared at equal seconds."""
 
     def final(self, chosen: Trial) -> None:
         """The search is over; this configuration is trained at length now."""
@@ -102,8 +102,8 @@ class StudyBar(Watch):
         self.close()
 
 
-def onlooker() -> Watch:
-    """Who looks on where nobody was named: a bar in a notebook, nobody in a script."""
+def default_watch() -> Watch:
+    """The watch of a study that was given none: a bar in a notebook, nothing in a script."""
     return StudyBar(_unsaid) if in_notebook() else Watch()
 
 

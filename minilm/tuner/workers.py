@@ -1,4 +1,4 @@
-"""Worker processes that live as long as the study: each runs one picklable function at a time, on one thread.
+"""Keeps worker processes alive as long as the study: each runs one picklable function at a time.
 
 Every slot is its own `ProcessPoolExecutor` of one process, so that a worker that dies costs one call and is
 replaced while the others go on. Workers ignore Ctrl-C, which is the parent's to handle, and end when the
@@ -25,7 +25,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 
 class Pool(Protocol):
-    """What a search needs from whoever runs its trials."""
+    """The methods that a search needs of the engine that runs its trials."""
 
     @property
     def free(self) -> int:

@@ -10,7 +10,7 @@ import torch
 
 from minilm.classroom.lab import lab_names, load_lab, part, stub, variants
 from minilm.classroom.selftest import prove
-from minilm.training.schedules import factor
+from minilm.training.optim import factor
 
 
 @pytest.mark.parametrize("name", lab_names())

@@ -22,7 +22,7 @@ KINDS = list(MODELS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_surprisal_has_the_loss_as_its_mean(kind):
     model = built(kind)
-    values = reading.surprisal(reading.log_probabilities(model, IDS), IDS)
+    values = reading.surprisal(model(IDS).logits.log_softmax(-1), IDS)
     assert values.shape == (2, 6)
     logits = model(IDS).logits.double()
     one_by_one = [-math.log(logits[1, t].softmax(-1)[IDS[1, t + 1]].item()) for t in range(6)]
@@ -32,7 +32,7 @@ def test_surprisal_has_the_loss_as_its_mean(kind):
 
 def test_guesses_are_the_likeliest_in_order():
     model = built("modern")
-    log_probs = reading.log_probabilities(model, IDS)[0]
+    log_probs = model(IDS).logits[0].log_softmax(-1)
     guesses = reading.best_guesses(log_probs, k=20)  # more than there are tokens
     for t, row in enumerate(guesses):
         order = sorted(range(11), key=lambda token, t=t: -log_probs[t, token].item())

@@ -160,7 +160,7 @@ def test_numbers_and_pictures_agree_about_the_context():
     from minilm.text.characters import CharTokenizer
     from tests.test_taps import built
 
-    for kind in ("gpt2", "skips"):
+    for kind in ("gpt2", "pairs"):
         inside = look_inside(
             built(kind), CharTokenizer.from_text("abcdefghijk"), "badge hide".replace(" ", "k")
         )

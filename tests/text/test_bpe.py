@@ -181,6 +181,12 @@ def test_any_text_comes_back():
     assert tokenizer.decode(tokenizer.encode("日")[:1]) == "\ufffd"  # half a character
 
 
+def test_long_texts_are_decoded_in_parts_without_a_seam(monkeypatch):
+    monkeypatch.setattr(bpe, "CHUNK", 7)
+    tokenizer = BPETokenizer.train(SMALL[4], 300)
+    assert tokenizer.decode(tokenizer.encode_array(SMALL[4])) == SMALL[4]
+
+
 def test_special_tokens_are_one_id_each():
     tokenizer = BPETokenizer.train(TEXT, 300, special_tokens=["<|end|>", "<|end|><|end|>"])
     assert tokenizer.encode("a<|end|>b")[1:-1] == [0]

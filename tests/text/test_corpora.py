@@ -149,12 +149,6 @@ def test_stand_ins(known, stand_in):
     assert tokenizer.decode([]) == "" and tokenizer.encode("") == []
 
 
-def test_long_texts_are_encoded_in_pieces_without_a_seam(monkeypatch):
-    monkeypatch.setattr("minilm.text.characters.CHUNK", 7)
-    tokenizer = CharTokenizer.from_text(LINES)
-    assert tokenizer.decode(tokenizer.encode_array(LINES)) == LINES
-
-
 DAMAGED = {
     "none": None,
     "json": "{",

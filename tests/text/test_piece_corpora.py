@@ -127,7 +127,7 @@ def test_a_given_tokenizer_must_be_given_again(file, byte_pairs):
     assert load_described(description, byte_pairs).describe() == description
     with pytest.raises(CorpusError, match="give it again"):
         load_described(description)
-    with pytest.raises(UnknownCharacterError, match="the 3 known are 'abc'"):
+    with pytest.raises(UnknownCharacterError, match="vocabulary of 3 lacks"):
         load_corpus(file, CharTokenizer.from_text("abc"))
     more = load_corpus(file, CharTokenizer.from_text(LINES + "\0"))
     assert more.text == LINES and more.tokenizer.vocab_size == load_corpus(file).tokenizer.vocab_size + 1

@@ -8,12 +8,12 @@ import sys
 
 import pytest
 import torch
+from minilm.training.budget import Budget, affordable_chars
 
 from minilm.config import ModelConfig, TrainConfig
 from minilm.errors import ConfigError
 from minilm.model import GPT
 from minilm.training import hardware, probe
-from minilm.training.budget import Budget, affordable_chars
 from minilm.training.hardware import Hardware, check_memory, choose_hardware, physical_cores
 
 

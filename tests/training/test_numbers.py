@@ -15,9 +15,8 @@ from torch.nn import functional as F
 from minilm.config import CHOICES, ModelConfig, TrainConfig
 from minilm.errors import CorpusError
 from minilm.model import GPT
-from minilm.training.evaluation import bits_per_character, exact_loss, perplexity
-from minilm.training.optim import AdamW, Joined, build_optimizer, orthogonalised
-from minilm.training.schedules import SCHEDULES, factor, update_progress
+from minilm.training.evaluate import bits_per_character, exact_loss, perplexity
+from minilm.training.optim import SCHEDULES, build_optimizer, orthogonalised
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

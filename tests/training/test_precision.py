@@ -7,13 +7,13 @@ import statistics
 
 import pytest
 import torch
+from minilm.training.precision import Passes
 
 from minilm.config import PRESETS, ModelConfig, TrainConfig
 from minilm.model import GPT
 from minilm.text.corpora import load_corpus
 from minilm.training import hardware
 from minilm.training.hardware import choose_hardware
-from minilm.training.precision import Passes
 from minilm.training.session import resume_training, run_training
 
 TEXT = "".join(f"{k} green bottles hanging on the wall, and {k * 7 % 13} fell.\n" for k in range(120))

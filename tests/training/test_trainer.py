@@ -15,13 +15,12 @@ import pytest
 import torch
 
 from minilm import files
-from minilm.config import ModelConfig, TrainConfig
+from minilm.config import REMOVED, ModelConfig, TrainConfig
 from minilm.errors import DivergenceError, RunError, StorageError
 from minilm.text.corpora import load_corpus
 from minilm.training.optim import build_optimizer
 from minilm.training.run import load_run
-from minilm.training.schedules import batch_rows
-from minilm.training.session import build, resume_training, run_training
+from minilm.training.session import resume_training, run_training
 
 ROOT = Path(__file__).parent.parent.parent
 TEXT = "".join(f"{k} green bottles hanging on the wall, and {k * 7 % 13} fell.\n" for k in range(120))
@@ -76,32 +75,6 @@ def test_a_run_can_start_from_another_ones_end(tmp_path, corpus):
         run_training(corpus, shape(corpus, n_embd=32), config, start=start)
 
 
-def test_the_average_is_what_is_scored_and_kept(corpus):
-    """Against a loop over the same run: the mean of all steps' weights, which moves by 1 / (1 + step) at share 1."""
-    config = TrainConfig(**{**QUICK, "steps": 5, "evaluations": 1})
-    means = [p.detach().clone() for p in build(shape(corpus), config.seed).parameters()]
-    for steps in range(1, 6):  # at a constant rate a shorter run is the beginning of a longer one
-        short = config.replace(steps=steps, schedule="constant", warmup=0.0)
-        weights = run_training(corpus, shape(corpus), short).model.parameters()
-        means = [m + (w.detach() - m) / (1 + steps) for m, w in zip(means, weights, strict=True)]
-    whole = run_training(corpus, shape(corpus), short.replace(average=1.0))
-    for mean, kept in zip(means, whole.model.parameters(), strict=True):
-        torch.testing.assert_close(mean, kept, atol=1e-6, rtol=1e-5)
-
-
-def test_a_small_batch_and_short_contexts_first(corpus):
-    """Forty steps of 4 x 16 would be 2560 tokens; cut contexts cost nothing of them, a smaller batch does."""
-    seen = {}
-    for name in WARMUPS:
-        config = TrainConfig(**QUICK, **{name: 0.5})
-        seen[name] = run_training(corpus, shape(corpus), config).result["tokens_seen"]
-    assert seen["context_warmup"] == seen["average"] == 40 * 4 * 16
-    assert seen["batch_warmup"] == 16 * sum(
-        batch_rows(TrainConfig(batch_size=4, batch_warmup=0.5), k / 40) for k in range(40)
-    )
-    assert seen["batch_warmup"] < 40 * 4 * 16
-
-
 def test_it_stops_early_when_nothing_improves(corpus):
     """At a rate this small only noise moves the loss; patience of one ends at the first step backwards."""
     config = TrainConfig(steps=400, batch_size=4, evaluations=100, patience=1, learning_rate=1e-9, threads=1)
@@ -154,7 +127,7 @@ def test_setting_up_is_on_the_clock(monkeypatch, corpus):
         time.sleep(1.0)
         return build_optimizer(*arguments)
 
-    monkeypatch.setattr("minilm.training.trainer.build_optimizer", slow)
+    monkeypatch.setattr("minilm.training.loop.build_optimizer", slow)
     assert run_training(corpus, shape(corpus), TrainConfig(**{**QUICK, "steps": 1})).result["seconds"] > 1.0
 
 
@@ -207,13 +180,10 @@ class Crash(BaseException):
     """The process is gone: nothing may catch this."""
 
 
-WARMUPS = {"average": 0.2, "batch_warmup": 0.8, "context_warmup": 0.8}
-
-
-@pytest.mark.parametrize("changes", [{"seed": 0}, {"seed": 1, **WARMUPS}])
-def test_a_crash_at_any_write_loses_nothing(tmp_path, monkeypatch, corpus, changes):
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_crash_at_any_write_loses_nothing(tmp_path, monkeypatch, corpus, seed):
     """Every write of a run in turn never happens; the resumed run must equal the whole one in every byte."""
-    config = TrainConfig(**{**QUICK, "steps": 6, "evaluations": 3, "patience": None, **changes})
+    config = TrainConfig(**{**QUICK, "steps": 6, "evaluations": 3, "patience": None, "seed": seed})
     run_training(corpus, shape(corpus), config, tmp_path / "whole")
     expected = fingerprint(tmp_path / "whole")
     for crash_at in range(100):
@@ -240,6 +210,37 @@ def _dying(honest, countdown):
         return honest(*arguments)
 
     return write
+
+
+def test_a_run_from_before_options_were_removed_goes_on(tmp_path, corpus):
+    """Its config.json and its checkpoint still name them; another value than the old default is refused."""
+    config = TrainConfig(**{**QUICK, "patience": None})
+    run_training(corpus, shape(corpus), config, tmp_path / "whole")
+
+    def stop(record):
+        if record["step"] == 25:
+            raise Crash
+
+    with pytest.raises(Crash):
+        run_training(corpus, shape(corpus), config, tmp_path / "run", on_record=stop)
+    path, stored = (
+        tmp_path / "run" / "config.json",
+        json.loads((tmp_path / "run" / "config.json").read_text()),
+    )
+    files.write_json(path, {**stored, "train": {**stored["train"], **REMOVED, "average": 0.1}})
+    with pytest.raises(
+        RunError, match=r"average was removed and must be 0.0, got 0.1; use .* commit d0be72f$"
+    ):
+        resume_training(tmp_path / "run")
+    old = {part: {**stored[part], **REMOVED} for part in ("model", "train")}
+    files.write_json(path, {**stored, **old})
+    tensors, header = files.read_tensors(tmp_path / "run" / "checkpoint.safetensors")
+    state = json.loads(header["state"])
+    header["state"] = json.dumps({**state, "config": {**state["config"], **REMOVED}})
+    files.write_tensors(tmp_path / "run" / "checkpoint.safetensors", tensors, header)
+    resume_training(tmp_path / "run")
+    assert fingerprint(tmp_path / "run") == fingerprint(tmp_path / "whole")
+    assert load_run(tmp_path / "run").config["train"]["prior"] == "none"
 
 
 def test_an_incomplete_checkpoint_does_not_go_unnoticed(tmp_path, monkeypatch, corpus):

@@ -141,8 +141,8 @@ def test_goes_on_after_a_replay_as_if_nothing_had_happened(algo):
     points = asked(whole, 20)
     continued = Proposer(FULL, algo, seed=3)
     for tid in range(11):
-        draw = json.loads(json.dumps(whole.draws[tid]))  # as the records hold it
-        continued.replay(tid, draw, whole.losses[tid])
+        continued.draws[tid] = json.loads(json.dumps(whole.draws[tid]))  # as the records hold it
+        continued.tell(tid, whole.losses[tid])
     assert asked(continued, 20, start=11) == points[11:]
     assert (
         len({json.dumps(point) for point in points}) == 20

@@ -100,19 +100,19 @@ def test_plans_keep_their_promises(minutes, workers):
 
 
 @pytest.mark.parametrize("minutes", [0.2, 1, 3, 10, 60])
-@pytest.mark.parametrize("enough", [0.5, 10.0, 60.0, 1e6])
-def test_the_search_gets_what_a_final_training_cannot_use(minutes, enough):
-    usual, p = plan(minutes, 2, started=6.0), plan(minutes, 2, started=6.0, enough=enough)
+@pytest.mark.parametrize("useful_seconds", [0.5, 10.0, 60.0, 1e6])
+def test_the_search_gets_what_a_final_training_cannot_use(minutes, useful_seconds):
+    usual, p = plan(minutes, 2, started=6.0), plan(minutes, 2, started=6.0, useful_seconds=useful_seconds)
     assert (p.total, p.final_end, p.reserve) == (usual.total, usual.final_end, usual.reserve)
     assert p.search_end >= usual.search_end and p.search_end <= p.confirm_end <= p.race_end < p.final_end
     final, usual_final = p.final_end - p.race_end, usual.final_end - usual.race_end
-    assert final >= min(0.99 * enough, usual_final - 1e-9)
-    assert p.trial <= max(enough, SHORTEST) or p.trial == usual.trial
-    if enough > usual.total:
+    assert final >= min(0.99 * useful_seconds, usual_final - 1e-9)
+    assert p.trial <= max(useful_seconds, SHORTEST) or p.trial == usual.trial
+    if useful_seconds > usual.total:
         assert p == usual
-    if minutes == 10 and enough == 60:
+    if minutes == 10 and useful_seconds == 60:
         assert p.confirm_end > 0.75 * p.total and p.trial == 60
-    later = rest_of(minutes, 2, spent=p.search_end, started=6.0, enough=enough)
+    later = rest_of(minutes, 2, spent=p.search_end, started=6.0, useful_seconds=useful_seconds)
     assert later.search_end <= 12 and later.total >= p.total - p.search_end
 
 

@@ -9,7 +9,14 @@ from minilm.config import default_recipe
 from minilm.cost import needed_bytes, work
 from minilm.tuner import objective
 from minilm.tuner.algorithms import ALGORITHMS
-from minilm.tuner.feasible import LEAST_STEPS, LEAST_TOKENS, Limits, rate_of, steps_in, verdict
+from minilm.tuner.feasible import (
+    FEWEST_TRIAL_STEPS,
+    FEWEST_TRIAL_TOKENS,
+    Limits,
+    objection,
+    rate_of,
+    steps_in,
+)
 from minilm.tuner.opening import search_space
 from minilm.tuner.propose import ATTEMPTS, Proposer, SearchSpace
 from minilm.tuner.space import (
@@ -41,45 +48,45 @@ def test_one_probe_prices_everything():
 
 def test_who_cannot_see_enough_text_is_refused_with_the_numbers():
     limits = Limits(256, step_work=1.0, rate=RATE, seconds=20.0)
-    why = verdict(*configs(hidden_size=256, num_layers=6, batch_size=32), limits)
+    why = objection(*configs(hidden_size=256, num_layers=6, batch_size=32), limits)
     assert (
         why is not None and "must see 100,000 tokens in 100 steps at least, got" in why and "with 20 s" in why
     )
     few_tokens = configs(hidden_size=256, batch_size=1, block_size=32)
-    assert steps_in(*few_tokens, 20.0, RATE) > LEAST_STEPS, "many steps of very few tokens"
-    assert verdict(*few_tokens, limits) is not None
-    assert verdict(*configs(hidden_size=64, num_layers=1), limits) is None
+    assert steps_in(*few_tokens, 20.0, RATE) > FEWEST_TRIAL_STEPS, "many steps of very few tokens"
+    assert objection(*few_tokens, limits) is not None
+    assert objection(*configs(hidden_size=64, num_layers=1), limits) is None
 
 
 def test_more_seconds_allow_more():
     big = configs(hidden_size=256, num_layers=6, batch_size=32)
-    outcomes = [verdict(*big, Limits(256, 1.0, rate=RATE, seconds=s)) is None for s in (10, 100, 1000)]
+    outcomes = [objection(*big, Limits(256, 1.0, rate=RATE, seconds=s)) is None for s in (10, 100, 1000)]
     assert outcomes == [False, False, True]
 
 
 def test_the_default_recipe_is_never_refused_for_its_sight():
     """However short the time: there must be something to try, and cheaper ones than the default stay in."""
     limits = Limits(256, step_work=1.0, rate=RATE, seconds=0.5)
-    assert steps_in(SHAPE, TRAIN, 0.5, RATE) < LEAST_STEPS
-    assert steps_in(SHAPE, TRAIN, 0.5, RATE) * TRAIN.batch_size * SHAPE.block_size < LEAST_TOKENS
-    assert verdict(SHAPE, TRAIN, limits) is None
-    assert verdict(*configs(hidden_size=64), limits) is None
-    assert verdict(*configs(hidden_size=160), limits) is not None
+    assert steps_in(SHAPE, TRAIN, 0.5, RATE) < FEWEST_TRIAL_STEPS
+    assert steps_in(SHAPE, TRAIN, 0.5, RATE) * TRAIN.batch_size * SHAPE.block_size < FEWEST_TRIAL_TOKENS
+    assert objection(SHAPE, TRAIN, limits) is None
+    assert objection(*configs(hidden_size=64), limits) is None
+    assert objection(*configs(hidden_size=160), limits) is not None
 
 
 def test_who_does_not_fit_into_memory_is_refused():
     need = needed_bytes(SHAPE, TRAIN)
-    assert verdict(SHAPE, TRAIN, Limits(256, 1e99, memory=need)) is None
-    why = verdict(SHAPE, TRAIN, Limits(256, 1e99, memory=need - 1))
+    assert objection(SHAPE, TRAIN, Limits(256, 1e99, memory=need)) is None
+    why = objection(SHAPE, TRAIN, Limits(256, 1e99, memory=need - 1))
     assert why is not None and "must fit into the" in why and "a batch of 8 x 128" in why
 
 
 def test_without_a_probe_one_step_may_not_be_out_of_proportion():
     limits = limits_for(10**6)
-    assert verdict(SHAPE, TRAIN, limits) is None
-    why = verdict(*configs(batch_size=32, block_size=256), limits)
+    assert objection(SHAPE, TRAIN, limits) is None
+    why = objection(*configs(batch_size=32, block_size=256), limits)
     assert why is not None and "must cost at most 4.0 times what the default recipe's does" in why
-    assert verdict(*configs(batch_size=32, block_size=256), limits_for(10**6, wide=True)) is None
+    assert objection(*configs(batch_size=32, block_size=256), limits_for(10**6, wide=True)) is None
 
 
 def test_an_invalid_point_is_refused_too():
@@ -139,7 +146,8 @@ def test_refusals_are_the_same_after_a_replay():
     whole = search("tpe", limits, seed=3)
     continued = Proposer(space_within(limits), "tpe", seed=3)
     for tid in range(15):
-        continued.replay(tid, whole.draws[tid], whole.losses[tid])
+        continued.draws[tid] = whole.draws[tid]
+        continued.tell(tid, whole.losses[tid])
     for tid in range(15, 24):
         continued.ask()
         continued.tell(tid, whole.losses[tid])

@@ -12,7 +12,7 @@ from minilm.training.session import run_training
 from minilm.tuner.final import Finish, evaluations_for
 from minilm.tuner.records import MODELS, Trial, TrialState
 from minilm.tuner.settings import Budget, Settings
-from minilm.tuner.sizing import USED_UP, enough
+from minilm.tuner.sizing import USED_UP, useful_tokens
 from minilm.tuner.space import limits_for, to_configs
 
 POINT = {"num_layers": 1, "hidden_size": 16, "block_size": 8, "batch_size": 4, "learning_rate": 1e-2}
@@ -80,7 +80,7 @@ def test_a_training_by_the_clock_ends_where_the_text_has_nothing_left_to_tell(
     began, point = time.monotonic(), {**POINT, "dropout": dropout}
     chosen = Trial(3, point, {}, state=TrialState.OK, loss=9.0, tokens_per_second=20_000.0)
     run = finish(corpus, tmp_path, Budget(seconds=1.0), deadline=began + 60, enough=5.0).run(chosen)
-    wanted = enough(len(corpus.train), dropout) / 32
+    wanted = useful_tokens(len(corpus.train), dropout) / 32
     assert run.result["steps"] == pytest.approx(wanted, abs=1) and time.monotonic() - began < 50
     assert wanted == pytest.approx(len(corpus.train) * (1 + USED_UP * further) / 32)
     assert run.result["stopped"] == "finished" and run.metrics[-1]["progress"] == 1.0

@@ -10,7 +10,7 @@ import pytest
 
 from minilm import files, load_corpus
 from minilm.config import TrainConfig
-from minilm.tuner.legs import HELD, HOLD, Part, ladder_for, leg_parts, long_part
+from minilm.tuner.legs import HOLD, HOLD_SHARE, Part, ladder_for, leg_parts, long_part
 from minilm.tuner.objective import run_leg
 from minilm.tuner.records import MODELS, Trial, TrialState
 from minilm.tuner.rungs import Ladder
@@ -56,9 +56,11 @@ def test_the_rate_rises_once_and_falls_once():
     assert parts[0].warmup == pytest.approx(9 * TrainConfig().warmup)  # the same seconds as in the whole
     assert all(part.warmup == 0 for part in parts[1:])
     assert [part.seconds for part in parts] == pytest.approx([10, 20, 42, 18])
-    assert sum(part.seconds for part in parts[:3]) == pytest.approx(HOLD * 90) and parts[2].folder == HELD
-    config = parts[1].config(TrainConfig(batch_warmup=0.5, context_warmup=0.5, patience=3), seed=4, threads=1)
-    assert (config.seed, config.patience, config.batch_warmup, config.context_warmup) == (4, None, 0.0, 0.0)
+    assert (
+        sum(part.seconds for part in parts[:3]) == pytest.approx(HOLD_SHARE * 90) and parts[2].folder == HOLD
+    )
+    config = parts[1].config(TrainConfig(patience=3), seed=4, threads=1)
+    assert (config.seed, config.patience) == (4, None)
     assert Part("x", 2, None, "constant", 0.0, 8, 64).config(TrainConfig(), 0, None).evaluations == 2
 
 
@@ -132,7 +134,7 @@ def test_only_models_that_may_be_wanted_again_are_kept(tmp_path):
     ended = [trial(0, 3.0, 2.9, 2.8, state=TrialState.OK)]
     ended += [trial(tid, 2.9, 2.8, loss, state=TrialState.OK) for tid, loss in done.items()]
     for tid in (0, *done):
-        (tmp_path / str(tid) / HELD).mkdir()
+        (tmp_path / str(tid) / HOLD).mkdir()
     failed = [trial(40, 2.0, state=TrialState.FAILED)]
     (tmp_path / "19" / "rung1").mkdir()  # a worker is about to write there
     prune(tmp_path, [*paused, *ended, *failed], LADDER, busy={19})
@@ -140,5 +142,5 @@ def test_only_models_that_may_be_wanted_again_are_kept(tmp_path):
     prune(tmp_path, [*paused, *ended, *failed], LADDER)
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*")}
     # any finalist may be chosen, not only the one with the lowest loss
-    finalists = {f"{tid}/{folder}" for tid in (31, 30, 0) for folder in (HELD, "rung2")}
+    finalists = {f"{tid}/{folder}" for tid in (31, 30, 0) for folder in (HOLD, "rung2")}
     assert left == {f"{tid}/rung0" for tid in range(1, 13)} | finalists

@@ -10,7 +10,15 @@ from types import SimpleNamespace
 import pytest
 
 from minilm import files
-from minilm.tuner.race import LEAD, LongTraining, answered_curve, continued, forecast, judge, loss_at
+from minilm.tuner.race import (
+    LEAD,
+    LongTraining,
+    answered_curve,
+    compare_curves,
+    continued,
+    extrapolated,
+    loss_at,
+)
 from minilm.tuner.records import Trial, TrialState
 from minilm.tuner.selection import Chosen, _incumbent_or, _is_smaller, _raced
 from minilm.tuner.workers import Workers
@@ -33,25 +41,27 @@ def line(start, slope, seconds):
 
 def test_a_forecast_follows_a_line_over_the_logarithm_of_time():
     curve = line(3.0, 0.2, (5, 10, 15, 20))
-    assert forecast(curve, 180) == pytest.approx(3.0 - 0.2 * math.log(200))
-    assert forecast([(4.0, 9.0), *curve], 180) == forecast(curve, 180)  # what is long past does not count
-    assert forecast([(10, 2.0), (20, 2.3)], 99) == 2.3  # a rising curve is not expected to fall
-    assert forecast([], 9) is None and forecast([(10, 2.0)], 90) == 2.0
+    assert extrapolated(curve, 180) == pytest.approx(3.0 - 0.2 * math.log(200))
+    assert extrapolated([(4.0, 9.0), *curve], 180) == extrapolated(
+        curve, 180
+    )  # what is long past does not count
+    assert extrapolated([(10, 2.0), (20, 2.3)], 99) == 2.3  # a rising curve is not expected to fall
+    assert extrapolated([], 9) is None and extrapolated([(10, 2.0)], 90) == 2.0
 
 
 @pytest.mark.parametrize(("start", "slope", "won"), [(2.0, 0.1, False), (2.0, 0.2, True), (2.2, 0.19, False)])
 def test_who_is_ahead_does_not_win_unless_heading_lower(start, slope, won):
     """The challenger leads by a lot after 20 seconds in the first two cases, and heads lower in the second only."""
     default = line(2.5, 0.25, (5, 10, 20, 40))
-    verdict = judge((4, 0), line(start, slope, (5, 10, 20)), default, more=400)
+    verdict = compare_curves((4, 0), line(start, slope, (5, 10, 20)), default, seconds_ahead=400)
     assert verdict.won is won and verdict.seconds == 20
     assert verdict.incumbent_loss == pytest.approx(default[2][1])
     assert (verdict.challenger_forecast < verdict.incumbent_forecast - LEAD) is won
 
 
 def test_who_has_no_loss_cannot_win():
-    assert not judge((4, 0), [], DEFAULT, 10).won
-    assert judge((4, 0), [(15.0, 2.9)], [], 10).won
+    assert not compare_curves((4, 0), [], DEFAULT, 10).won
+    assert compare_curves((4, 0), [(15.0, 2.9)], [], 10).won
 
 
 def test_a_leg_goes_on_where_the_trial_ended():
@@ -121,7 +131,7 @@ def test_trials_that_nearly_used_the_text_up_need_no_race():
 
 @pytest.mark.parametrize(("size", "smaller"), [(400, True), (500, False), (600, False)])
 def test_a_model_smaller_than_the_fitted_recipe_is_not_raced(size, smaller):
-    """After half a minute it leads, and its curve is forecast to go on as steeply as it began."""
+    """After half a minute it leads, and its curve is extrapolated to go on as steeply as it began."""
     trial = Trial(4, {}, {}, n_parameters=size)
     recipe = Trial(1, {}, {}, n_parameters=500)
     assert (

@@ -151,7 +151,8 @@ def test_every_recorded_proposal_follows_from_the_record():
     for trial in trials:
         proposer = Proposer(SPACE, "tpe", 0)
         for earlier in trials[: trial.known]:
-            proposer.replay(earlier.tid, earlier.draw, earlier.loss)
+            proposer.draws[earlier.tid] = earlier.draw
+            proposer.tell(earlier.tid, earlier.loss)
         assert proposer.ask(trial.tid)[1] == trial.point
 
 

@@ -22,19 +22,19 @@ from minilm.tuner.sizing import (
     BATCHES,
     CONTEXTS,
     DROPOUTS,
+    FEWEST_STEPS,
     FURTHER,
     FURTHER_PER_DROPOUT,
-    LEAST_STEPS,
     PARAMETERS_PER_CHARACTER,
     SHAPES,
     TIMED,
     Prices,
-    enough,
     expected,
     fitted,
     parameters,
     prices,
     unseen,
+    useful_tokens,
 )
 from minilm.tuner.space import DEFAULT_POINT, SPACE, limits_for, to_configs
 
@@ -113,7 +113,7 @@ def test_the_recipe_that_is_chosen_is_timed_itself(corpus, monkeypatch):
     assert first == (4, 256) and len(set(rest)) == len(rest) > 0
     model, train = to_configs(point, vocab_size, limits)
     assert parameters(model) < 1_000_000 and (model.n_layer, model.n_embd) in rest
-    steps = enough(characters, model.dropout) / (train.batch_size * model.block_size)
+    steps = useful_tokens(characters, model.dropout) / (train.batch_size * model.block_size)
     assert needed == pytest.approx(steps * HERE.step(model, train), abs=0.1)
 
 
@@ -135,9 +135,9 @@ def test_the_choice_is_the_best_of_all_by_brute_force(seconds):
         model, train = configs(point)
         steps, per_step = int(seconds / HERE.step(model, train)), train.batch_size * model.block_size
         too_large = per_step > BATCH_TOKENS or parameters(model) > PARAMETERS_PER_CHARACTER * TEXT
-        if steps < LEAST_STEPS or too_large:
+        if steps < FEWEST_STEPS or too_large:
             return math.inf
-        tokens = min(steps * per_step, enough(TEXT, model.dropout))
+        tokens = min(steps * per_step, useful_tokens(TEXT, model.dropout))
         return expected(parameters(model), tokens, TEXT, model.dropout, model.block_size, per_step)
 
     shapes = [(layers, width) for layers, width in SHAPES if layers > 1]
@@ -200,7 +200,7 @@ def test_passes_over_a_text_are_worth_ever_less(dropout):
 
 def test_of_a_text_that_is_used_up_hardly_anything_is_left():
     for dropout in DROPOUTS:
-        tokens = enough(TEXT, dropout)
+        tokens = useful_tokens(TEXT, dropout)
         gained = expected(10**6, 100 * tokens, TEXT, dropout) - expected(10**6, tokens, TEXT, dropout)
         assert -0.02 < gained < 0
 

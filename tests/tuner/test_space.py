@@ -5,7 +5,7 @@ import pytest
 from hyperopt import rand, space_eval
 from hyperopt.base import Domain, Trials
 
-from minilm.config import default_recipe
+from minilm.config import REMOVED, default_recipe
 from minilm.errors import ConfigError
 from minilm.tuner.propose import Proposer, SearchSpace, plain
 from minilm.tuner.space import (
@@ -79,6 +79,15 @@ def test_faults_are_sentences():
         to_configs({"learning_rat": 1e-3}, vocab_size=65)
     with pytest.raises(ConfigError, match="even"):
         to_configs({"hidden_size": 33}, vocab_size=65)
+
+
+def test_a_recorded_point_may_name_removed_options_at_their_defaults():
+    point = {"num_layers": 2, "learning_rate": 0.01}
+    assert to_configs({**point, **REMOVED}, 65) == to_configs(point, 65)
+    with pytest.raises(
+        ConfigError, match="batch_warmup was removed and must be 0.0, got 0.5; use the minilm"
+    ):
+        to_configs({**point, "batch_warmup": 0.5}, 65)
 
 
 def test_numpy_values_become_pythons():

@@ -1,0 +1,206 @@
+"""Decides when a training evaluates, writes a record and ends: by steps, by minutes, or by a deadline.
+
+Progress runs from 0 to 1 and is a share of the steps or of the time. Knows numbers and one clock; no tensors.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from typing import Any
+
+from minilm.config import TrainConfig
+
+RECORDS = 100  # training records per run
+EVALUATION_SHARE = 0.1  # of a time budget, for the evaluations before the last one
+FINAL_SHARE = 0.25  # of a time budget: a last evaluation dearer than this is cut down to it
+SAFETY = 1.25  # a busy neighbour can make the next evaluation slower than the last
+FIRST_STEP = 1e-3  # of a time budget, before a step has been timed
+PRICED = 2048  # characters scored to learn what a character costs
+
+
+SAVED = (
+    *("first_step", "earlier", "eval_chars"),
+    *("next_evaluation", "next_record", "evaluation_seconds", "step_seconds"),
+)
+
+
+class Stop(Enum):
+    """Why a run ended."""
+
+    FINISHED = "finished"
+    EARLY = "early"
+    DEADLINE = "deadline"
+    INTERRUPTED = "interrupted"
+
+
+class Clock:
+    """The length of one run. `chars` are those of the validation split and those scored after the training.
+
+    `deadline` is a moment of `time.monotonic()`; `most_steps` end a run by minutes that comes so far, and its schedule
+    then follows whichever ends first. A finished run that goes on does so in another `leg`, with a schedule of its own.
+    The `state` is plain JSON for the checkpoint.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        chars: tuple[int, int],
+        deadline: float | None = None,
+        most_steps: int | None = None,
+        leg: int = 0,
+    ) -> None:
+        self.config, self.chars, self.deadline, self.leg = config, chars, deadline, leg
+        self.last_step = most_steps if config.total_steps is None else config.total_steps
+        self.started = time.monotonic()  # of a resumed run: as if it had never stopped
+        self.first_step, self.earlier = 0, 0.0  # the steps and seconds of the legs before this one
+        self.eval_chars = config.eval_chars  # how many characters an evaluation scores; None: all
+        self.next_evaluation = self.next_record = 0.0  # progress
+        self.evaluation_seconds = 0.0  # of the last evaluation, with the files it writes
+        self.step_seconds: float | None = None  # of an update, a moving mean
+
+    def state(self) -> dict[str, Any]:
+        return {"seconds": self.seconds(), "leg": self.leg, **{name: getattr(self, name) for name in SAVED}}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on in the leg that the state is of, or begins the leg after it."""
+        if state.get("leg", 0) < self.leg:
+            self.first_step, self.earlier = state["step"], state["seconds"] + state.get("earlier", 0.0)
+            return
+        self.started = time.monotonic() - state["seconds"]
+        for name in SAVED:
+            setattr(self, name, state.get(name, getattr(self, name)))
+
+    def open(self, evaluate: Callable[[int], object]) -> None:
+        """Before the first step: where time ends the run, `evaluate` a number of characters to learn its price."""
+        if self.total is not None and not self.evaluation_seconds:
+            chars = self.scored(self.chars[0])
+            sample = min(PRICED, chars)
+            for _ in range(2):  # the first call pays for warming up
+                started = time.monotonic()
+                evaluate(sample)
+                each = (time.monotonic() - started) / sample
+            affordable = int(FINAL_SHARE * self.total / each / (2 if self.chars[1] else 1))
+            if (chars + self.chars[1]) * each > FINAL_SHARE * self.total:
+                self.eval_chars = chars = max(1, min(chars, affordable))
+            self.evaluation_seconds = each * chars
+        self.next_evaluation = self.next_evaluation or self.spacing()
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def scored(self, chars: int) -> int:
+        """How many of a split's characters an evaluation scores."""
+        return chars if self.eval_chars is None else min(chars, self.eval_chars)
+
+    @property
+    def total(self) -> float | None:
+        """Seconds of the whole run, or None where steps alone end it."""
+        minutes, deadline = self.config.minutes, self.deadline
+        limits = [60 * minutes] if minutes is not None else []
+        limits += [deadline - self.started] if deadline is not None else []
+        return max(min(limits), 1e-6) if limits else None
+
+    @property
+    def usable(self) -> float:
+        """Seconds for updates and the evaluations between them: the last evaluation takes the rest."""
+        assert self.total is not None
+        final = self.evaluation_seconds * (1 + self.scored(self.chars[1]) / self.scored(self.chars[0]))
+        return max(self.total - SAFETY * final, 1e-9)
+
+    def one_step(self) -> float:
+        """Seconds that the next update is expected to take."""
+        assert self.total is not None
+        return FIRST_STEP * self.total if self.step_seconds is None else self.step_seconds
+
+    def progress(self, steps: float, ahead: float = 0.0) -> float:
+        """Share of the budget that is over after `steps`; with `ahead` = 1 at the next update.
+
+        That is (done + 1) / (all + 1), in steps or in seconds of one update each: the detour by one keeps the first
+        update (progress 0) and the last one (progress 1) from a learning rate of zero.
+        """
+        by_steps = by_time = 0.0
+        if self.last_step is not None:
+            by_steps = (steps - self.first_step + ahead) / (self.last_step - self.first_step + ahead)
+        if self.config.minutes is not None:
+            step = ahead * self.one_step()
+            by_time = (self.seconds() + step) / (self.usable + step)
+        return min(1.0, max(by_steps, by_time))
+
+    def stop(self, steps: int, stale: int) -> Stop | None:
+        """Why there should be no other update after `steps` and `stale` evaluations without improvement; or None."""
+        if self.last_step is not None and steps >= self.last_step:
+            return Stop.FINISHED
+        if self.config.patience is not None and stale >= self.config.patience:
+            return Stop.EARLY
+        if (
+            self.total is not None
+            and steps > self.first_step
+            and self.seconds() + self.one_step() > self.usable
+        ):
+            own = self.config.minutes is not None and self.total == 60 * self.config.minutes
+            return Stop.FINISHED if own else Stop.DEADLINE
+        return None
+
+    def step_took(self, seconds: float, steps: int) -> None:
+        """The first step pays for warming up and is forgotten."""
+        if steps <= self.first_step + 2 or self.step_seconds is None:
+            self.step_seconds = seconds
+        else:
+            self.step_seconds = 0.9 * self.step_seconds + 0.1 * seconds
+
+    def evaluation_due(self, steps: int) -> bool:
+        return self.progress(steps) >= self.next_evaluation - 1e-9
+
+    def record_due(self, steps: int) -> bool:
+        return self.progress(steps) >= self.next_record - 1e-9
+
+    def recorded(self, steps: int) -> None:
+        self.next_record = next_moment(self.progress(steps), 1 / RECORDS)
+
+    def evaluated(self, steps: int) -> None:
+        """By the clock the next evaluation is at least half a spacing away: each evaluation prices the next one, a new
+        price moves all multiples of the spacing, and the nearest may be due at once."""
+        spacing = self.spacing()
+        ahead = 0.0 if self.total is None else spacing / 2
+        self.next_evaluation = next_moment(self.progress(steps) + ahead, spacing)
+
+    def spacing(self) -> float:
+        """Progress between evaluations: as configured, or wider where they would eat the time."""
+        spacing = 1 / self.config.evaluations
+        if self.total is None:
+            return spacing
+        return min(1.0, max(spacing, self.evaluation_seconds / (EVALUATION_SHARE * self.total)))
+
+
+def next_moment(progress: float, spacing: float) -> float:
+    """The first multiple of `spacing` after `progress`.
+
+    >>> next_moment(0.0, 0.25), next_moment(0.25, 0.25), next_moment(0.3, 0.25)
+    (0.25, 0.5, 0.5)
+    """
+    return spacing * (int(progress / spacing + 1e-9) + 1)
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Inside, the first Ctrl-C only makes the yielded function answer True; a second one interrupts."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # only there Python delivers signals
+        yield lambda: False
+        return
+
+    def take(number: int, frame: object) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    previous = signal.signal(signal.SIGINT, take)
+    try:
+        yield lambda: bool(received)
+    finally:
+        signal.signal(signal.SIGINT, previous)
