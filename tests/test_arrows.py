@@ -14,7 +14,7 @@ FLOORS = [
     ["errors"],
     ["config", "files", "bars"],
     ["cost"],
-    ["fast.agreement", "fast.blocked", "fast.draft", "text", "plots", "interop", "tuner"],
+    ["fast.agreement", "fast.blocked", "fast.draft", "fast.pieces", "text", "plots", "interop", "tuner"],
     ["attention"],
     ["training.optim"],
     ["fast.step"],

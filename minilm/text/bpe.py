@@ -1,308 +1,305 @@
-"""Encodes text by byte pairs as GPT-2 does: text -> bytes -> ever longer pieces, learned by counting.
+"""Byte-pair encoding: a text becomes pieces, learnt by counting which neighbours stand together most often.
 
-Sennrich et al. (2016), "Neural Machine Translation of Rare Words with Subword Units", on bytes as in Radford
-et al. (2019). Small functions first: cut, count, merge; the class joins them. No text is unknown to it, since
-every text is bytes. This file knows nothing of models.
+Sennrich et al. (2016), "Neural Machine Translation of Rare Words with Subword Units"; on bytes as in GPT-2,
+Radford et al. (2019), or on the characters of a text. Read top down: merge, learn, apply; the class joins them.
+These functions say what is right; long texts take `fast/pieces.py`, once it has agreed with them on a part of the
+very text. This file knows nothing of models.
 """
 
 from __future__ import annotations
 
-import functools
-import heapq
 import itertools
-import json
-import re
-import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from minilm.errors import ConfigError, RunError, UnknownCharacterError
-from minilm.files import read_tokenizer, write_tokenizer
+from minilm.errors import ConfigError, RunError, UnknownCharacterError, note
+from minilm.text import tokenizer_file as layout
+from minilm.text.characters import CharTokenizer
+from minilm.text.words import cut, split_special
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 KIND = "bpe"
-Pair = tuple[str, str]
-
-# Unicode's white space; the stdlib's `\s` adds U+001C to U+001F
-SPACE = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-
-
-@functools.cache
-def _words() -> re.Pattern[str]:
-    """GPT-2's pattern in the stdlib's terms: there `\\w` is letters, numbers and "_", `\\d` decimal digits only."""
-    points = map(chr, range(0x20000))  # no number stands above
-    numerals = "".join(c for c in points if unicodedata.category(c) in ("Nl", "No"))  # Roman, fractions, ...
-    letter, number = rf"[^\W\d_{numerals}]", rf"[\d{numerals}]"
-    other = rf"(?:[^\w{SPACE}]|_)"
-    return re.compile(
-        rf"'(?:s|t|re|ve|m|ll|d)| ?{letter}+| ?{number}+| ?{other}+|[{SPACE}]+(?![^{SPACE}])|[{SPACE}]+"
-    )
+CHUNK = 1 << 20  # ids that are Python's numbers at a time
+PROBES, PROBE = 100, 40  # on so many words, up to so many letters of each, must the quick way agree
+REMEMBERED = 1_000_000  # words whose ids are kept; some 200 MB
+SLOW = "byte pairs are {} as it is written: the quick version of `minilm.fast` computes something else here"
+Pair = tuple[bytes, bytes]
 
 
-def cut(text: str) -> list[str]:
-    """The words between which no merge may reach; joined they are the text.
+def base_pieces(text: str, base: CharTokenizer | None = None) -> list[bytes]:
+    """What merging starts from: the bytes of a text, or where the base are characters those.
 
-    >>> cut("I'll take 2 pears  now")
-    ['I', "'ll", ' take', ' 2', ' pears', ' ', ' now']
+    >>> base_pieces("né"), base_pieces("né", CharTokenizer.from_text("né"))
+    ([b'n', b'\\xc3', b'\\xa9'], [b'n', b'\\xc3\\xa9'])
     """
-    return _words().findall(text)
+    return [bytes([byte]) for byte in _utf8(text)] if base is None else [_utf8(c) for c in text]
 
 
-@functools.cache
-def byte_characters() -> dict[int, str]:
-    """A visible character for each of the 256 bytes: itself where it has one, else one from 256 on.
-
-    >>> table = byte_characters()
-    >>> table[ord("a")], table[ord(" ")], len(set(table.values()))
-    ('a', 'Ġ', 256)
-    """
-    visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    hidden = [byte for byte in range(256) if byte not in set(visible)]
-    return {byte: chr(byte) for byte in visible} | {byte: chr(256 + k) for k, byte in enumerate(hidden)}
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")  # to Python half a surrogate pair is a character
 
 
-@functools.cache
-def character_bytes() -> dict[str, int]:
-    return {character: byte for byte, character in byte_characters().items()}
-
-
-def visible(text: str) -> str:
-    """The text's bytes as visible characters."""
-    table = byte_characters()
-    return "".join(table[byte] for byte in text.encode("utf-8", errors="surrogatepass"))
-
-
-def pairs_of(pieces: Sequence[str]) -> list[Pair]:
-    """
-    >>> pairs_of(["a", "b", "c"])
-    [('a', 'b'), ('b', 'c')]
-    """
-    return list(itertools.pairwise(pieces))
-
-
-def merge(pieces: Sequence[str], pair: Pair) -> list[str]:
+def merge(pieces: Sequence[bytes], pair: Pair) -> list[bytes]:
     """Joins every occurrence of `pair`, from the left.
 
-    >>> merge(["a", "a", "a", "b"], ("a", "a"))
-    ['aa', 'a', 'b']
+    >>> merge([b"a", b"a", b"a", b"b"], (b"a", b"a"))
+    [b'aa', b'a', b'b']
     """
-    merged: list[str] = []
-    position = 0
-    while position < len(pieces):
-        if tuple(pieces[position : position + 2]) == pair:
-            merged.append(pair[0] + pair[1])
-            position += 2
+    merged: list[bytes] = []
+    for piece in pieces:
+        if merged and (merged[-1], piece) == pair:
+            merged[-1] += piece
         else:
-            merged.append(pieces[position])
-            position += 1
+            merged.append(piece)
     return merged
 
 
-class _Words:
-    """The distinct words of a text with their counts, and for each pair how often and where it occurs."""
+def learn_merges(words: Mapping[str, int], count: int, base: CharTokenizer | None = None) -> list[Pair]:
+    """The merges that make `count` new pieces, in the order of learning; `words` says how often each occurs.
 
-    def __init__(self, counts: Mapping[str, int]) -> None:
-        self.counts = list(counts.values())
-        self.pieces = [list(word) for word in counts]
-        self.frequency: Counter[Pair] = Counter()
-        self.where: defaultdict[Pair, set[int]] = defaultdict(set)
-        for index in range(len(self.pieces)):
-            self._add(index, 1)
-        # the likeliest first; of equals the one that sorts first, so that training is deterministic
-        self.heap = [(-count, pair) for pair, count in self.frequency.items()]
-        heapq.heapify(self.heap)
+    Each joins the most frequent pair of neighbours; of equally frequent pairs the larger one, compared as (bytes,
+    bytes), as in Stanford's CS336. A pair that occurs once is no pattern: a short text may give fewer.
 
-    def _add(self, index: int, sign: int) -> set[Pair]:
-        pairs = pairs_of(self.pieces[index])
-        for pair in pairs:
-            self.frequency[pair] += sign * self.counts[index]
-            self.where[pair].add(index)
-        return set(pairs)
-
-    def most_frequent(self) -> Pair | None:
-        """The pair to merge next, or None where no pair is left. Stale entries of the heap are skipped."""
-        while self.heap:
-            count, pair = heapq.heappop(self.heap)
-            if self.frequency[pair] == -count and count:
-                return pair
-        return None
-
-    def merge(self, pair: Pair) -> None:
-        """Merges the pair in the words that hold it; only their counts change."""
-        changed: set[Pair] = set()
-        for index in self.where.pop(pair):
-            changed |= self._add(index, -1)
-            self.pieces[index] = merge(self.pieces[index], pair)
-            changed |= self._add(index, 1)
-        for other in changed - {pair}:
-            if self.frequency[other] > 0:
-                heapq.heappush(self.heap, (-self.frequency[other], other))
-
-
-def learn_merges(text: str, count: int) -> list[Pair]:
-    """The `count` most useful merges of a text, in the order of learning; fewer for a short text.
-
-    >>> learn_merges("low lower lowest", 2)
-    [('l', 'o'), ('lo', 'w')]
+    >>> learn_merges(Counter(cut("low lower lowest")), 2)
+    [(b'o', b'w'), (b'l', b'ow')]
     """
-    words = _Words(Counter(map(visible, cut(text))))
-    merges: list[Pair] = []
-    while len(merges) < count and (pair := words.most_frequent()) is not None:
-        merges.append(pair)
-        words.merge(pair)
-    return merges
+    split = {word: base_pieces(word, base) for word in words}
+    merges: dict[Pair, bytes] = {}
+    while len(set(merges.values())) < count:  # two merges can make the same piece
+        counts: Counter[Pair] = Counter()
+        for word, pieces in split.items():
+            for pair in itertools.pairwise(pieces):
+                counts[pair] += words[word]
+        best = max(counts, key=lambda pair: (counts[pair], pair), default=None)
+        if best is None or counts[best] < 2:
+            break
+        merges[best] = best[0] + best[1]
+        split = {word: merge(pieces, best) for word, pieces in split.items()}
+    return list(merges)
 
 
+def apply_merges(pieces: list[bytes], ranks: Mapping[Pair, int]) -> list[bytes]:
+    """The pieces after all merges, in the order in which they were learnt.
+
+    >>> apply_merges([b"s", b"l", b"o", b"w"], {(b"o", b"w"): 0, (b"l", b"ow"): 1})
+    [b's', b'low']
+    """
+    while len(pieces) > 1:
+        first = min(itertools.pairwise(pieces), key=lambda pair: ranks.get(pair, len(ranks)))
+        if first not in ranks:
+            break
+        pieces = merge(pieces, first)
+    return pieces
+
+
+@dataclass(frozen=True, repr=False)
 class BPETokenizer:
-    """Text to ids and back, without loss for any text.
+    """Text to ids and back, without loss; `pieces[id]` are the bytes that an id stands for.
+
+    The base is the 256 bytes, so that no text is unknown, or the characters of a CharTokenizer, to which others
+    are unknown.
 
     >>> tokenizer = BPETokenizer.train("low lower lowest low", vocab_size=259)
     >>> [tokenizer.decode([i]) for i in tokenizer.encode("slowest")]
     ['s', 'low', 'e', 's', 't']
     """
 
-    def __init__(
-        self, vocabulary: Mapping[str, int], merges: Iterable[Pair], special_tokens: Sequence[str] = ()
-    ) -> None:
-        self.vocabulary = dict(vocabulary)
-        self.ranks = {pair: rank for rank, pair in enumerate(merges)}
-        self.special_tokens = tuple(special_tokens)
-        self._texts = {number: piece for piece, number in self.vocabulary.items()}
-        _check(self)
-        longest_first = sorted(self.special_tokens, key=len, reverse=True)  # one may begin another
-        self._special = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
-        self._known: dict[str, list[int]] = {}
+    pieces: tuple[bytes, ...]
+    merges: tuple[Pair, ...] = ()
+    special_tokens: tuple[str, ...] = ()
+    base: CharTokenizer | None = None
+
+    def __post_init__(self) -> None:
+        needed = {piece for a, b in self.merges for piece in (a, b, a + b)}
+        needed |= {*_alphabet(self.base), *map(_utf8, self.special_tokens)}
+        if missing := sorted(needed - set(self.ids)):
+            raise RunError(
+                f"a vocabulary must hold every byte or character and every merge, it lacks {len(missing)} of them, "
+                f"{missing[0]!r} first; take the right files"
+            )
+        if len(self.ids) != len(self.pieces):
+            raise RunError("a vocabulary must hold each piece once, one stands twice; take the right files")
 
     @classmethod
-    def train(cls, text: str, vocab_size: int, special_tokens: Sequence[str] = ()) -> BPETokenizer:
-        """Learns merges until there are `vocab_size` tokens: special ones, 256 bytes, the merges.
+    def train(
+        cls,
+        text: str | Iterable[str],
+        vocab_size: int,
+        special_tokens: Sequence[str] = (),
+        base: CharTokenizer | None = None,
+    ) -> BPETokenizer:
+        """Learns merges until there are `vocab_size` tokens: special ones, the base, the merges.
 
-        The vocabulary stays smaller where the text has no pair left to merge.
+        `text` may come in parts; special tokens are cut out of it first. `base` must know its characters. The
+        vocabulary stays smaller where no pair is left that occurs twice.
         """
-        least = 256 + len(special_tokens)
-        if vocab_size < least:
+        fixed = list(dict.fromkeys([*map(_utf8, special_tokens), *_alphabet(base)]))
+        if vocab_size < len(fixed):
             raise ConfigError(
-                f"vocab_size must be at least {least}, the bytes and specials, got {vocab_size}"
+                f"vocab_size must be at least {len(fixed)}, the {'bytes' if base is None else 'characters'} and "
+                f"special tokens, got {vocab_size}; ask for more"
             )
-        merges = learn_merges(text, vocab_size - least)
-        pieces = [*special_tokens, *byte_characters().values(), *(a + b for a, b in merges)]
-        return cls(
-            {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}, merges, special_tokens
-        )
+        words: Counter[str] = Counter()
+        for part in [text] if isinstance(text, str) else text:
+            words.update(cut(part, special_tokens))
+        for token in special_tokens:
+            words.pop(token, None)
+        if base is not None:
+            base.encode_array("".join(words))  # an unknown character would raise here
+        merges = _learn_quickly(words, vocab_size - len(fixed), base)
+        pieces = dict.fromkeys([*fixed, *(a + b for a, b in merges)])
+        return cls(tuple(pieces), tuple(merges), tuple(special_tokens), base)
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.pieces)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The smallest unsigned type that holds every id."""
+        return np.min_scalar_type(self.vocab_size - 1)
+
+    @cached_property
+    def ids(self) -> dict[bytes, int]:
+        return {piece: number for number, piece in enumerate(self.pieces)}
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """How many characters begin in each piece, (V,); over a whole text they sum to its length."""
+        return np.array([sum(byte & 0xC0 != 0x80 for byte in piece) for piece in self.pieces])
+
+    def encode(
+        self,
+        text: str,
+        errors: Literal["strict", "replace"] = "strict",
+        return_tensors: Literal["pt"] | None = None,
+    ) -> Any:
+        """The ids of `text`: a list, or with `return_tensors="pt"` an int64 tensor (1, T).
+
+        A character that the base lacks raises `UnknownCharacterError`; with `errors="replace"` it becomes what
+        CharTokenizer makes of it.
+        """
+        ids = self.encode_array(text, errors)
+        if return_tensors is None:
+            return ids.tolist()
+        if return_tensors != "pt":
+            raise ConfigError(f'return_tensors must be None or "pt", got {return_tensors!r}')
+        import torch
+
+        return torch.from_numpy(ids.astype(np.int64))[None]  # (1, T)
+
+    def encode_array(self, text: str, errors: Literal["strict", "replace"] = "strict") -> np.ndarray:
+        """The ids of `text` as an array (T,) of `dtype`."""
+        if self.base is not None:
+            parts = split_special(text, self.special_tokens)
+            parts[::2] = [self.base.decode(self.base.encode_array(part, errors)) for part in parts[::2]]
+            text = "".join(parts)
+        words = cut(text, self.special_tokens)
+        if len(self._known) > REMEMBERED:
+            self._known.clear()
+        self._known.update((token, [self.ids[_utf8(token)]]) for token in self.special_tokens)
+        if new := [word for word in dict.fromkeys(words) if word not in self._known]:
+            self._known.update(zip(new, self._encode_words(new), strict=True))
+        return np.fromiter(itertools.chain.from_iterable(map(self._known.__getitem__, words)), self.dtype)
+
+    @cached_property
+    def _known(self) -> dict[str, list[int]]:
+        """Words repeat, so each is merged once."""
+        return {}
+
+    @cached_property
+    def _ranks(self) -> dict[Pair, int]:
+        return {pair: rank for rank, pair in enumerate(self.merges)}
+
+    def _encode_words(self, words: list[str]) -> list[list[int]]:
+        """The ids of each of these words, which are all different."""
+        probes = [word[:PROBE] for word in words[:: len(words) // PROBES or 1]]
+        plain = [self._encode_word(word) for word in probes]
+        if probes == words:
+            return plain
+        if self._quick(probes) == plain:
+            return self._quick(words)
+        note(SLOW.format("applied"))
+        return [self._encode_word(word) for word in words]
+
+    def _encode_word(self, word: str) -> list[int]:
+        return [self.ids[piece] for piece in apply_merges(base_pieces(word, self.base), self._ranks)]
+
+    def _quick(self, words: list[str]) -> list[list[int]]:
+        return self._merges.apply([base_pieces(word, self.base) for word in words])
+
+    @cached_property
+    def _merges(self) -> Any:
+        from minilm.fast.pieces import Merges
+
+        return Merges(self.ids, self.merges)
+
+    def decode(self, ids: Sequence[int] | np.ndarray | Tensor) -> str:
+        """The text of ids (T,); bytes that are no UTF-8, half a character, become U+FFFD."""
+        array = np.asarray(ids if isinstance(ids, Sequence | np.ndarray) else ids.tolist()).reshape(-1)
+        wrong = array[(array < 0) | (array >= self.vocab_size)]
+        if len(wrong):
+            raise UnknownCharacterError(
+                f"an id must be between 0 and {self.vocab_size - 1}, got {wrong[0]}; was this text encoded by "
+                "another tokenizer?"
+            )
+        parts = np.array_split(array, len(array) // CHUNK + 1)  # Python's numbers take much more room
+        data = b"".join(b"".join(map(self.pieces.__getitem__, part.tolist())) for part in parts)
+        try:
+            return data.decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:
+            return data.decode("utf-8", "replace")
+
+    def save(self, folder: str | Path) -> None:
+        """Writes `folder/tokenizer.json`."""
+        characters = None if self.base is None else self.base.characters
+        fields = layout.pieces_to_json(self.pieces, self.merges, self.special_tokens, characters)
+        layout.write_tokenizer(folder, KIND, fields)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> BPETokenizer:
+        """The tokenizer in a folder of ours or of Hugging Face's; no token is put before or after a text."""
+        if layout.is_huggingface(folder):
+            return cls._from_json(layout.read_huggingface(folder), folder)
+        return cls._from_json(layout.read_tokenizer(folder, KIND), folder)
 
     @classmethod
     def from_files(cls, vocab_json: str | Path, merges_txt: str | Path) -> BPETokenizer:
         """GPT-2's two files: `{"piece": id}` and one merge per line; they give GPT-2's own ids."""
-        try:
-            vocabulary = json.loads(Path(vocab_json).read_text(encoding="utf-8"))
-            lines = Path(merges_txt).read_text(encoding="utf-8").split("\n")
-            merges = [_pair(line) for line in lines if line and not line.startswith("#version")]
-        except OSError as error:
-            raise RunError(f"cannot read {error.filename}: {error.strerror}; give both files") from error
-        except ValueError as error:
-            raise RunError(f"{vocab_json} and {merges_txt} are not GPT-2's two files: {error}") from error
-        table = character_bytes()
-        special = [piece for piece in vocabulary if not set(piece) <= set(table) or piece == "<|endoftext|>"]
-        return cls(vocabulary, merges, special)
-
-    @property
-    def vocab_size(self) -> int:
-        return len(self.vocabulary)
-
-    def encode(self, text: str, errors: str = "strict", return_tensors: str | None = None) -> Any:
-        """The ids of `text`: a list, or with `return_tensors="pt"` a (1, T) tensor. `errors` is for symmetry
-        with CharTokenizer: every text has ids here."""
-        if return_tensors not in (None, "pt"):
-            raise ConfigError(f'return_tensors must be None or "pt", got {return_tensors!r}')
-        ids = [number for part in self._parts(text) for number in self._encode_part(part)]
-        return ids if return_tensors is None else _tensor(ids)
-
-    def encode_array(self, text: str) -> np.ndarray:
-        """The ids (N,) in the smallest type that holds the vocabulary."""
-        return np.array(self.encode(text), dtype=np.min_scalar_type(max(self.vocabulary.values())))
-
-    def _parts(self, text: str) -> list[str]:
-        return [part for part in self._special.split(text) if part] if self.special_tokens else [text]
-
-    def _encode_part(self, part: str) -> list[int]:
-        if part in self.special_tokens:
-            return [self.vocabulary[part]]
-        return [number for word in cut(part) for number in self._word(word)]
-
-    def _word(self, word: str) -> list[int]:
-        if word not in self._known:  # words repeat, so each is merged once
-            self._known[word] = [self.vocabulary[piece] for piece in self._merged(list(visible(word)))]
-        return self._known[word]
-
-    def _merged(self, pieces: list[str]) -> list[str]:
-        """Applies the merges in the order in which they were learned."""
-        while len(pieces) > 1:
-            first = min(pairs_of(pieces), key=lambda pair: self.ranks.get(pair, len(self.ranks)))
-            if first not in self.ranks:
-                break
-            pieces = merge(pieces, first)
-        return pieces
-
-    def decode(self, ids: Any) -> str:
-        """The text of ids (list, array, tensor); bytes that are no UTF-8, half a character, become U+FFFD."""
-        numbers = [int(number) for number in np.asarray(ids).reshape(-1)]
-        if unknown := [number for number in numbers if number not in self._texts]:
-            raise UnknownCharacterError(
-                f"ids must be below {self.vocab_size}, got {unknown[0]}; check the model"
-            )
-        table, data = character_bytes(), bytearray()
-        for number in numbers:
-            piece = self._texts[number]
-            special = piece in self.special_tokens
-            data += piece.encode() if special else bytes(table[character] for character in piece)
-        return data.decode("utf-8", errors="replace")
-
-    def save(self, folder: str | Path) -> None:
-        merges = [f"{a} {b}" for a, b in self.ranks]
-        fields = {
-            "vocabulary": self.vocabulary,
-            "merges": merges,
-            "special_tokens": list(self.special_tokens),
-        }
-        write_tokenizer(folder, KIND, fields)
+        return cls._from_json(layout.read_gpt2(vocab_json, merges_txt), vocab_json)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> BPETokenizer:
-        fields = read_tokenizer(folder, KIND)
-        try:
-            return cls(fields["vocabulary"], map(_pair, fields["merges"]), fields["special_tokens"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunError(
-                f"the tokenizer in {folder} is damaged ({error}); restore it from a copy"
-            ) from error
+    def _from_json(cls, fields: Mapping[str, Any], where: str | Path) -> BPETokenizer:
+        characters = fields.get("characters")
+        base = None if characters is None else CharTokenizer.from_text(characters)
+        return cls(**layout.pieces_from_json(fields, where), base=base)
 
     def __repr__(self) -> str:
-        return f"BPETokenizer(vocab_size={self.vocab_size})"
+        base = "bytes" if self.base is None else f"{self.base.vocab_size} characters"
+        return f"BPETokenizer(vocab_size={self.vocab_size}, base={base})"
 
 
-def _pair(line: str) -> Pair:
-    first, second = line.split(" ")
-    return first, second
+def _alphabet(base: CharTokenizer | None) -> list[bytes]:
+    return [bytes([byte]) for byte in range(256)] if base is None else base_pieces(base.characters, base)
 
 
-def _check(tokenizer: BPETokenizer) -> None:
-    """Every byte and every merge must have an id, or some text would have none."""
-    needed = {*byte_characters().values(), *tokenizer.special_tokens, *(a + b for a, b in tokenizer.ranks)}
-    if missing := sorted(needed - set(tokenizer.vocabulary)):
-        raise RunError(
-            f"the vocabulary lacks {len(missing)} tokens, {missing[0]!r} first; take the right files"
-        )
-    if len(tokenizer._texts) != len(tokenizer.vocabulary):
-        raise RunError("the vocabulary gives two tokens the same id; take the right files")
+def _learn_quickly(words: Mapping[str, int], count: int, base: CharTokenizer | None) -> list[Pair]:
+    """`learn_merges`, by arrays where both ways learn the same from the first words."""
+    from minilm.fast.pieces import learn
 
+    def quick(words: Mapping[str, int], count: int) -> list[Pair]:
+        return learn([base_pieces(word, base) for word in words], list(words.values()), count)
 
-def _tensor(ids: list[int]) -> Tensor:
-    import torch
-
-    return torch.tensor([ids], dtype=torch.int64)  # (1, T)
+    few = {word[:PROBE]: number for word, number in itertools.islice(words.items(), PROBES)}
+    if quick(few, PROBE) == learn_merges(few, PROBE, base):
+        return quick(words, count)
+    note(SLOW.format("learnt"))
+    return learn_merges(words, count, base)

@@ -1,16 +1,20 @@
 """Turns a text into what a model sees: tokens in one compact array, cut into training, validation and test.
 
-Two passes over a source: the first learns its characters, length and sha256, the second fills the array. A
-large one goes to a file in the cache and is memory-mapped, so that memory never holds the text. Knows nothing
-of models, and of files only where the tokens are kept.
+The text is split by characters, whatever the tokens are; byte pairs are learnt from the training split alone, and
+each split is encoded by itself. Passes over a source: the first learns its characters, length and sha256, the
+last fills the array. A large one goes to a file in the cache and is memory-mapped, so that memory never holds the
+text. Knows nothing of models, and of files only where the tokens are kept.
 """
 
 from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields, replace
+from itertools import chain, groupby, pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +25,14 @@ from minilm.errors import ConfigError, CorpusError, StorageError, UnknownCharact
 from minilm.text.characters import CharTokenizer
 from minilm.text.sources import CORPORA as CORPORA
 from minilm.text.sources import Source, cache_folder, own_files
+from minilm.text.tokenizers import CHARACTERS, Tokenizer, learn_pieces, piece_count
 
 SPLIT = (0.9, 0.05, 0.05)  # shares of train, val and test, in this order
 MINIMUM = 200  # characters: below this, 5% are too few to say anything
 MAPPED_ABOVE = 64 * 2**20  # bytes of tokens
+LEARNT_FROM = 10_000_000  # characters: byte pairs of a larger text are learnt from stretches all over it,
+STRETCHES = 100  # so many
+GIVEN = "given"  # how a tokenizer that the caller brought is described
 
 
 @dataclass(frozen=True)
@@ -32,11 +40,13 @@ class Corpus:
     """Tokens (N,) of a whole text, and where its splits end. Made by `load_corpus`."""
 
     name: str
-    tokenizer: CharTokenizer
+    tokenizer: Tokenizer
     tokens: np.ndarray
     bounds: tuple[int, int]  # (end of train, end of val), token indexes; test is the rest
     source: dict[str, Any]  # JSON-able: "path" finds it again, "sha256" is the identity of its text
     floors: dict[str, float] | None  # entropy of each split in nats per character, where it is known
+    character_bounds: tuple[int, int]  # `bounds` in characters
+    choice: str = CHARACTERS  # what was asked for: "characters", "bpe:N", or a tokenizer was given
 
     @property
     def train(self) -> np.ndarray:
@@ -51,6 +61,12 @@ class Corpus:
         return self.tokens[self.bounds[1] :]
 
     @property
+    def characters(self) -> dict[str, int]:
+        """How many each split has: its loss per character is the nats of all its tokens by this."""
+        val, test = self.character_bounds
+        return {"train": val, "val": test - val, "test": self.source["characters"] - test}
+
+    @property
     def text(self) -> str:
         """The whole text, decoded at every call."""
         return self.tokenizer.decode(self.tokens)
@@ -63,16 +79,22 @@ class Corpus:
     def line(self) -> str:
         """Name and sizes, for a person."""
         sizes = " / ".join(f"{len(part):,}" for part in (self.train, self.val, self.test))
-        size, kinds = len(self.tokens), self.tokenizer.vocab_size
-        return f"{self.name}: {size:,} characters, {kinds} different; train / val / test {sizes}"
+        length, kinds = self.source["characters"], self.tokenizer.vocab_size
+        if self.choice == CHARACTERS:
+            return f"{self.name}: {length:,} characters, {kinds} different; train / val / test {sizes}"
+        pieces = f"{len(self.tokens):,} pieces, {kinds:,} different"
+        return f"{self.name}: {length:,} characters as {pieces}; train / val / test {sizes} pieces"
 
     def describe(self) -> dict[str, Any]:
-        """What a run's folder records of its corpus, enough for `load_described`."""
+        """What a run's folder records of its corpus, enough for `load_described`; bounds are in characters."""
+        learnt = {} if self.choice == CHARACTERS else {"pieces": _identity(self.tokenizer)}
         return {
             "name": self.name,
             "source": self.source,
-            "bounds": list(self.bounds),
-            "characters": len(self.tokens),
+            "bounds": list(self.character_bounds),
+            "characters": self.source["characters"],
+            "tokens": self.choice,
+            **learnt,
             "vocab_size": self.tokenizer.vocab_size,
             "floors": self.floors,
         }
@@ -89,16 +111,18 @@ class _Survey:
 
 def load_corpus(
     name_or_path: str | Path = "fables",
+    tokens: str | Tokenizer = CHARACTERS,
     *,
     split: tuple[float, float, float] = SPLIT,
     mapped_above: int = MAPPED_ABOVE,
 ) -> Corpus:
     """The corpus of that name (see CORPORA), or the text of a file, a folder (*.txt, *.md) or a glob.
 
-    `split` gives the shares of train, val and test, contiguous in this order; a corpus that brings its own
-    (`fables`, at document ends) keeps it unless another is asked for. Tokens that take more than
-    `mapped_above` bytes live in a memory-mapped file in the cache folder. Raises `CorpusError` for whatever
-    is wrong with the text and `ConfigError` for an impossible split.
+    `tokens` are its "characters", or "bpe:N": byte pairs in a vocabulary of N pieces (see `learn_pieces`), or those
+    of a tokenizer that is given. `split` gives the shares of train, val and test in characters, contiguous in
+    this order; a corpus that brings its own (`fables`, at document ends) keeps it unless another is asked for.
+    Tokens that may take more than `mapped_above` bytes live in a memory-mapped file in the cache folder. Raises
+    `CorpusError` for whatever is wrong with the text and `ConfigError` for an impossible choice or split.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -107,18 +131,26 @@ def load_corpus(
     >>> len(corpus.train), len(corpus.val), len(corpus.test), corpus.tokenizer.characters
     (306, 17, 17, '\\n aceimnoptu')
     """
+    count = piece_count(tokens) if isinstance(tokens, str) else None
     name = str(name_or_path)
     entry = CORPORA.get(name)
     source = entry.load() if entry else own_files(name)
     survey = _survey(source)
     own_split = source.bounds if tuple(split) == SPLIT else None
-    bounds = own_split or _bounds(survey.length, split)
-    tokenizer = CharTokenizer(survey.characters)
+    ends = own_split or _bounds(survey.length, split)
+    tokenizer: Tokenizer = (characters := CharTokenizer(survey.characters))
+    if not isinstance(tokens, str):
+        tokenizer = tokens
+    elif count is not None:
+        tokenizer = learn_pieces(_to_learn_from(source, survey, ends), count, characters)
+    array, bounds = _tokens(source, tokenizer, survey, ends, mapped_above)
     return Corpus(
         name=source.name,
         tokenizer=tokenizer,
-        tokens=_tokens(source, tokenizer, survey, mapped_above),
+        tokens=array,
         bounds=bounds,
+        character_bounds=ends,
+        choice=tokens if isinstance(tokens, str) else GIVEN,
         source={
             "path": source.path,
             "sha256": survey.sha256,
@@ -131,24 +163,43 @@ def load_corpus(
     )
 
 
-def load_described(description: dict[str, Any]) -> Corpus:
-    """The corpus that `Corpus.describe` described; `CorpusError` where its text has changed since."""
+def load_described(description: dict[str, Any], tokenizer: Tokenizer | None = None) -> Corpus:
+    """The corpus that `Corpus.describe` described; `CorpusError` where its text has changed since.
+
+    With a run's own `tokenizer` byte pairs need not be learnt again.
+    """
     try:
         was = description["source"]
         path, split, sha256 = str(was["path"]), tuple(was["split"]), str(was["sha256"])
+        choice = str(description.get("tokens", CHARACTERS))  # older runs have characters and do not say so
     except (KeyError, TypeError) as error:
         raise CorpusError(
             "the description of a corpus is damaged: it must hold a source with path, split and sha256; "
             "restore the run's config.json"
         ) from error
-    corpus = load_corpus(path, split=split)
+    if choice == GIVEN and tokenizer is None:
+        raise CorpusError(f"the tokens of {path} are those of a tokenizer that was given; give it again")
+    corpus = load_corpus(
+        path, choice if tokenizer is None or choice == CHARACTERS else tokenizer, split=split
+    )
     if corpus.source["sha256"] != sha256:
         python = f" (Python {was['python']} then, {platform.python_version()} now)" if "python" in was else ""
         raise CorpusError(
             f"the text {path} has changed{python}: sha256 must begin with {sha256[:12]}, got "
             f"{corpus.source['sha256'][:12]}; restore the text or start a new run"
         )
+    corpus = replace(corpus, choice=choice)
+    if (identity := corpus.describe().get("pieces")) != description.get("pieces"):
+        raise CorpusError(
+            f"the pieces of {path} are not those of the run: their sha256 must begin with "
+            f"{description.get('pieces')}, got {identity}; load the corpus with the run's own tokenizer"
+        )
     return corpus
+
+
+def _identity(tokenizer: Tokenizer) -> str:
+    parts = [getattr(tokenizer, part.name) for part in fields(tokenizer)]
+    return hashlib.sha256(ascii(parts).encode()).hexdigest()[:16]
 
 
 def _survey(source: Source) -> _Survey:
@@ -181,44 +232,114 @@ def _bounds(length: int, split: tuple[float, float, float]) -> tuple[int, int]:
     return train_end, (int(length * (train + val)) if test else length)
 
 
-def _tokens(source: Source, tokenizer: CharTokenizer, survey: _Survey, mapped_above: int) -> np.ndarray:
-    size = survey.length * tokenizer.dtype.itemsize
-    if size > mapped_above:
-        return _mapped(source, tokenizer, survey, size)
-    tokens, end = np.empty(survey.length, tokenizer.dtype), 0
-    for ids in _encoded(source, tokenizer, survey):
-        tokens[end : end + len(ids)] = ids
-        end += len(ids)
-    tokens.flags.writeable = False  # as the memory-mapped ones
-    return tokens
+def _tokens(
+    source: Source, tokenizer: Tokenizer, survey: _Survey, ends: tuple[int, int], mapped_above: int
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """The tokens of the three splits in a row, each encoded by itself, and where the first two end.
+
+    What fixes the tokens of a large text names their file: its sha256, the ends of its splits, the tokenizer. How
+    many each split has stands at the end of the file, since it is known only then.
+    """
+    counts = np.zeros(3, np.int64)
+
+    def encoded() -> Iterator[np.ndarray]:
+        for split, texts in groupby(_texts(source, survey, ends), itemgetter(0)):
+            for ids in _encoded(source, tokenizer, survey, (text for _, text in texts)):
+                counts[split] += len(ids)
+                yield ids
+
+    dtype, most = tokenizer.dtype, survey.length * tokenizer.dtype.itemsize
+    if most <= mapped_above:
+        tokens = np.concatenate([np.empty(0, dtype), *encoded()])
+        tokens.flags.writeable = False  # as the memory-mapped ones
+    else:
+        path = _cached(f"{survey.sha256}.{ends[0]}.{ends[1]}.{_identity(tokenizer)}")
+        if (kept := _counts(path, dtype)) is None:
+            end = (counts.tobytes() for _ in range(1))  # asked for last, when all are counted
+            files.write_chunks(path, chain((ids.tobytes() for ids in encoded()), end), most)
+        else:
+            counts = kept
+        tokens = np.memmap(path, dtype, mode="r", shape=(int(counts.sum()),))
+    return tokens, (int(counts[0]), int(counts[:2].sum()))
 
 
-def _mapped(source: Source, tokenizer: CharTokenizer, survey: _Survey, size: int) -> np.ndarray:
-    """The sha256 of a text fixes its characters, hence its tokens: it names their file in the cache."""
-    path = cache_folder() / "tokens" / f"{survey.sha256}.{tokenizer.dtype.name}"
-    if not path.is_file() or path.stat().st_size != size:
-        try:
-            files.make_folder(path.parent)
-        except StorageError as error:
-            raise CorpusError(
-                f"cannot keep the tokens of a large text ({error}); name a folder that you may write to in "
-                "XDG_CACHE_HOME"
-            ) from error
-        chunks = (ids.tobytes() for ids in _encoded(source, tokenizer, survey))
-        files.write_chunks(path, chunks, size)
-    return np.memmap(path, tokenizer.dtype, mode="r", shape=(survey.length,))
-
-
-def _encoded(source: Source, tokenizer: CharTokenizer, survey: _Survey) -> Iterator[np.ndarray]:
-    """The second pass. A file that grows or changes between the passes would leave the array half filled."""
-    length, changed = 0, f"{source.path} changed while it was read; try again when nothing writes to it"
+def _cached(name: str) -> Path:
+    """The file of that name in the cache, whose folder exists."""
+    path = cache_folder() / "tokens" / name
     try:
-        for piece in source.pieces():
-            length += len(piece)
-            if length > survey.length:
-                break
-            yield tokenizer.encode_array(piece)
+        files.make_folder(path.parent)
+    except StorageError as error:
+        raise CorpusError(
+            f"cannot keep the tokens of a large text ({error}); name a folder that you may write to in "
+            "XDG_CACHE_HOME"
+        ) from error
+    return path
+
+
+def _counts(path: Path, dtype: np.dtype) -> np.ndarray | None:
+    """How many tokens each split has in a file of the cache; None where it is missing or not whole."""
+    if not path.is_file() or (size := path.stat().st_size - 24) < 0:
+        return None
+    counts = np.fromfile(path, np.int64, offset=size)
+    return counts if int(counts.sum()) * dtype.itemsize == size else None
+
+
+def _texts(source: Source, survey: _Survey, ends: tuple[int, int]) -> Iterator[tuple[int, str]]:
+    """The text some at a time, each with the number of its split."""
+    position = 0
+    for piece in source.pieces():
+        for split, (start, end) in enumerate(pairwise((0, *ends, survey.length))):
+            if text := piece[max(start - position, 0) : max(end - position, 0)]:
+                yield split, text
+        position += len(piece)
+        if position > survey.length:
+            break
+    if position != survey.length:  # grown or shortened since the first pass
+        raise CorpusError(_changed(source))
+
+
+def _to_learn_from(source: Source, survey: _Survey, ends: tuple[int, int]) -> list[str]:
+    """The training split, or of a large one stretches spread evenly over it."""
+    texts = (text for split, text in _texts(source, survey, ends) if split == 0)
+    if ends[0] <= LEARNT_FROM:
+        return ["".join(texts)]
+    size, found, position = LEARNT_FROM // STRETCHES, [], 0
+    for text in texts:
+        for start in (ends[0] * k // STRETCHES - position for k in range(STRETCHES)):
+            found.append(text[max(start, 0) : max(start + size, 0)])
+        position += len(text)
+    return list(filter(None, found))
+
+
+def _encoded(
+    source: Source, tokenizer: Tokenizer, survey: _Survey, texts: Iterable[str]
+) -> Iterator[np.ndarray]:
+    """The tokens of `texts`, which are one text, some at a time."""
+    base = tokenizer if isinstance(tokenizer, CharTokenizer) else tokenizer.base
+    try:
+        for text in texts if isinstance(tokenizer, CharTokenizer) else _whole_words(texts):
+            yield tokenizer.encode_array(text)
     except UnknownCharacterError as error:
-        raise CorpusError(changed) from error
-    if length != survey.length:
-        raise CorpusError(changed)
+        if base is not None and base.characters == survey.characters:
+            raise CorpusError(_changed(source)) from error
+        raise
+
+
+def _changed(source: Source) -> str:
+    return f"{source.path} changed while it was read; try again when nothing writes to it"
+
+
+def _whole_words(texts: Iterable[str]) -> Iterator[str]:
+    """The same text, divided only where a word begins with a space or a line end: there its pieces are the same.
+
+    >>> list(_whole_words(["one t", "wo\\n", " three"]))
+    ['one', ' two', '\\n three']
+    """
+    rest = ""
+    for text in texts:
+        rest += text
+        if whole := re.match(r"(?s:.*)\S(?=[ \n])", rest):
+            yield whole[0]
+            rest = rest[whole.end() :]
+    if rest:
+        yield rest

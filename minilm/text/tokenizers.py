@@ -1,21 +1,29 @@
-"""Finds the right tokenizer for a folder. To add a kind: write its class, list it in KINDS."""
+"""Finds the right tokenizer for a folder or a text, and counts the characters that its tokens stand for.
+
+To add a kind: write its class, list it in KINDS, and its choice in `piece_count`.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from minilm.errors import RunError, did_you_mean
-from minilm.files import TOKENIZER, read_tokenizer
+import numpy as np
+
+from minilm.errors import ConfigError, RunError, did_you_mean
 from minilm.text.bpe import BPETokenizer
 from minilm.text.characters import CharTokenizer
+from minilm.text.tokenizer_file import FILE, is_huggingface, read_tokenizer
 
 Tokenizer = CharTokenizer | BPETokenizer
 
 KINDS: dict[str, type[CharTokenizer] | type[BPETokenizer]] = {"char": CharTokenizer, "bpe": BPETokenizer}
+CHARACTERS = "characters"
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
-    """The tokenizer saved in `folder`, whatever its kind; `RunError` where there is none.
+    """The tokenizer saved in `folder`, whatever its kind, or Hugging Face's; `RunError` where there is none.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -23,9 +31,75 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     ...     load_tokenizer(folder)
     CharTokenizer(characters='abc')
     """
+    if is_huggingface(folder):
+        return BPETokenizer.from_pretrained(folder)
     kind = str(read_tokenizer(folder).get("kind"))
     if kind not in KINDS:
-        raise RunError(
-            f"{Path(folder) / TOKENIZER} has an unknown kind {kind!r}, {did_you_mean(kind, KINDS)}"
-        )
+        raise RunError(f"{Path(folder) / FILE} has an unknown kind {kind!r}, {did_you_mean(kind, KINDS)}")
     return KINDS[kind].from_pretrained(folder)
+
+
+def piece_count(tokens: str) -> int | None:
+    """The N of the choice "bpe:N", None for "characters"; `ConfigError` for any other.
+
+    >>> piece_count("bpe:1024"), piece_count("characters")
+    (1024, None)
+    """
+    if tokens == CHARACTERS:
+        return None
+    if match := re.fullmatch(r"bpe:([0-9]{1,7})", tokens):
+        return int(match[1])
+    raise ConfigError(
+        f"tokens must be {CHARACTERS!r} or 'bpe:N' with a vocabulary of N pieces, got {tokens!r}; try 'bpe:1024'"
+    )
+
+
+def learn_pieces(texts: Sequence[str], vocab_size: int, characters: CharTokenizer) -> BPETokenizer:
+    """Byte pairs of the better base: that of `characters`, all that may come, or the 256 bytes.
+
+    The characters, where they are at most a quarter of the vocabulary (measured on eight texts:
+    benchmarks/pieces.py); the bytes, where there are more characters than that; in between what needs fewer tokens
+    for these texts, and the characters where that is the same, since no piece then is half of one.
+
+    >>> learn_pieces(["low lower lowest low"], 12, CharTokenizer.from_text("low lower lowest"))
+    BPETokenizer(vocab_size=12, base=8 characters)
+    """
+    least = min(characters.vocab_size, 256)
+    if vocab_size < least:
+        raise ConfigError(
+            f"tokens 'bpe:{vocab_size}' must hold the base at least, here {characters.vocab_size} characters or 256 "
+            f"bytes; ask for 'bpe:{least}' or more"
+        )
+    bases: list[CharTokenizer | None] = [characters, None]
+    if 4 * characters.vocab_size <= vocab_size or vocab_size < 256:
+        bases = [characters]
+    elif vocab_size < characters.vocab_size:
+        bases = [None]
+    learnt = [BPETokenizer.train(texts, vocab_size, base=base) for base in bases]
+    if len(learnt) == 1:
+        return learnt[0]
+    return min(learnt, key=lambda tokenizer: sum(len(tokenizer.encode_array(text)) for text in texts))
+
+
+def character_lengths(tokenizer: Tokenizer) -> np.ndarray:
+    """How many characters begin in each token of the vocabulary, (V,).
+
+    >>> character_lengths(CharTokenizer.from_text("abc"))
+    array([1, 1, 1])
+    """
+    if isinstance(tokenizer, CharTokenizer):
+        return np.ones(tokenizer.vocab_size, np.int64)
+    return tokenizer.lengths
+
+
+def count_characters(tokenizer: Tokenizer, ids: Sequence[int] | np.ndarray) -> int:
+    """The characters that begin in the tokens `ids` (T,); of an encoded text its length, exactly.
+
+    The loss per character is the nats of all tokens by this number.
+
+    >>> pieces = BPETokenizer.train("low lower lowest low", vocab_size=259)
+    >>> ids = pieces.encode("é, slowest")
+    >>> len(ids), count_characters(pieces, ids), count_characters(pieces, ids[:1])
+    (9, 10, 1)
+    """
+    return int(character_lengths(tokenizer)[np.asarray(ids, np.int64).reshape(-1)].sum())

@@ -234,6 +234,11 @@ def check_shape(shape: ModelConfig, corpus: Corpus) -> None:
         raise ConfigError(
             f"vocab_size must be the corpus's {corpus.tokenizer.vocab_size}, got {shape.vocab_size}"
         )
+    if corpus.choice != "characters":
+        raise CorpusError(
+            f"a training's losses are per character, which a corpus of pieces does not have yet, got "
+            f'{corpus.choice!r}; load it with tokens="characters"'
+        )
     if shape.block_size > len(corpus.train) - 1:
         raise CorpusError(
             f"the context must be shorter than the training split, got {shape.block_size} and "

@@ -94,10 +94,16 @@ def test_a_corpus_without_a_test_split_has_no_numbers_there(file):
 def test_a_description_survives_json_and_refuses_damage(file):
     description = load_corpus(file, split=(0.8, 0.1, 0.1)).describe()
     again = load_described(json.loads(json.dumps(description)))
-    assert again.describe() == description and again.text == LINES
+    assert again.describe() == description and again.text == LINES and description["tokens"] == "characters"
     for damaged in ({}, {"source": None}, {"source": {"path": str(file)}}):
         with pytest.raises(CorpusError, match="damaged"):
             load_described(damaged)
+
+
+def test_descriptions_of_older_runs_are_of_characters(file):
+    description = load_corpus(file).describe()
+    del description["tokens"]
+    assert np.array_equal(load_described(description).tokens, load_corpus(file).tokens)
 
 
 def test_fables_keep_their_own_split_and_floor_only_at_their_own_shares():
@@ -114,7 +120,7 @@ def test_a_text_that_changes_between_the_passes(tmp_path, grown):
     source = sources.Source("moving", "moving", lambda: [next(texts)])
     survey = corpora._survey(source)
     with pytest.raises(CorpusError, match="changed while it was read"):
-        corpora._tokens(source, CharTokenizer(survey.characters), survey, 10**9)
+        corpora._tokens(source, CharTokenizer(survey.characters), survey, (99, 200), 10**9)
 
 
 def test_mapped_tokens_are_kept_and_mended(file, tmp_path, monkeypatch):
