@@ -1,4 +1,4 @@
-"""Defines the one family of errors that a user's mistake can raise, and the "did you mean" helper.
+"""Defines the errors that a user's mistake can raise, and the base of configurations, whose every fault becomes one.
 
 Every message is one sentence in four parts: the thing, the rule, what arrived, what to do. A verb prints it
 without a traceback and exits with `exit_code`. Mistakes of ours are `assert`s and keep their traceback.
