@@ -70,6 +70,12 @@ def answers(corpus, model: GPT) -> dict[str, object]:
     return found
 
 
+@pytest.fixture(scope="module")
+def before(corpus) -> dict[str, object]:
+    """What is said of the model as it is."""
+    return answers(corpus, built(corpus))
+
+
 class Halved(nn.Module):
     """An MLP of a student's own."""
 
@@ -109,8 +115,7 @@ STAND_INS = {
 
 
 @pytest.mark.parametrize("name", STAND_INS)
-def test_a_stand_in_changes_loss_text_and_training(corpus, name):
-    before = answers(corpus, built(corpus))
+def test_a_stand_in_changes_loss_text_and_training(corpus, before, name):
     model = built(corpus)
     STAND_INS[name](model)
     slow = model.generate(torch.tensor([[1, 2, 3]]), 30, temperature=0, keep=0.5, use_cache=False)
@@ -135,8 +140,7 @@ def test_a_stand_in_changes_loss_text_and_training(corpus, name):
         (decoder, "rotate", lambda x, cos, sin: x),
     ],
 )
-def test_a_new_definition_in_a_notebook_is_used(corpus, monkeypatch, capfd, place, name, new):
-    before = answers(corpus, built(corpus))
+def test_a_new_definition_in_a_notebook_is_used(corpus, before, monkeypatch, capfd, place, name, new):
     monkeypatch.setattr(place, name, new)
     after = answers(corpus, built(corpus))
     assert all(before[what] != after[what] for what in before), (before, after)
@@ -158,11 +162,10 @@ def test_a_new_rule_of_the_optimizer_is_used(corpus, monkeypatch, name):
     assert run_training(corpus, built(corpus), CONFIG).result["val_loss"] != before
 
 
-def test_a_backend_of_ones_own(corpus, monkeypatch):
+def test_a_backend_of_ones_own(corpus, before, monkeypatch):
     monkeypatch.setitem(BACKENDS, "mine", no_scale)
-    plain, mine = built(corpus), built(corpus, attention="mine")
-    one, two = answers(corpus, plain), answers(corpus, mine)
-    assert all(one[what] != two[what] for what in one)
+    after = answers(corpus, built(corpus, attention="mine"))
+    assert all(before[what] != after[what] for what in before)
     with pytest.raises(ConfigError, match="did you mean 'mine'"):
         built(corpus, attention="mien")(torch.tensor([[1]]))
 
