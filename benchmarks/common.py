@@ -231,5 +231,5 @@ def trained(model: dict[str, Any], train: dict[str, Any], *, seed: int, steps: i
     started = time.process_time()
     fitted.fit()
     spent = time.process_time() - started
-    loss = exact_loss(fitted.model, fitted.val_tokens, before=fitted.before)
+    loss = exact_loss(fitted.model, fitted.val_tokens, **fitted.scored)
     return {"loss": loss, "ms": 1000 * spent / steps, "steps": steps}

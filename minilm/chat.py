@@ -106,7 +106,7 @@ def _dialogue(run: Run) -> Dialogue:
     from minilm.text.turns import Dialogue, find_dialogue
 
     try:
-        corpus = load_described(run.config["corpus"])
+        corpus = load_described(run.config["corpus"], run.tokenizer)
     except CorpusError as error:
         _note(f"the run's text, which would show how turns are written, cannot be read: {error}")
         return Dialogue()

@@ -37,7 +37,7 @@ FLAGS: dict[str, tuple[type, str, str]] = {
     "--layers": (ModelConfig, "n_layer", "decoder blocks"),
     "--heads": (ModelConfig, "n_head", "attention heads per block"),
     "--hidden": (ModelConfig, "n_embd", "channels of the residual stream"),
-    "--context": (ModelConfig, "block_size", "longest context in characters"),
+    "--context": (ModelConfig, "block_size", "longest context in tokens"),
     "--dropout": (ModelConfig, "dropout", "share of activations dropped in training"),
     "--attention": (ModelConfig, "attention", "attention backend"),
     "--steps": (TrainConfig, "steps", "length of the training in steps"),
@@ -57,6 +57,7 @@ FLAGS: dict[str, tuple[type, str, str]] = {
 }
 
 
+TOKENS = "what a token is: characters, bpe:N for N byte pairs, or auto: by text and time"
 CHOICES = {"attention": ("auto", "manual", "blocked", "fused")}  # in Python also a backend of one's own
 
 
@@ -66,7 +67,9 @@ def in_flags(sentence: str) -> str:
     >>> in_flags("n_layer must be at least 1, got 0"), in_flags("try learning_rate=0.003")
     ('--layers must be at least 1, got 0', 'try --lr 0.003')
     """
-    names = {name: flag for flag, (_, name, _) in FLAGS.items()} | {"out": "--out", "resume": "--resume"}
+    names = {name: flag for flag, (_, name, _) in FLAGS.items()} | {
+        name: f"--{name}" for name in ("out", "resume", "tokens")
+    }
     for name, flag in names.items():
         sentence = re.sub(rf"(?<![\w-]){name}='?([^\s;,)']+)'?", rf"{flag} \1", sentence)
         anywhere = "" if "_" in name else r"(?= must\b| was )"

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from minilm.training.scores import baseline_rows, compression_rows, model_row, table
 
     run = load_run(arguments.run)
-    corpus = load_described(run.config["corpus"])
+    corpus = load_described(run.config["corpus"], run.tokenizer)
     hardware = choose_hardware(TrainConfig(), run.model.config.attention)
     stride = max(1, run.model.config.block_size // 4) if arguments.sliding else None
     protocol = "exact" if stride is None else f"sliding, stride {stride}"
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             json.dumps({"folder": str(run.folder), "protocol": protocol, "unit": "nats/char", "rows": rows})
         )
     else:
-        print(f"run       {run.folder}\ncorpus    {corpus.name}, {len(corpus.tokens):,} characters\n")
+        print(f"run       {run.folder}\ncorpus    {corpus.line()}\n")
         print(table(rows, protocol))
     return 0
 

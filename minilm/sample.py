@@ -121,7 +121,7 @@ def _draft(run: Run) -> NGramDraft:
     from minilm.fast.draft import NGramDraft
     from minilm.text.corpora import load_described
 
-    return NGramDraft(run.tokenizer.vocab_size).fit(load_described(run.config["corpus"]).train)
+    return NGramDraft(run.tokenizer.vocab_size).fit(load_described(run.config["corpus"], run.tokenizer).train)
 
 
 def _json(content: dict[str, Any]) -> str:

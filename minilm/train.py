@@ -93,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         "--preset", choices=tuple(PRESETS), default=off, help=f"{presets} (default: {DEFAULT_PRESET})"
     )
     cli.add_config_flags(parser, list(cli.FLAGS))
+    parser.add_argument("--tokens", default=off, help=f"{cli.TOKENS} (default: characters)")
     parser.add_argument("--out", default=off, help="new folder (default: runs/train-CORPUS-TIME)")
     parser.add_argument("--resume", metavar="DIR", default=off, help="continue the run in DIR")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -112,6 +113,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     shape, config = _configs(arguments)  # before torch is loaded: a wrong flag is answered at once
     if "resume" in arguments and "out" in arguments:
         raise ConfigError("--resume goes on in the run's own folder; give --resume or --out, not both")
+    if "resume" in arguments and "tokens" in arguments:
+        raise ConfigError(f"a resumed run keeps its tokens, got --tokens {arguments.tokens}; leave it out")
     stream = sys.stderr if arguments.json else sys.stdout
     corpus = _corpus(arguments)
     print(f"corpus    {corpus.line()}", file=stream)
@@ -133,11 +136,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _corpus(arguments: argparse.Namespace) -> Corpus:
     from minilm.text.corpora import load_corpus, load_described
 
-    if "data" in arguments or "resume" not in arguments:
-        return load_corpus(getattr(arguments, "data", "fables"))
+    from minilm.text.tokenizers import load_tokenizer
+    from minilm.training.hardware import physical_cores
     from minilm.training.run import read_config, run_folder
 
-    return load_described(read_config(run_folder(arguments.resume))["corpus"])
+    if "resume" in arguments:
+        folder = run_folder(arguments.resume)
+        stored = read_config(folder)["corpus"]
+        if "data" not in arguments:
+            return load_described(stored, load_tokenizer(folder))
+        return load_corpus(arguments.data, stored.get("tokens", "characters"))
+    tokens = getattr(arguments, "tokens", "characters")
+    seconds = 60 * getattr(arguments, "minutes", 1.0) * physical_cores()
+    return load_corpus(getattr(arguments, "data", "fables"), tokens, seconds=seconds)
 
 
 def _out(arguments: argparse.Namespace, corpus: Corpus) -> str:

@@ -125,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "data", nargs="?", default=off, help="corpus, text file, folder or glob (default: fables)"
     )
+    parser.add_argument("--tokens", default=off, help=f"{cli.TOKENS} (default: auto)")
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument(
         "--minutes", type=float, default=off, help=f"for everything, page included (default: {MINUTES:g})"
@@ -170,7 +171,7 @@ _workers.__name__ = "number or dask://host:port"  # argparse names it in its sen
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     given = {name: value for name, value in vars(arguments).items() if name in SETTINGS}
-    fixed = [f"--{name}" for name in (*given, "out") if name in arguments and name not in BUDGET]
+    fixed = [f"--{name}" for name in (*given, "tokens", "out") if name in arguments and name not in BUDGET]
     if "resume" in arguments and fixed:
         raise ConfigError(f"a resumed study keeps its settings, got {', '.join(fixed)}; leave them out")
     from minilm.tuner.decide import process_started
@@ -195,9 +196,16 @@ def _corpus(arguments: argparse.Namespace) -> Corpus:
     from minilm.text.corpora import load_corpus, load_described
     from minilm.tuner.records import read_study
 
-    if "data" in arguments or "resume" not in arguments:
-        return load_corpus(getattr(arguments, "data", "fables"))
-    return load_described(read_study(Path(arguments.resume))["corpus"])
+    if "resume" in arguments:
+        stored = read_study(Path(arguments.resume))["corpus"]
+        if "data" not in arguments:
+            return load_described(stored)
+        return load_corpus(arguments.data, stored.get("tokens", "characters"))
+    from minilm.training.hardware import physical_cores
+
+    tokens = getattr(arguments, "tokens", "auto")
+    seconds = 60 * getattr(arguments, "minutes", MINUTES) * physical_cores()
+    return load_corpus(getattr(arguments, "data", "fables"), tokens, seconds=seconds)
 
 
 def _out(arguments: argparse.Namespace, corpus: Corpus) -> str:

@@ -25,7 +25,15 @@ from minilm.errors import ConfigError, CorpusError, StorageError, UnknownCharact
 from minilm.text.characters import CharTokenizer
 from minilm.text.sources import CORPORA as CORPORA
 from minilm.text.sources import Source, cache_folder, own_files
-from minilm.text.tokenizers import CHARACTERS, Tokenizer, learn_pieces, piece_count
+from minilm.text.tokenizers import (
+    AUTO,
+    CHARACTERS,
+    Tokenizer,
+    auto_tokens,
+    character_lengths,
+    learn_pieces,
+    piece_count,
+)
 
 SPLIT = (0.9, 0.05, 0.05)  # shares of train, val and test, in this order
 MINIMUM = 200  # characters: below this, 5% are too few to say anything
@@ -65,6 +73,21 @@ class Corpus:
         """How many each split has: its loss per character is the nats of all its tokens by this."""
         val, test = self.character_bounds
         return {"train": val, "val": test - val, "test": self.source["characters"] - test}
+
+    def scored(self, split: str) -> dict[str, Any]:
+        """What `exact_loss` takes of the split "val" or "test": its tokens, the one before, the characters of each."""
+        tokens, start = {"val": (self.val, self.bounds[0]), "test": (self.test, self.bounds[1])}[split]
+        lengths = character_lengths(self.tokenizer)
+        return {"tokens": tokens, "before": int(self.tokens[start - 1]), "lengths": lengths}
+
+    def in_characters(self, most: int) -> tuple[list[np.ndarray], int]:
+        """The three splits as characters whatever the tokens are, of train the last `most`; how many are different."""
+        parts, tokenizer = [self.train[-most:], self.val, self.test], self.tokenizer
+        if not isinstance(tokenizer, CharTokenizer):
+            texts = [tokenizer.decode(part) for part in parts]
+            tokenizer = CharTokenizer.from_text("".join(texts))
+            parts = [tokenizer.encode_array(text)[-most:] for text in texts]
+        return parts, tokenizer.vocab_size
 
     @property
     def text(self) -> str:
@@ -114,12 +137,13 @@ def load_corpus(
     tokens: str | Tokenizer = CHARACTERS,
     *,
     split: tuple[float, float, float] = SPLIT,
+    seconds: float = 60.0,
     mapped_above: int = MAPPED_ABOVE,
 ) -> Corpus:
     """The corpus of that name (see CORPORA), or the text of a file, a folder (*.txt, *.md) or a glob.
 
-    `tokens` are its "characters", or "bpe:N": byte pairs in a vocabulary of N pieces (see `learn_pieces`), or those
-    of a tokenizer that is given. `split` gives the shares of train, val and test in characters, contiguous in
+    `tokens` are its "characters", or "bpe:N": byte pairs in a vocabulary of N pieces (see `learn_pieces`), or "auto":
+    what `auto_tokens` chooses for so many core-`seconds` of training, or those of a tokenizer that is given. `split` gives the shares of train, val and test in characters, contiguous in
     this order; a corpus that brings its own (`fables`, at document ends) keeps it unless another is asked for.
     Tokens that may take more than `mapped_above` bytes live in a memory-mapped file in the cache folder. Raises
     `CorpusError` for whatever is wrong with the text and `ConfigError` for an impossible choice or split.
@@ -131,13 +155,15 @@ def load_corpus(
     >>> len(corpus.train), len(corpus.val), len(corpus.test), corpus.tokenizer.characters
     (306, 17, 17, '\\n aceimnoptu')
     """
-    count = piece_count(tokens) if isinstance(tokens, str) else None
+    count = piece_count(tokens) if isinstance(tokens, str) and tokens != AUTO else None
     name = str(name_or_path)
     entry = CORPORA.get(name)
     source = entry.load() if entry else own_files(name)
     survey = _survey(source)
     own_split = source.bounds if tuple(split) == SPLIT else None
     ends = own_split or _bounds(survey.length, split)
+    if tokens == AUTO:
+        count = piece_count(tokens := auto_tokens(ends[0], len(survey.characters), seconds))
     tokenizer: Tokenizer = (characters := CharTokenizer(survey.characters))
     if not isinstance(tokens, str):
         tokenizer = tokens

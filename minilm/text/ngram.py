@@ -116,17 +116,18 @@ def best_order(train: np.ndarray, val: np.ndarray, orders: Iterable[int] = ORDER
 
 
 def counting_baseline(corpus: Corpus) -> dict[str, Any]:
-    """The baseline's losses in nats per token: {"order", "val", "test", "counted"}.
+    """The baseline's losses in nats per character, whatever the tokens are: {"order", "val", "test", "counted"}.
 
-    The order is chosen on val and the model counts `counted` tokens of train only; "test" is None where the split
-    is empty.
+    The order is chosen on val and the model counts `counted` characters of train only; "test" is None where the
+    split is empty.
     """
-    model = _best(_models(corpus.train, corpus.tokenizer.vocab_size, ORDERS), corpus.train, corpus.val)
+    (train, val, test), vocab_size = corpus.in_characters(COUNTED)
+    model = _best(_models(train, vocab_size, ORDERS), train, val)
     return {
         "order": model.order,
-        "val": model.loss(corpus.val, before=corpus.train),
-        "test": model.loss(corpus.test, before=corpus.val) if len(corpus.test) else None,
-        "counted": min(len(corpus.train), COUNTED),
+        "val": model.loss(val, before=train),
+        "test": model.loss(test, before=val) if len(test) else None,
+        "counted": len(train),
     }
 
 

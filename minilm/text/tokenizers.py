@@ -19,7 +19,7 @@ from minilm.text.tokenizer_file import FILE, is_huggingface, read_tokenizer
 Tokenizer = CharTokenizer | BPETokenizer
 
 KINDS: dict[str, type[CharTokenizer] | type[BPETokenizer]] = {"char": CharTokenizer, "bpe": BPETokenizer}
-CHARACTERS = "characters"
+CHARACTERS, AUTO = "characters", "auto"
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
@@ -39,6 +39,17 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     return KINDS[kind].from_pretrained(folder)
 
 
+def auto_tokens(characters: int, different: int, seconds: float) -> str:
+    """The tokens for a training split of so many characters, so many of them different, in core-seconds of training.
+
+    >>> auto_tokens(1_000_000, 65, 60), auto_tokens(1_000_000, 4000, 60)
+    ('bpe:1024', 'characters')
+    """
+    if different > 1000:
+        return CHARACTERS
+    return f"bpe:{max(1024, different)}"
+
+
 def piece_count(tokens: str) -> int | None:
     """The N of the choice "bpe:N", None for "characters"; `ConfigError` for any other.
 
@@ -50,7 +61,8 @@ def piece_count(tokens: str) -> int | None:
     if match := re.fullmatch(r"bpe:([0-9]{1,7})", tokens):
         return int(match[1])
     raise ConfigError(
-        f"tokens must be {CHARACTERS!r} or 'bpe:N' with a vocabulary of N pieces, got {tokens!r}; try 'bpe:1024'"
+        f"tokens must be 'auto', 'characters' or 'bpe:N' with a vocabulary of N pieces, got {tokens!r}; try "
+        "tokens='bpe:1024'"
     )
 
 

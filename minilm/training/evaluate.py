@@ -22,6 +22,7 @@ def exact_loss(
     tokens: np.ndarray,
     *,
     before: int | None = None,
+    lengths: np.ndarray | None = None,
     stride: int | None = None,
     chars: int | None = None,
 ) -> float:
@@ -29,20 +30,22 @@ def exact_loss(
 
     `exact` (stride None): non-overlapping windows of block_size. `sliding`: windows start `stride` apart and each
     scores only what the one before did not reach. `before` is the token in front of the split; without it the first one
-    has no context and is not scored. `chars` scores about so many characters, in evenly spaced windows. Raises
-    CorpusError where there is nothing to score.
+    has no context and is not scored. `lengths` (V,) are the characters of each token, one without it. `chars` scores
+    about so many characters, in evenly spaced windows. Raises CorpusError where there is nothing to score.
     """
     sequence = np.asarray(tokens)
     sequence = sequence if before is None else np.insert(sequence, 0, before)
     if len(sequence) < 2:
         got = f"got {len(sequence)}; use a longer text"
-        raise CorpusError(f"a loss needs at least 2 characters, one to see and one to predict, {got}")
+        raise CorpusError(f"a loss needs at least 2 tokens, one to see and one to predict, {got}")
     config: Any = model.config
     parameter, total, count, T = next(model.parameters(), torch.empty(0)), 0.0, 0, int(config.block_size)
+    lengths = np.ones(config.vocab_size, np.uint8) if lengths is None else lengths
+    few = None if chars is None else int(chars / lengths[sequence].mean())  # tokens
     batch = TOKENS_PER_BATCH * (1 if parameter.device.type == "cpu" else 8)  # on a GPU each call costs
     batch = min(batch, LOGITS_PER_BATCH // config.vocab_size)  # tokens
     with reading(model):
-        for starts, length, scored in windows(len(sequence) - 1, T, stride or T, chars):
+        for starts, length, scored in windows(len(sequence) - 1, T, stride or T, few):
             rows = max(1, batch // length)
             for group in np.split(starts, range(rows, len(starts), rows)):
                 spots = group[:, None] + np.arange(length + 1)  # (B, length + 1)
@@ -50,15 +53,15 @@ def exact_loss(
                 logits = model(ids[:, :-1])[1][:, -scored:]  # (B, scored, V)
                 flat = logits.flatten(0, 1).float()  # (B scored, V)
                 total += F.cross_entropy(flat, ids[:, -scored:].flatten(), reduction="sum").item()
-                count += len(group) * scored
-    return total / count
+                count += int(lengths[sequence[spots[:, -scored:]]].sum())
+    return total / max(count, 1)
 
 
-def windows(n: int, T: int, stride: int, chars: int | None) -> Iterator[tuple[np.ndarray, int, int]]:
+def windows(n: int, T: int, stride: int, few: int | None) -> Iterator[tuple[np.ndarray, int, int]]:
     """Groups of windows over n predictions: (starts, length, how many predictions at each end are scored)."""
     assert 1 <= stride <= T, f"stride must be from 1 to block_size, got {stride} and {T}"
     starts = np.arange(0, n - T + 1, stride)
-    keep = len(starts) if chars is None else max(1, chars // stride)
+    keep = len(starts) if few is None else max(1, few // stride)
     if keep < len(starts):
         yield starts[np.linspace(0, len(starts) - 1, keep).round().astype(int)], T, stride
         return

@@ -28,7 +28,8 @@ from minilm.training.optim import build_optimizer, schedule
 
 class Trainer:
     """Trains `model` in place by `fit()`; after `checkpoint.resume` it goes on from the checkpoint in `folder`.
-    `before` is the token in front of the validation split; `on_record` gets each record, in nats and seconds."""
+    `before` is the token in front of the validation split, `lengths` (V,) are the characters of each token;
+    `on_record` gets each record: seconds and nats, of the validation per character, of the training per token."""
 
     def __init__(
         self,
@@ -40,12 +41,13 @@ class Trainer:
         clock: Clock,
         *,
         before: int | None = None,
+        lengths: np.ndarray | None = None,
         folder: Path | None = None,
         on_record: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self.model, self.shape = model.to(hardware.device), model.config
         self.config, self.clock, self.folder, self.on_record = config, clock, folder, on_record
-        self.val_tokens, self.before = val_tokens, before
+        self.val_tokens, self.scored = val_tokens, {"before": before, "lengths": lengths}
         device = None if hardware.device == "cpu" else hardware.device
         self.batches = Batches(train_tokens, self.shape.block_size, config.batch_size, config.seed, device)
         self.optimizer = speed_up(build_optimizer(self.model, config, hardware.precision))
@@ -98,7 +100,7 @@ class Trainer:
         return stop
 
     def evaluate(self, chars: int | None) -> float:
-        return exact_loss(self.model, self.val_tokens, before=self.before, chars=chars)
+        return exact_loss(self.model, self.val_tokens, **self.scored, chars=chars)
 
     def keep_best(self) -> None:
         self.best = {name: tensor.detach().cpu().clone() for name, tensor in weights(self.model).items()}

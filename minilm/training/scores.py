@@ -40,7 +40,7 @@ def baseline_rows(counting: dict[str, Any] | None, floors: dict[str, float] | No
 
 def compression_rows(corpus: Corpus) -> list[Row]:
     """gzip and xz, primed with the training split, in nats per character like everything else."""
-    seen = corpus.train[-max(CONTEXT.values()) :]  # a character is a byte at least: no window looks further
+    seen = corpus.train[-max(CONTEXT.values()) :]  # a token is a byte at least: no window looks further
     train = corpus.tokenizer.decode(seen).encode()
     per_bit = 1 / bits_per_character(1.0)
     rows: dict[str, Row] = {}
@@ -48,7 +48,7 @@ def compression_rows(corpus: Corpus) -> list[Row]:
         if not len(tokens):
             continue
         text = corpus.tokenizer.decode(tokens).encode()
-        for name, bits in compressed_bits(text, train, len(tokens)).items():
+        for name, bits in compressed_bits(text, train, corpus.characters[split]).items():
             rows.setdefault(name, {"name": name, "val": None, "test": None})[split] = bits * per_bit
     return list(rows.values())
 
@@ -56,8 +56,8 @@ def compression_rows(corpus: Corpus) -> list[Row]:
 def model_row(model: Any, corpus: Corpus, stride: int | None = None) -> Row:
     """A model's loss on the whole of both splits, `exact` or, with a stride, `sliding`."""
     val, test = (
-        exact_loss(model, tokens, before=int(corpus.tokens[end - 1]), stride=stride) if len(tokens) else None
-        for tokens, end in zip((corpus.val, corpus.test), corpus.bounds, strict=True)
+        exact_loss(model, **corpus.scored(split), stride=stride) if corpus.characters[split] else None
+        for split in ("val", "test")
     )
     return {"name": "model", "val": val, "test": test}
 

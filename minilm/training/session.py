@@ -100,9 +100,7 @@ def run_training(
         run.folder = files.new_folder(out)
         corpus.tokenizer.save(run.folder)
         files.write_json(run.folder / CONFIG, run.config)  # last: with it the folder is a run
-    clock = Clock(
-        config, (len(corpus.val), len(corpus.test) if test else 0), shape.vocab_size, deadline, most_steps
-    )
+    clock = Clock(config, scored(corpus, test), shape.vocab_size, deadline, most_steps)
     return _train(run, corpus, config, hardware, clock, start=start, on_record=on_record)
 
 
@@ -153,7 +151,7 @@ def resume_training(
         done == len(legs) > 0
     ):  # a leg begins, or has not ended: written only now that nothing is refused any more
         files.write_json(folder / CONFIG, stored)
-    clock = Clock(config, (len(corpus.val), len(corpus.test)), shape.vocab_size, deadline, leg=len(legs))
+    clock = Clock(config, scored(corpus), shape.vocab_size, deadline, leg=len(legs))
     return _train(run, corpus, config, hardware, clock, on_record=on_record)
 
 
@@ -185,7 +183,8 @@ def _refuse_changes(
     faults = differences({key: old.get(key) for key in changes}, changes)
     if corpus is not None:
         mine, theirs = corpus.describe(), stored["corpus"]
-        keys = ("name", "characters", "bounds", "vocab_size")
+        theirs = {"tokens": "characters", **theirs}  # older runs have these and do not say so
+        keys = ("name", "characters", "bounds", "tokens", "vocab_size")
         texts = differences(*({key: _plain(d.get(key)) for key in keys} for d in (theirs, mine)))
         sums = [d.get("source", {}).get("sha256") for d in (theirs, mine)]
         texts = texts or ("" if sums[0] == sums[1] else "the text's checksum has changed")
@@ -222,6 +221,11 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value  # what JSON makes of it
 
 
+def scored(corpus: Corpus, test: bool = True) -> tuple[int, int]:
+    """The characters of the validation split, and of the test split where it is read."""
+    return corpus.characters["val"], corpus.characters["test"] if test else 0
+
+
 def build(shape: ModelConfig, seed: int) -> GPT:
     """A new model; seed and shape decide every weight."""
     torch.manual_seed(seed)
@@ -234,15 +238,10 @@ def check_shape(shape: ModelConfig, corpus: Corpus) -> None:
         raise ConfigError(
             f"vocab_size must be the corpus's {corpus.tokenizer.vocab_size}, got {shape.vocab_size}"
         )
-    if corpus.choice != "characters":
-        raise CorpusError(
-            f"a training's losses are per character, which a corpus of pieces does not have yet, got "
-            f'{corpus.choice!r}; load it with tokens="characters"'
-        )
     if shape.block_size > len(corpus.train) - 1:
         raise CorpusError(
             f"the context must be shorter than the training split, got {shape.block_size} and "
-            f"{len(corpus.train)} characters; use block_size={fitting_block_size(corpus, shape.block_size)} "
+            f"{len(corpus.train)} tokens; use block_size={fitting_block_size(corpus, shape.block_size)} "
             "or less, or a longer text"
         )
 
@@ -257,22 +256,26 @@ def _train(
     start: str | Path | None = None,
     on_record: OnRecord | None,
 ) -> Run:
+    per_character = len(corpus.train) / corpus.characters["train"]  # tokens
+
     def record(values: dict[str, Any]) -> None:
+        if values["train_loss"] is not None:
+            values["train_loss"] *= per_character
         run.metrics.append(values)
         if run.folder is not None:
             files.append_record(run.folder / METRICS, values)
         if on_record is not None:
             on_record(values)
 
-    before = int(corpus.tokens[corpus.bounds[0] - 1])
+    val = corpus.scored("val")
     trainer = Trainer(
         run.model,
         corpus.train,
-        corpus.val,
+        val.pop("tokens"),
         config,
         hardware,
         clock,
-        before=before,
+        **val,
         folder=run.folder,
         on_record=record,
     )
@@ -295,8 +298,8 @@ def _train(
 def final_numbers(trainer: Trainer, corpus: Corpus, stop: Stop, earlier: dict[str, Any]) -> dict[str, Any]:
     """The content of result.json; losses in nats per character. `legs` list what each leg of several did."""
     clock, s = trainer.clock, trainer.state
-    before, chars = int(corpus.tokens[corpus.bounds[1] - 1]), clock.eval_chars
-    test = exact_loss(trainer.model, corpus.test, before=before, chars=chars) if clock.chars[1] else None
+    chars = clock.eval_chars
+    test = exact_loss(trainer.model, **corpus.scored("test"), chars=chars) if clock.chars[1] else None
     numbers = {
         "protocol": "exact" if chars is None else f"exact windows, {chars} characters of each split",
         "val_loss": s.best_loss,

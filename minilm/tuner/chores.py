@@ -14,7 +14,8 @@ def counting(description: dict[str, Any]) -> dict[str, Any]:
     from minilm.text.corpora import load_described
     from minilm.text.ngram import counting_baseline
 
-    return counting_baseline(load_described(description))
+    characters = {key: value for key, value in description.items() if key not in ("tokens", "pieces")}
+    return counting_baseline(load_described(characters))
 
 
 def draw_page(folder: str | Path) -> Path:

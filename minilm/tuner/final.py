@@ -75,7 +75,7 @@ class Finish:
         tokens_per_step, most_steps = train.batch_size * model.block_size, None
         if self.deadline is None:
             whole = FINAL_STEPS * (self.settings.budget.steps or 1)
-            evaluations = evaluations_for(whole * tokens_per_step, len(self.corpus.val))
+            evaluations = evaluations_for(whole * tokens_per_step, self.corpus.characters["val"])
             config = train.replace(steps=whole, evaluations=evaluations)
         else:
             # its rate stays high for long, and at a high rate nothing need improve before it falls: no early stop
@@ -136,5 +136,4 @@ def evaluations_for(tokens: int, chars: int) -> int:
 
 
 def _loss(run: Run, corpus: Corpus, split: str, chars: int | None = None) -> float:
-    tokens, end = {"val": (corpus.val, corpus.bounds[0]), "test": (corpus.test, corpus.bounds[1])}[split]
-    return exact_loss(run.model, tokens, before=int(corpus.tokens[end - 1]), chars=chars)
+    return exact_loss(run.model, **corpus.scored(split), chars=chars)

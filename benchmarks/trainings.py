@@ -1,0 +1,167 @@
+"""Records trainings of one core: each a line with its recipe, its price and its losses in nats per character.
+
+    python benchmarks/trainings.py --records FILE --texts shakespeare de.txt --tokens characters bpe:1024 --seconds 60
+
+Every combination of the lists is one training. First the CPU milliseconds of its step are measured on one thread,
+then it gets as many steps as the seconds buy at that price, so that a busy machine takes nothing from it. What FILE
+holds already is not trained again; --table prints the lines, best first within each text and number of seconds. The
+law of the tuner is fitted to such records.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import statistics
+import time
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import common
+
+PRICE_STEPS = 14  # of which the first are not counted
+LISTS: dict[str, tuple[type, list[Any]]] = {
+    "texts": (str, ["shakespeare", "fables"]),
+    "tokens": (str, ["characters"]),
+    "seconds": (float, [60.0]),
+    "layers": (int, [2]),
+    "hidden": (int, [96]),
+    "contexts": (int, [128]),
+    "batches": (int, [8]),
+    "rates": (float, [0.03]),
+    "dropouts": (float, [0.0]),
+    "decays": (float, [0.1]),
+    "presets": (str, ["fast"]),
+    "seeds": (int, [0]),
+}
+
+
+@lru_cache(maxsize=2)
+def corpus_of(text: str, tokens: str, split: tuple[float, float, float]) -> tuple[Any, float]:
+    """The corpus and the CPU seconds that loading it took, its pieces learnt and applied."""
+    from minilm import load_corpus
+
+    started = time.process_time()
+    return load_corpus(text, tokens, split=split), time.process_time() - started
+
+
+def one(corpus: Any, recipe: dict[str, Any]) -> dict[str, Any]:
+    """Trains one recipe and measures it."""
+    from minilm.training.evaluate import exact_loss
+
+    steps = max(1, round(recipe["seconds"] / price(corpus, recipe)))
+    trainer = trainer_of(corpus, recipe, steps)
+    started = time.process_time()
+    trainer.fit()
+    spent = time.process_time() - started
+    losses = {
+        split: exact_loss(trainer.model, **corpus.scored(split))
+        for split in ("val", "test")
+        if corpus.characters[split]
+    }
+    model = trainer.model.config
+    return {
+        **losses,
+        "train": trainer.state.train_loss * len(corpus.train) / corpus.characters["train"],
+        "steps": steps,
+        "tokens_seen": steps * recipe["batches"] * recipe["contexts"],
+        "train_tokens": len(corpus.train),
+        "train_characters": corpus.characters["train"],
+        "vocab_size": model.vocab_size,
+        "n_parameters": model.n_parameters,
+        "spent": round(spent, 2),
+    }
+
+
+def price(corpus: Any, recipe: dict[str, Any]) -> float:
+    """CPU seconds of one step: the median over the steps, on one thread."""
+    trainer = trainer_of(corpus, recipe, PRICE_STEPS)
+    return statistics.median(common.step_seconds(trainer, PRICE_STEPS, time.process_time)[4:])
+
+
+def trainer_of(corpus: Any, recipe: dict[str, Any], steps: int) -> Any:
+    from minilm.config import PRESETS
+    from minilm.training.clock import Clock
+    from minilm.training.hardware import choose_hardware
+    from minilm.training.loop import Trainer
+    from minilm.training.session import build
+    from minilm.tuner.space import heads_for
+
+    shape, config = PRESETS[recipe["presets"]].configs(corpus.tokenizer.vocab_size)
+    width = recipe["hidden"]
+    shape = shape.replace(
+        n_layer=recipe["layers"], n_embd=width, n_head=heads_for(width), dropout=recipe["dropouts"]
+    )
+    shape = shape.replace(block_size=recipe["contexts"])
+    config = config.replace(
+        steps=steps,
+        seed=recipe["seeds"],
+        batch_size=recipe["batches"],
+        learning_rate=recipe["rates"],
+        weight_decay=recipe["decays"],
+        **{"evaluations": 1, "eval_chars": 2048, "patience": None, "threads": 1},
+    )
+    hardware = choose_hardware(config, shape.attention)
+    clock = Clock(config, (corpus.characters["val"], 0), shape.vocab_size)
+    network = build(shape.replace(attention=hardware.attention), config.seed)
+    scored = corpus.scored("val")
+    val = scored.pop("tokens")
+    return Trainer(network, corpus.train, val, config, hardware, clock, **scored)
+
+
+def lines(path: Path) -> Iterator[dict[str, Any]]:
+    if path.exists():
+        yield from map(json.loads, path.read_text(encoding="utf-8").splitlines())
+
+
+def table(path: Path) -> None:
+    """What was recorded, best first within each text and number of seconds."""
+    found = sorted(lines(path), key=lambda line: (line["texts"], line["split"], line["seconds"], line["val"]))
+    shown = [name for name in LISTS if name not in ("texts", "seconds")]
+    print(f"| text | s | {' | '.join(shown)} | val | test | train | steps | passes |")
+    print("|---" * (len(shown) + 7) + "|")
+    for line in found:
+        passes = line["tokens_seen"] / line["train_tokens"]
+        cells = " | ".join(
+            f"{line[name]:g}" if isinstance(line[name], float) else str(line[name]) for name in shown
+        )
+        test = f"{line['test']:.4f}" if "test" in line else "-"
+        numbers = f"{line['val']:.4f} | {test} | {line['train']:.3f} | {line['steps']} | {passes:.1f}"
+        print(f"| {Path(line['texts']).stem} | {line['seconds']:g} | {cells} | {numbers} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name, (kind, default) in LISTS.items():
+        parser.add_argument(f"--{name}", type=kind, nargs="*", default=default)
+    parser.add_argument("--split", type=float, nargs=3, default=[0.9, 0.05, 0.05])
+    parser.add_argument("--records", required=True, help="file of finished trainings")
+    parser.add_argument("--table", action="store_true", help="only print what is recorded")
+    arguments = parser.parse_args()
+    path = Path(arguments.records)
+    if arguments.table:
+        return table(path)
+    import torch
+
+    torch.set_num_threads(1)
+    keys = [*LISTS, "split"]
+    done = {tuple(map(str, (line[key] for key in keys))) for line in lines(path)}
+    for values in itertools.product(*(getattr(arguments, name) for name in LISTS)):
+        recipe = {**dict(zip(LISTS, values, strict=True)), "split": arguments.split}
+        if tuple(map(str, (recipe[key] for key in keys))) in done:
+            continue
+        corpus, loading = corpus_of(recipe["texts"], recipe["tokens"], tuple(arguments.split))
+        result = {**recipe, **one(corpus, recipe), "loading": round(loading, 2), "commit": common.commit()}
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(result) + "\n")
+        facts = {key: recipe[key] for key in LISTS if len(getattr(arguments, key)) > 1}
+        print(f"{facts}: val {result['val']:.4f} after {result['steps']} steps", flush=True)
+
+
+if __name__ == "__main__":
+    main()
