@@ -201,7 +201,7 @@ def trainer(model: dict[str, Any], train: dict[str, Any], *, seed: int = 0, step
     hardware = choose_hardware(config, shape.attention)
     network = build(shape.replace(attention=hardware.attention), seed)
     clock = Clock(config, (len(val), 0), shape.vocab_size)
-    return Trainer(network, corpus.train, val, config, hardware, clock, before=int(corpus.train[-1]))
+    return Trainer(network, corpus.train, corpus.scored("val"), config, hardware, clock)
 
 
 def step_seconds(trainer: Any, steps: int, now: Callable[[], float] = time.perf_counter) -> list[float]:
@@ -231,5 +231,5 @@ def trained(model: dict[str, Any], train: dict[str, Any], *, seed: int, steps: i
     started = time.process_time()
     fitted.fit()
     spent = time.process_time() - started
-    loss = exact_loss(fitted.model, fitted.val_tokens, **fitted.scored)
+    loss = exact_loss(fitted.model, **fitted.val)
     return {"loss": loss, "ms": 1000 * spent / steps, "steps": steps}

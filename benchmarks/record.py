@@ -113,7 +113,7 @@ def one(point: Point, seed: int, steps: int) -> dict[str, Any]:
         trainer.fit()
     except DivergenceError as error:
         return {"loss": None, "diverged": error.step, "curve": sorted(curve.items())}
-    last = exact_loss(trainer.model, trainer.val_tokens, **trainer.scored, chars=FINAL_CHARS)
+    last = exact_loss(trainer.model, **trainer.val, chars=FINAL_CHARS)
     spent = round(time.process_time() - started, 2)
     return {"loss": last, "curve": sorted(curve.items()), "cpu_seconds": spent}
 

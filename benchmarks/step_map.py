@@ -66,7 +66,7 @@ def one_step() -> dict[str, list[str]]:
     config = config.replace(device="cpu", precision="fp32", steps=STEPS, evaluations=1, eval_chars=1)
     clock, watch = Clock(config, (len(corpus.val), 0), shape.vocab_size), Watch()
     model, hardware = build(shape, config.seed), choose_hardware(config, shape.attention)
-    trainer = Trainer(model, corpus.train, corpus.val, config, hardware, clock)
+    trainer = Trainer(model, corpus.train, {"tokens": corpus.val}, config, hardware, clock)
     watch.add(trainer.fit.__func__.__code__)
     clock.stop = stopping(clock.stop, watch)
     trainer.fit()

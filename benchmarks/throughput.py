@@ -73,7 +73,7 @@ def minilm_side(
     print(f"hardware  {hardware.line()}")
     model = GPT(ModelConfig.from_dict({**vocab, **preset.model, **shape, "attention": hardware.attention}))
     clock = Clock(config, (len(val), 0), corpus.tokenizer.vocab_size)
-    trainer = Trainer(model, corpus.train, val, config, hardware, clock)
+    trainer = Trainer(model, corpus.train, {"tokens": val}, config, hardware, clock)
     return lambda steps: sum(common.step_seconds(trainer, steps, now))
 
 

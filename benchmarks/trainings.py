@@ -107,9 +107,7 @@ def trainer_of(corpus: Any, recipe: dict[str, Any], steps: int) -> Any:
     hardware = choose_hardware(config, shape.attention)
     clock = Clock(config, (corpus.characters["val"], 0), shape.vocab_size)
     network = build(shape.replace(attention=hardware.attention), config.seed)
-    scored = corpus.scored("val")
-    val = scored.pop("tokens")
-    return Trainer(network, corpus.train, val, config, hardware, clock, **scored)
+    return Trainer(network, corpus.train, corpus.scored("val"), config, hardware, clock)
 
 
 def lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -145,7 +143,13 @@ def main() -> None:
     arguments = parser.parse_args()
     path = Path(arguments.records)
     if arguments.table:
-        return table(path)
+        table(path)
+    else:
+        record(arguments, path)
+
+
+def record(arguments: argparse.Namespace, path: Path) -> None:
+    """Trains what `path` does not hold."""
     import torch
 
     torch.set_num_threads(1)

@@ -135,7 +135,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _corpus(arguments: argparse.Namespace) -> Corpus:
     from minilm.text.corpora import load_corpus, load_described
-
     from minilm.text.tokenizers import load_tokenizer
     from minilm.training.hardware import physical_cores
     from minilm.training.run import read_config, run_folder

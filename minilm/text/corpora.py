@@ -142,11 +142,12 @@ def load_corpus(
 ) -> Corpus:
     """The corpus of that name (see CORPORA), or the text of a file, a folder (*.txt, *.md) or a glob.
 
-    `tokens` are its "characters", or "bpe:N": byte pairs in a vocabulary of N pieces (see `learn_pieces`), or "auto":
-    what `auto_tokens` chooses for so many core-`seconds` of training, or those of a tokenizer that is given. `split` gives the shares of train, val and test in characters, contiguous in
-    this order; a corpus that brings its own (`fables`, at document ends) keeps it unless another is asked for.
-    Tokens that may take more than `mapped_above` bytes live in a memory-mapped file in the cache folder. Raises
-    `CorpusError` for whatever is wrong with the text and `ConfigError` for an impossible choice or split.
+    `tokens` are its "characters", or "bpe:N": byte pairs in a vocabulary of N pieces (see `learn_pieces`), or
+    "auto": what `auto_tokens` chooses for so many core-`seconds` of training, or those of a tokenizer that is
+    given. `split` gives the shares of train, val and test in characters, contiguous in this order; a corpus
+    that brings its own (`fables`, at document ends) keeps it unless another is asked for. Tokens that may
+    take more than `mapped_above` bytes live in a memory-mapped file in the cache folder. Raises `CorpusError`
+    for whatever is wrong with the text and `ConfigError` for an impossible choice or split.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:

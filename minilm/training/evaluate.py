@@ -33,26 +33,24 @@ def exact_loss(
     has no context and is not scored. `lengths` (V,) are the characters of each token, one without it. `chars` scores
     about so many characters, in evenly spaced windows. Raises CorpusError where there is nothing to score.
     """
-    sequence = np.asarray(tokens)
-    sequence = sequence if before is None else np.insert(sequence, 0, before)
+    sequence = np.asarray(tokens) if before is None else np.insert(tokens, 0, before)
     if len(sequence) < 2:
         got = f"got {len(sequence)}; use a longer text"
         raise CorpusError(f"a loss needs at least 2 tokens, one to see and one to predict, {got}")
     config: Any = model.config
-    parameter, total, count, T = next(model.parameters(), torch.empty(0)), 0.0, 0, int(config.block_size)
-    lengths = np.ones(config.vocab_size, np.uint8) if lengths is None else lengths
+    parameter, T = next(model.parameters(), torch.empty(0)), int(config.block_size)
+    total, count, lengths = 0.0, 0, np.ones(config.vocab_size, np.uint8) if lengths is None else lengths
     few = None if chars is None else int(chars / lengths[sequence].mean())  # tokens
-    batch = TOKENS_PER_BATCH * (1 if parameter.device.type == "cpu" else 8)  # on a GPU each call costs
-    batch = min(batch, LOGITS_PER_BATCH // config.vocab_size)  # tokens
+    room = TOKENS_PER_BATCH * (1 if parameter.device.type == "cpu" else 8)  # on a GPU each call costs
     with reading(model):
         for starts, length, scored in windows(len(sequence) - 1, T, stride or T, few):
-            rows = max(1, batch // length)
+            rows = max(1, min(room, LOGITS_PER_BATCH // config.vocab_size) // length)
             for group in np.split(starts, range(rows, len(starts), rows)):
                 spots = group[:, None] + np.arange(length + 1)  # (B, length + 1)
                 ids = torch.from_numpy(sequence[spots].astype(np.int64)).to(parameter.device)
                 logits = model(ids[:, :-1])[1][:, -scored:]  # (B, scored, V)
-                flat = logits.flatten(0, 1).float()  # (B scored, V)
-                total += F.cross_entropy(flat, ids[:, -scored:].flatten(), reduction="sum").item()
+                logits = logits.flatten(0, 1).float()  # (B scored, V)
+                total += F.cross_entropy(logits, ids[:, -scored:].flatten(), reduction="sum").item()
                 count += int(lengths[sequence[spots[:, -scored:]]].sum())
     return total / max(count, 1)
 

@@ -28,26 +28,23 @@ from minilm.training.optim import build_optimizer, schedule
 
 class Trainer:
     """Trains `model` in place by `fit()`; after `checkpoint.resume` it goes on from the checkpoint in `folder`.
-    `before` is the token in front of the validation split, `lengths` (V,) are the characters of each token;
-    `on_record` gets each record: seconds and nats, of the validation per character, of the training per token."""
+    `val` is what `exact_loss` takes of the validation split; `on_record` gets each record, in seconds and nats, of
+    the validation per character, of the training per token."""
 
     def __init__(
         self,
         model: Any,
         train_tokens: np.ndarray,
-        val_tokens: np.ndarray,
+        val: dict[str, Any],
         config: TrainConfig,
         hardware: Hardware,
         clock: Clock,
         *,
-        before: int | None = None,
-        lengths: np.ndarray | None = None,
         folder: Path | None = None,
         on_record: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self.model, self.shape = model.to(hardware.device), model.config
-        self.config, self.clock, self.folder, self.on_record = config, clock, folder, on_record
-        self.val_tokens, self.scored = val_tokens, {"before": before, "lengths": lengths}
+        self.config, self.val, self.clock, self.folder, self.on_record = config, val, clock, folder, on_record
         device = None if hardware.device == "cpu" else hardware.device
         self.batches = Batches(train_tokens, self.shape.block_size, config.batch_size, config.seed, device)
         self.optimizer = speed_up(build_optimizer(self.model, config, hardware.precision))
@@ -100,7 +97,7 @@ class Trainer:
         return stop
 
     def evaluate(self, chars: int | None) -> float:
-        return exact_loss(self.model, self.val_tokens, **self.scored, chars=chars)
+        return exact_loss(self.model, **self.val, chars=chars)
 
     def keep_best(self) -> None:
         self.best = {name: tensor.detach().cpu().clone() for name, tensor in weights(self.model).items()}

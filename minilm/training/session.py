@@ -267,18 +267,8 @@ def _train(
         if on_record is not None:
             on_record(values)
 
-    val = corpus.scored("val")
-    trainer = Trainer(
-        run.model,
-        corpus.train,
-        val.pop("tokens"),
-        config,
-        hardware,
-        clock,
-        **val,
-        folder=run.folder,
-        on_record=record,
-    )
+    parts = (run.model, corpus.train, corpus.scored("val"), config, hardware, clock)
+    trainer = Trainer(*parts, folder=run.folder, on_record=record)
     if start is not None:
         checkpoint.resume(trainer, Path(start))
     with nullcontext() if run.folder is None else files.held(run.folder), memory_errors():
