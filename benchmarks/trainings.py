@@ -2,10 +2,11 @@
 
     python benchmarks/trainings.py --records FILE --texts shakespeare de.txt --tokens characters bpe:1024 --seconds 60
 
-Every combination of the lists is one training. First the CPU milliseconds of its step are measured on one thread,
-then it gets as many steps as the seconds buy at that price, so that a busy machine takes nothing from it. What FILE
-holds already is not trained again; --table prints the lines, best first within each text and number of seconds. The
-law of the tuner is fitted to such records.
+Every combination of the lists is one training. First its step and one of the default at 2 layers, 96 wide on
+characters are timed in turns on one thread; then it gets as many steps as the seconds buy where that default's step
+takes --base-ms. So neither a busy machine nor a slow one takes anything from a training, and the seconds of two
+machines are the same. What FILE holds already is not trained again; --table prints the lines, best first within each
+text and number of seconds. The law of the tuner is fitted to such records.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 
 import common
 
-PRICE_STEPS = 14  # of which the first are not counted
+PRICE_STEPS, PRICE_ROUNDS = 14, 3  # of which the first steps are not counted
 LISTS: dict[str, tuple[type, list[Any]]] = {
     "texts": (str, ["shakespeare", "fables"]),
     "tokens": (str, ["characters"]),
@@ -39,7 +40,7 @@ LISTS: dict[str, tuple[type, list[Any]]] = {
 }
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=3)
 def corpus_of(text: str, tokens: str, split: tuple[float, float, float]) -> tuple[Any, float]:
     """The corpus and the CPU seconds that loading it took, its pieces learnt and applied."""
     from minilm import load_corpus
@@ -48,11 +49,11 @@ def corpus_of(text: str, tokens: str, split: tuple[float, float, float]) -> tupl
     return load_corpus(text, tokens, split=split), time.process_time() - started
 
 
-def one(corpus: Any, recipe: dict[str, Any]) -> dict[str, Any]:
+def one(corpus: Any, recipe: dict[str, Any], base_ms: float) -> dict[str, Any]:
     """Trains one recipe and measures it."""
     from minilm.training.evaluate import exact_loss
 
-    steps = max(1, round(recipe["seconds"] / price(corpus, recipe)))
+    steps = max(1, round(1000 * recipe["seconds"] / price(corpus, recipe, base_ms)))
     trainer = trainer_of(corpus, recipe, steps)
     started = time.process_time()
     trainer.fit()
@@ -76,8 +77,18 @@ def one(corpus: Any, recipe: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def price(corpus: Any, recipe: dict[str, Any]) -> float:
-    """CPU seconds of one step: the median over the steps, on one thread."""
+def price(corpus: Any, recipe: dict[str, Any], base_ms: float) -> float:
+    """Milliseconds of one step where the base takes `base_ms`: by the median of their ratios in turns."""
+    base, ratios = {name: default[0] for name, (_, default) in LISTS.items()}, []
+    letters = corpus_of("fables", "characters", (0.9, 0.05, 0.05))[0]
+    for _ in range(PRICE_ROUNDS):
+        took = [median_step(*side) for side in ((corpus, recipe), (letters, base))]
+        ratios.append(took[0] / took[1])
+    return base_ms * statistics.median(ratios)
+
+
+def median_step(corpus: Any, recipe: dict[str, Any]) -> float:
+    """CPU seconds of one step, on one thread."""
     trainer = trainer_of(corpus, recipe, PRICE_STEPS)
     return statistics.median(common.step_seconds(trainer, PRICE_STEPS, time.process_time)[4:])
 
@@ -138,6 +149,9 @@ def main() -> None:
     for name, (kind, default) in LISTS.items():
         parser.add_argument(f"--{name}", type=kind, nargs="*", default=default)
     parser.add_argument("--split", type=float, nargs=3, default=[0.9, 0.05, 0.05])
+    parser.add_argument(
+        "--base-ms", type=float, default=20.0, help="of the default's step on the machine that is meant"
+    )
     parser.add_argument("--records", required=True, help="file of finished trainings")
     parser.add_argument("--table", action="store_true", help="only print what is recorded")
     arguments = parser.parse_args()
@@ -160,7 +174,13 @@ def record(arguments: argparse.Namespace, path: Path) -> None:
         if tuple(map(str, (recipe[key] for key in keys))) in done:
             continue
         corpus, loading = corpus_of(recipe["texts"], recipe["tokens"], tuple(arguments.split))
-        result = {**recipe, **one(corpus, recipe), "loading": round(loading, 2), "commit": common.commit()}
+        result = {
+            **recipe,
+            **one(corpus, recipe, arguments.base_ms),
+            "base_ms": arguments.base_ms,
+            "loading": round(loading, 2),
+            "commit": common.commit(),
+        }
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(result) + "\n")
         facts = {key: recipe[key] for key in LISTS if len(getattr(arguments, key)) > 1}
