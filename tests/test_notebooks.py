@@ -34,6 +34,8 @@ SMALLER: dict[str, dict[str, str]] = {
         "text = corpus.text[:200_000]": "text = corpus.text[:20_000]",
         "sizes = [256, 320, 512, 1024, 2048]": "sizes = [256, 512, 2048]",
         "orders = range(1, 10)": "orders = (1, 2, 3, 5, 9)",
+        'for name in ("characters", "bpe:512", "bpe:2048")': 'for name in ("characters", "bpe:512")',
+        "for n in (2, 3, 4, 6, 9))": "for n in (2, 3))",
     },
     "02_attention_by_hand.ipynb": {
         "lengths = [128, 256, 512, 1024, 2048]": "lengths = [32, 64, 128]",
@@ -45,7 +47,9 @@ SMALLER: dict[str, dict[str, str]] = {
         "for step in range(250)": "for step in range(12)",
         "steps=60": "steps=12",
         "steps=80": "steps=12",
-        "race(preset, 12)": "race(preset, 1)",
+        'race(corpus, "nano", 12)': 'race(corpus, "nano", 1)',
+        'race(corpus, "fast", 12)': 'race(corpus, "fast", 1)',
+        'race(of_pieces, "fast", 12)': 'race(of_pieces, "fast", 1)',
     },
     "05_hyperopt_by_hand.ipynb": {
         '"num_layers", [2, 4, 6]': '"num_layers", [1, 2]',
