@@ -6,16 +6,21 @@ Neither job needs torch; what they need is loaded in the helper, not in the proc
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from minilm.text.ngram import Counted
+    from minilm.text.tokenizers import Tokenizer
 
 
-def counting(description: dict[str, Any]) -> dict[str, Any]:
-    """The counting baseline of the described corpus, see `counting_baseline`."""
+def counting(description: dict[str, Any], tokenizer: Tokenizer) -> tuple[dict[str, Any], Counted]:
+    """Of the described corpus, what `counting_baseline` and `count` say."""
     from minilm.text.corpora import load_described
-    from minilm.text.ngram import counting_baseline
+    from minilm.text.ngram import count, counting_baseline
 
-    characters = {key: value for key, value in description.items() if key not in ("tokens", "pieces")}
-    return counting_baseline(load_described(characters))
+    corpus = load_described(description, tokenizer)
+    counted = count(corpus)
+    return counting_baseline(corpus, counted), counted
 
 
 def draw_page(folder: str | Path) -> Path:

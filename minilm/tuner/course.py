@@ -13,7 +13,8 @@ from concurrent.futures import Future, wait
 from typing import Any
 
 from minilm import files
-from minilm.training.run import Run
+from minilm.training.mixture import mixture
+from minilm.training.run import Run, add_to_result
 from minilm.tuner.chores import counting, draw_page
 from minilm.tuner.final import Finish
 from minilm.tuner.finalists import seed_noise
@@ -35,7 +36,7 @@ def run_sitting(sitting: Sitting) -> tuple[Run, dict[str, Any]]:
     (sitting.folder / RESULT).unlink(missing_ok=True)  # of an earlier sitting
     shutil.rmtree(sitting.folder / BEST, ignore_errors=True)  # or half of one
     with Workers(1, background=True) as counter, Workers(1) as painter:
-        counted = counter.submit(counting, sitting.settings.corpus)
+        counted = counter.submit(counting, sitting.settings.corpus, sitting.corpus.tokenizer)
         # an empty page, to load what pages need while others load torch: later it would disturb the final training
         sketch = painter.submit(draw_page, sitting.folder)
         chosen = select(sitting)
@@ -44,7 +45,12 @@ def run_sitting(sitting: Sitting) -> tuple[Run, dict[str, Any]]:
         sample = sample_text(
             run.model, run.tokenizer, SAMPLE_CHARS, sitting.settings.seed, sitting.moment(PAGE_SHARE)
         )
-        baseline = _answer(counter, counted, sitting.moment(PAGE_SHARE))
+        end = sitting.moment(PAGE_SHARE)
+        baseline, chances = _answer(counter, counted, end) or (None, None)
+        if chances is not None:
+            chars = run.result["eval_chars"]
+            mixed = mixture(run.model, sitting.corpus, chances, chars=chars, deadline=end)
+            add_to_result(run, {"mixture": mixed})
         result = result_of(chosen.trial, sitting.journal.trials, run.config, run.result, baseline, sample)
         result["race"] = None if chosen.race is None else dataclasses.asdict(chosen.race)
         result["incumbent"] = sitting.settings.incumbent
