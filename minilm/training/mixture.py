@@ -38,7 +38,7 @@ def mixture(
     for split, chances in (("val", counted.val), ("test", counted.test)):
         if len(chances):
             options = {**corpus.scored(split), "stride": stride, "chars": chars}
-            if (both := _both(model, chances, deadline, options)) is None:
+            if (both := both_chances(model, chances, deadline, options)) is None:
                 return None
             decoder, counting, characters = both
             if split == "val":
@@ -48,7 +48,7 @@ def mixture(
     return found
 
 
-def _both(
+def both_chances(
     model: Any, chances: np.ndarray, deadline: float | None, options: dict[str, Any]
 ) -> tuple[np.ndarray, np.ndarray, int] | None:
     """Decoder's and counting's probabilities of the scored tokens, (N,) each, and how many characters these are."""
@@ -83,7 +83,7 @@ def mixture_of(run: Run) -> tuple[KneserNey, float]:
     corpus = load_described(run.config["corpus"], run.tokenizer)
     if (found := run.result.get("mixture")) is None:
         options, counted = corpus.scored("val"), count(corpus)
-        both = _both(run.model, counted.val, None, {**options, "chars": run.result.get("eval_chars")})
+        both = both_chances(run.model, counted.val, None, {**options, "chars": run.result.get("eval_chars")})
         assert both is not None
         found = {"order": counted.order, "weight": best_weight(*both[:2])}
     return KneserNey(found["order"], corpus.tokenizer.vocab_size).fit(corpus.train), found["weight"]
