@@ -1,6 +1,6 @@
 """Does the jobs beside the trials in a helper process that can be stopped: a huge text must not delay the end.
 
-Neither job needs torch; what they need is loaded in the helper, not in the process that searches.
+No job needs torch; what they need is loaded in the helper, not in the process that searches.
 """
 
 from __future__ import annotations
@@ -13,14 +13,21 @@ if TYPE_CHECKING:
     from minilm.text.tokenizers import Tokenizer
 
 
-def counting(description: dict[str, Any], tokenizer: Tokenizer) -> tuple[dict[str, Any], Counted]:
-    """Of the described corpus, what `counting_baseline` and `count` say."""
+def counting(description: dict[str, Any]) -> dict[str, Any]:
+    """The counting baseline of the described corpus, see `counting_baseline`."""
     from minilm.text.corpora import load_described
-    from minilm.text.ngram import count, counting_baseline
+    from minilm.text.ngram import counting_baseline
 
-    corpus = load_described(description, tokenizer)
-    counted = count(corpus)
-    return counting_baseline(corpus, counted), counted
+    characters = {key: value for key, value in description.items() if key not in ("tokens", "pieces")}
+    return counting_baseline(load_described(characters))
+
+
+def counted(description: dict[str, Any], tokenizer: Tokenizer) -> Counted:
+    """What counting says of the described corpus's own tokens, see `count`."""
+    from minilm.text.corpora import load_described
+    from minilm.text.ngram import count
+
+    return count(load_described(description, tokenizer))
 
 
 def draw_page(folder: str | Path) -> Path:
