@@ -100,9 +100,8 @@ class MixtureWindow(Window):
         """(B, T) -> (B, wanted, V), float64."""
         decoder = self.window.read(new, wanted).double().softmax(-1)  # (B, wanted, V)
         seen = new if self.ids is None else torch.cat((self.ids, new), dim=1)
-        self.ids = seen[
-            :, -max(1, self.counting.order - 1) :
-        ]  # all that counting looks at, unlike the model's window
+        reach = max(1, self.counting.order - 1)  # counting's own, however short the model's window
+        self.ids = seen[:, -reach:]
         rows = seen.tolist()
         ends = range(len(rows[0]) - wanted + 1, len(rows[0]) + 1)
         counting = np.array([[self.counting.probabilities(row[:end]) for end in ends] for row in rows])
