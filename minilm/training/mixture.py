@@ -36,6 +36,8 @@ def mixture(
     """
     found: dict[str, Any] = {"weight": None, "order": counted.order, "val": None, "test": None}
     for split, chances in (("val", counted.val), ("test", counted.test)):
+        if is_late(deadline):
+            return None
         if len(chances):
             options = {**corpus.scored(split), "stride": stride, "chars": chars}
             if (both := both_chances(model, chances, deadline, options)) is None:
@@ -48,13 +50,17 @@ def mixture(
     return found
 
 
+def is_late(deadline: float | None) -> bool:
+    return deadline is not None and time.monotonic() > deadline
+
+
 def both_chances(
     model: Any, chances: np.ndarray, deadline: float | None, options: dict[str, Any]
 ) -> tuple[np.ndarray, np.ndarray, int] | None:
     """Decoder's and counting's probabilities of the scored tokens, (N,) each, and how many characters these are."""
     scored = []
     for places, nats, lengths in token_losses(model, **options):
-        if deadline is not None and time.monotonic() > deadline:
+        if is_late(deadline):
             return None
         scored.append((places.ravel(), np.exp(-nats.flatten().cpu().double().numpy()), lengths.ravel()))
     places, decoder, lengths = map(np.concatenate, zip(*scored, strict=True))
