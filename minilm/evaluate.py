@@ -23,8 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     from minilm.config import TrainConfig
     from minilm.text.corpora import load_described
-    from minilm.text.ngram import counting_baseline
+    from minilm.text.ngram import count, counting_baseline
     from minilm.training.hardware import choose_hardware
+    from minilm.training.mixture import mixture
     from minilm.training.run import load_run
     from minilm.training.scores import baseline_rows, compression_rows, model_row, table
 
@@ -33,9 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     hardware = choose_hardware(TrainConfig(), run.model.config.attention)
     stride = max(1, run.model.config.block_size // 4) if arguments.sliding else None
     protocol = "exact" if stride is None else f"sliding, stride {stride}"
+    model, counted = run.model.to(hardware.device), count(corpus)
+    counting = run.result.get("counting") or counting_baseline(corpus, counted)
     rows = [
-        model_row(run.model.to(hardware.device), corpus, stride),
-        *baseline_rows(run.result.get("counting") or counting_baseline(corpus), corpus.floors),
+        model_row(model, corpus, stride),
+        *baseline_rows(counting, corpus.floors, mixture(model, corpus, counted, stride=stride)),
         *compression_rows(corpus),
     ]
     if arguments.json:

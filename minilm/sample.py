@@ -12,6 +12,7 @@ from minilm.errors import ConfigError
 
 if TYPE_CHECKING:
     from minilm.fast.draft import NGramDraft
+    from minilm.sampling import Window
     from minilm.training.run import Run
 
 
@@ -39,6 +40,11 @@ def _parser() -> argparse.ArgumentParser:
         choices=["ngram"],
         default=off,
         help="let counting guess ahead: same distribution, one text",
+    )
+    parser.add_argument(
+        "--counting",
+        action="store_true",
+        help="mix in what counting the run's text says, with the weight that its validation split asks for",
     )
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same text")
     parser.add_argument("--json", action="store_true", help="print prompt and text as JSON")
@@ -68,6 +74,8 @@ def _check(arguments: argparse.Namespace) -> None:
     texts = arguments.streams * len(getattr(arguments, "prompt", [""]))
     if texts > 1 and hasattr(arguments, "draft"):
         raise ConfigError(f"--draft is for one text at a time, got {texts}; leave it out for several")
+    if arguments.counting and hasattr(arguments, "draft"):
+        raise ConfigError("--draft guesses for the model alone, got --counting too; leave one of them out")
 
 
 def _write_one(run: Run, prompt: str, arguments: argparse.Namespace) -> None:
@@ -106,14 +114,26 @@ def _options(run: Run, arguments: argparse.Namespace, texts: int) -> dict[str, A
 
     from minilm.fast.decoder import quick_window
 
+    window = quick_window(run.model, texts, arguments.keep)
     return {
-        "window": quick_window(run.model, texts, arguments.keep),
+        "window": _with_counting(run, window) if arguments.counting else window,
         "temperature": arguments.temperature,
         "top_k": getattr(arguments, "top_k", None),
         "top_p": getattr(arguments, "top_p", None),
         "stop": getattr(arguments, "stop", ()),
         "generator": torch.Generator().manual_seed(arguments.seed),
     }
+
+
+def _with_counting(run: Run, window: Window) -> Window:
+    """Says the weight too."""
+    from minilm.errors import note
+    from minilm.training.mixture import MixtureWindow, mixture_of
+    from minilm.training.scores import mixture_name
+
+    counting, weight = mixture_of(run)
+    note(f"{mixture_name({'weight': weight})} write this text together")
+    return MixtureWindow(window, counting, weight)
 
 
 def _draft(run: Run) -> NGramDraft:

@@ -69,13 +69,16 @@ def train(
 
 
 def _complete(run: Run, corpus: Corpus) -> Path | None:
-    """Adds the counting baseline and a sample to the result and, where there is a folder, draws its page."""
-    from minilm.text.ngram import counting_baseline
+    """Adds what counting reaches, alone and with the model, and a sample to the result; in a folder, draws its page."""
+    from minilm.text.ngram import count, counting_baseline
+    from minilm.training.mixture import mixture
     from minilm.training.run import add_to_result
     from minilm.writing import sample_text
 
-    if "counting" not in run.result:
-        add_to_result(run, {"counting": counting_baseline(corpus)})
+    if "counting" not in run.result or run.result.get("mixture", {}) is None:  # older results keep their rows
+        counted = count(corpus)
+        mixed = mixture(run.model, corpus, counted, chars=run.result.get("eval_chars"))
+        add_to_result(run, {"counting": counting_baseline(corpus, counted), "mixture": mixed})
     add_to_result(run, {"sample": sample_text(run.model, run.tokenizer, SAMPLE, seed=0)})
     if run.folder is None:
         return None
@@ -192,7 +195,7 @@ def _show(run: Run, page: Path | None, as_json: bool) -> None:
         print(json.dumps({"folder": str(run.folder), "page": str(page), **result}))
         return
     model = {"name": "model", "val": result["val_loss"], "test": result["test_loss"]}
-    rows = baseline_rows(result["counting"], run.config["corpus"]["floors"])
+    rows = baseline_rows(result["counting"], run.config["corpus"]["floors"], result.get("mixture"))
     print(
         f"trained   {result['steps']} steps in {result['seconds']:.0f} s ({result['stopped']}), "
         f"{result['n_parameters']:,} parameters, best at step {result['best_step']}\n"

@@ -57,6 +57,7 @@ def test_what_the_verb_prints(study):
     assert "2 workers x 1 thread on cpu, 3 steps per trial" in lines[1]
     for words in (
         "final model",
+        "model and counting (weight",
         "counting (Kneser-Ney",
         "a sample",
         f"run       {folder / 'best'}",

@@ -6,6 +6,7 @@ import errno
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,7 +53,9 @@ def test_a_run_folder_is_whole(desk):
     assert {"config.json", "tokenizer.json", "model.safetensors", "metrics.jsonl", "report.html"} <= names
     assert any(name.endswith(".png") for name in names)
     result = json.loads((desk / "run" / "result.json").read_text())
-    assert result["steps"] == 30 and result["counting"]["order"] >= 2
+    assert (
+        result["steps"] == 30 and result["counting"]["order"] >= 2 and 0 <= result["mixture"]["weight"] <= 1
+    )
 
 
 def test_train_tells_what_it_chose_and_reached(desk, capsys):
@@ -61,6 +64,7 @@ def test_train_tells_what_it_chose_and_reached(desk, capsys):
     shown = capsys.readouterr().out
     for part in ("corpus", "characters", "hardware", "cpu", "counting (Kneser-Ney", "nats", "bits", str(out)):
         assert part in shown
+    assert re.search(r"^model and counting \(weight [01]\.\d\d\) +\d", shown, re.MULTILINE)
 
 
 def test_evaluate_gives_all_rows(desk, capsys):
@@ -73,6 +77,12 @@ def test_evaluate_gives_all_rows(desk, capsys):
     stored = json.loads((desk / "run" / "result.json").read_text())
     assert answer["rows"][0]["val"] == pytest.approx(stored["val_loss"], abs=1e-4)
     assert answer["rows"][0]["test"] == pytest.approx(stored["test_loss"], abs=1e-4)
+    mixed = answer["rows"][1]
+    assert mixed["name"].startswith("model and counting (weight ")
+    assert mixed["val"] == pytest.approx(stored["mixture"]["val"], abs=1e-4)
+    assert verb("evaluate", [str(desk / "run"), "--json", "--sliding"]) == 0
+    model, mixed = json.loads(capsys.readouterr().out)["rows"][:2]
+    assert mixed["name"].startswith("model and counting") and mixed["val"] < model["val"]
 
 
 def test_sample_follows_seed_and_stop(desk, capsys):
@@ -107,6 +117,32 @@ def test_sample_with_a_draft_is_greedy_text_all_the_same(desk, capsys):
     assert answers[0] == answers[1]
     assert verb("sample", [str(desk / "run"), "--chars", "50", "--draft", "ngram"]) == 0
     assert capsys.readouterr().out.strip()
+
+
+def test_sample_writes_with_counting(desk, capsys):
+    options = ["--counting", "--chars", "40", "--top-k", "5", "--top-p", "0.9", "--stop", "z"]
+    texts = []
+    for seed in ("1", "1", "2"):
+        assert verb("sample", [str(desk / "run"), *options, "--seed", seed]) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] != texts[2]
+    several = ["--prompt", "Fox: ", "--prompt", "an", "--streams", "2", "--json"]
+    for temperature in ("0", "1"):
+        assert verb("sample", [str(desk / "run"), *options, *several, "--temperature", temperature]) == 0
+        found = json.loads(capsys.readouterr().out)["texts"]
+        assert len(found) == 4 and all(text["text"] for text in found)
+
+
+def test_a_text_that_is_gone_is_one_sentence(desk, tmp_path, capfd):
+    text = tmp_path / "short-lived.txt"
+    text.write_text(TEXT)
+    run = str(tmp_path / "run")
+    assert verb("train", [str(text), *TINY, "--steps", "2", "--out", run]) == 0
+    text.unlink()
+    capfd.readouterr()
+    assert verb("sample", [run, "--counting"]) == 2
+    shown = capfd.readouterr().err
+    assert "short-lived.txt" in shown and len(shown.strip().splitlines()) == 1
 
 
 def test_a_finished_run_resumes_to_itself(desk, capsys):
@@ -147,6 +183,7 @@ WRONG = [
     ("sample", ["{run}", "--keep", "0"], "keep"),
     ("sample", ["{run}", "--draft", "ngram", "--streams", "2"], "one text at a time, got 2"),
     ("sample", ["{run}", "--draft", "ngrams"], "did you mean 'ngram'"),
+    ("sample", ["{run}", "--draft", "ngram", "--counting"], "leave one of them out"),
     ("sample", ["{folder}"], "not a run"),
     ("report", ["{folder}"], "{folder}"),
     ("tune", ["{text}", "--minutes", "0"], "minutes"),

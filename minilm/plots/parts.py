@@ -45,6 +45,9 @@ def loss_headlines(val: Standing, test: Standing) -> list[Headline]:
         cards.append(
             Headline(f"{judged.counting:.3f}", "counting baseline", f"Kneser-Ney on {split}", "counting")
         )
+    if judged.mixture is not None and judged.weight is not None:
+        note = f"the model's weight is {judged.weight:.2f}, fitted on validation; {split} loss"
+        cards.append(Headline(f"{judged.mixture:.3f}", "model and counting", note, "counting"))
     return cards + _floor_headlines(judged, split)
 
 

@@ -101,9 +101,11 @@ def part(values: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def standing(split: str, corpus: Mapping[str, Any], result: Mapping[str, Any]) -> Standing:
-    """Model, counting baseline and floor on "val" or "test"."""
+    """Model, counting baseline, floor and the mixture of the first two on "val" or "test"."""
     return Standing(
         model=number(result, f"{split}_loss"),
         counting=number(part(result, "counting"), split),
         floor=number(part(corpus, "floors"), split),
+        mixture=number(part(result, "mixture"), split),
+        weight=number(part(result, "mixture"), "weight"),
     )

@@ -65,6 +65,7 @@ def _ladder_section(run: RunRecords, folder: Path) -> list[Section]:
     rungs = ladder_numbers(
         [
             ("this model", val.model, "model"),
+            ("model and counting", val.mixture, "counting"),
             ("counting baseline", val.counting, "counting"),
             ("entropy floor", val.floor, "floor"),
         ]

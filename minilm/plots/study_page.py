@@ -87,6 +87,7 @@ def _ladder_section(study: StudyRecords, folder: Path) -> list[Section]:
                 default["loss"] if default and succeeded(default) else None,
                 "default",
             ),
+            ("model and counting", val.mixture, "counting"),
             ("counting baseline", val.counting, "counting"),
             ("entropy floor", val.floor, "floor"),
         ]

@@ -19,6 +19,8 @@ class Standing(NamedTuple):
     model: float | None
     counting: float | None = None
     floor: float | None = None
+    mixture: float | None = None  # of model and counting
+    weight: float | None = None  # of the model in it
 
 
 class Sentence(NamedTuple):
@@ -60,7 +62,7 @@ def closed(standing: Standing) -> float | None:
     >>> closed(Standing(model=1.5, counting=2.0, floor=1.0))
     0.5
     """
-    model, counting, floor = standing
+    model, counting, floor = standing[:3]
     if model is None or counting is None or floor is None or counting <= floor:
         return None
     return (counting - model) / (counting - floor)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minilm.errors import ConfigError, CorpusError
+from minilm.text.characters import CharTokenizer
 
 if TYPE_CHECKING:
     from minilm.text.corpora import Corpus
@@ -78,14 +79,18 @@ class KneserNey:
         """Mean negative log probability of `tokens` (T,) in nats; `before` holds what precedes them, if anything."""
         if len(tokens) == 0:
             raise CorpusError("a split must hold at least one token to have a loss, got none")
+        return -float(np.log(self.chances(tokens, before)).mean())
+
+    def chances(self, tokens: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
+        """The probability of each of `tokens` after those before it, (T,)."""
         reach = self.order - 1
         start = np.asarray([] if before is None else before[max(0, len(before) - reach) :], np.int64)
-        total = 0.0
+        found = np.empty(len(tokens))
         for at in range(0, len(tokens), PIECE):
             piece = np.concatenate([start, tokens[at : at + PIECE]]).astype(np.int64)
-            total -= float(np.log(_score(self._levels, self.vocab_size, piece)[len(start) :]).sum())
+            found[at : at + PIECE] = _score(self._levels, self.vocab_size, piece)[len(start) :]
             start = piece[max(0, len(piece) - reach) :]
-        return total / len(tokens)
+        return found
 
     def probabilities(self, context: Iterable[int]) -> np.ndarray:
         """The distribution (V,) of the token that follows `context`, of which the last order - 1 tokens count."""
@@ -115,20 +120,41 @@ def best_order(train: np.ndarray, val: np.ndarray, orders: Iterable[int] = ORDER
     return _best(_models(train, vocab_size, orders), train, val).order
 
 
-def counting_baseline(corpus: Corpus) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Counted:
+    """What counting a training split says of the splits after it."""
+
+    order: int  # chosen on val
+    counted: int  # tokens of train
+    val: np.ndarray  # (T,) the probability of each token after those before it
+    test: np.ndarray  # (T,), none where the split is empty
+
+
+def count(corpus: Corpus) -> Counted:
+    """Counts the corpus's own tokens."""
+    return _count(corpus.train[-COUNTED:], corpus.val, corpus.test, corpus.tokenizer.vocab_size)
+
+
+def counting_baseline(corpus: Corpus, counted: Counted | None = None) -> dict[str, Any]:
     """The baseline's losses in nats per character, whatever the tokens are: {"order", "val", "test", "counted"}.
 
     The order is chosen on val and the model counts `counted` characters of train only; "test" is None where the
-    split is empty.
+    split is empty. What `count` has found saves counting again where the tokens are characters.
     """
-    (train, val, test), vocab_size = corpus.in_characters(COUNTED)
-    model = _best(_models(train, vocab_size, ORDERS), train, val)
-    return {
-        "order": model.order,
-        "val": model.loss(val, before=train),
-        "test": model.loss(test, before=val) if len(test) else None,
-        "counted": len(train),
+    if counted is None or not isinstance(corpus.tokenizer, CharTokenizer):
+        (train, val, test), vocab_size = corpus.in_characters(COUNTED)
+        counted = _count(train, val, test, vocab_size)
+    losses = {
+        split: -float(np.log(chances).mean()) if len(chances) else None
+        for split, chances in (("val", counted.val), ("test", counted.test))
     }
+    return {"order": counted.order, **losses, "counted": counted.counted}
+
+
+def _count(train: np.ndarray, val: np.ndarray, test: np.ndarray, vocab_size: int) -> Counted:
+    model = _best(_models(train, vocab_size, ORDERS), train, val)
+    chances = (model.chances(val, before=train), model.chances(test, before=val))
+    return Counted(model.order, len(train), *chances)
 
 
 def _models(tokens: np.ndarray, vocab_size: int, orders: Iterable[int]) -> list[KneserNey]:

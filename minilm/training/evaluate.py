@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-from torch.nn import functional as F
 
 from minilm.errors import CorpusError
 from minilm.sampling import reading
@@ -17,42 +15,44 @@ TOKENS_PER_BATCH = 2048  # enough to fill a core's matrix product, small enough 
 LOGITS_PER_BATCH = 2**25  # numbers, 128 MiB of float32: large vocabularies get smaller batches
 
 
-def exact_loss(
-    model: nn.Module,
+def exact_loss(model: Any, tokens: np.ndarray, **options: Any) -> float:
+    """Mean loss of `model` on `tokens` in nats per character; `options` as in `token_losses`."""
+    parts = token_losses(model, tokens, **options)
+    total, count = np.sum([(nats.sum().item(), lengths.sum()) for _, nats, lengths in parts], axis=0).tolist()
+    return total / max(count, 1)
+
+
+def token_losses(
+    model: Any,
     tokens: np.ndarray,
-    *,
     before: int | None = None,
     lengths: np.ndarray | None = None,
     stride: int | None = None,
     chars: int | None = None,
-) -> float:
-    """Mean loss of `model` on `tokens` in nats per character.
+) -> Iterator[tuple[np.ndarray, torch.Tensor, np.ndarray]]:
+    """Some scored `tokens` at a time: their places, their losses in nats, and their characters, (B, scored) each.
 
     `exact` (stride None): non-overlapping windows of block_size. `sliding`: windows start `stride` apart and each
-    scores only what the one before did not reach. `before` is the token in front of the split; without it the first one
-    has no context and is not scored. `lengths` (V,) are the characters of each token, one without it. `chars` scores
-    about so many characters, in evenly spaced windows. Raises CorpusError where there is nothing to score.
+    scores only what the one before did not reach. `before` is the token before the split; without it the first is not
+    scored. `lengths` (V,) are the characters of each token, one without it. `chars` scores about so many characters, in
+    evenly spaced windows. Raises CorpusError where there is nothing to score.
     """
     sequence = np.asarray(tokens) if before is None else np.insert(tokens, 0, before)
-    if len(sequence) < 2:
-        got = f"got {len(sequence)}; use a longer text"
-        raise CorpusError(f"a loss needs at least 2 tokens, one to see and one to predict, {got}")
-    config: Any = model.config
-    parameter, T = next(model.parameters(), torch.empty(0)), int(config.block_size)
-    total, count, lengths = 0.0, 0, np.ones(config.vocab_size, np.uint8) if lengths is None else lengths
+    if (n := len(sequence) - 1) < 1:
+        raise CorpusError(f"a loss needs at least 2 tokens, one to predict, got {n + 1}; use a longer text")
+    config, device = model.config, next(model.parameters(), torch.empty(0)).device
+    lengths = np.ones(config.vocab_size, np.uint8) if lengths is None else lengths
     few = None if chars is None else int(chars / lengths[sequence].mean())  # tokens
-    room = TOKENS_PER_BATCH * (1 if parameter.device.type == "cpu" else 8)  # on a GPU each call costs
+    room = TOKENS_PER_BATCH * (1 if device.type == "cpu" else 8)  # on a GPU each call costs
     with reading(model):
-        for starts, length, scored in windows(len(sequence) - 1, T, stride or T, few):
+        for starts, length, scored in windows(n, config.block_size, stride or config.block_size, few):
             rows = max(1, min(room, LOGITS_PER_BATCH // config.vocab_size) // length)
             for group in np.split(starts, range(rows, len(starts), rows)):
                 spots = group[:, None] + np.arange(length + 1)  # (B, length + 1)
-                ids = torch.from_numpy(sequence[spots].astype(np.int64)).to(parameter.device)
-                logits = model(ids[:, :-1])[1][:, -scored:]  # (B, scored, V)
-                logits = logits.flatten(0, 1).float()  # (B scored, V)
-                total += F.cross_entropy(logits, ids[:, -scored:].flatten(), reduction="sum").item()
-                count += int(lengths[sequence[spots[:, -scored:]]].sum())
-    return total / max(count, 1)
+                ids = torch.from_numpy(sequence[spots].astype(np.int64)).to(device)
+                logits = model(ids[:, :-1])[1][:, -scored:].float()  # (B, scored, V)
+                nats = -logits.log_softmax(-1).gather(-1, ids[:, -scored:, None])[..., 0]
+                yield spots[:, -scored:] - (before is not None), nats, lengths[sequence[spots[:, -scored:]]]
 
 
 def windows(n: int, T: int, stride: int, few: int | None) -> Iterator[tuple[np.ndarray, int, int]]:

@@ -6,6 +6,7 @@ Numbers and their layout as text. It trains nothing and opens no run folder.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from minilm.text.compression import CONTEXT, compressed_bits
@@ -23,19 +24,31 @@ def perplexity(nats: float) -> float:
     return math.exp(nats)
 
 
-def baseline_rows(counting: dict[str, Any] | None, floors: dict[str, float] | None) -> list[Row]:
-    """The references of a run: the counting baseline and, where it is known, the entropy floor.
+def baseline_rows(
+    counting: dict[str, Any] | None, floors: dict[str, float] | None, mixed: dict[str, Any] | None = None
+) -> list[Row]:
+    """The references of a run: its mixture with counting, the counting baseline, the entropy floor, each where known.
 
     >>> baseline_rows({"order": 5, "val": 1.5, "test": 1.6}, None)
     [{'name': 'counting (Kneser-Ney 5-gram)', 'val': 1.5, 'test': 1.6}]
     """
     rows = []
+    if mixed is not None:
+        rows.append({"name": mixture_name(mixed), "val": mixed["val"], "test": mixed["test"]})
     if counting is not None:
         name = f"counting (Kneser-Ney {counting['order']}-gram)"
         rows.append({"name": name, "val": counting["val"], "test": counting["test"]})
     if floors is not None:
         rows.append({"name": "entropy floor", "val": floors["val"], "test": floors["test"]})
     return rows
+
+
+def mixture_name(mixed: Mapping[str, Any]) -> str:
+    """
+    >>> mixture_name({"weight": 0.8312})
+    'model and counting (weight 0.83)'
+    """
+    return f"model and counting (weight {mixed['weight']:.2f})"
 
 
 def compression_rows(corpus: Corpus) -> list[Row]:

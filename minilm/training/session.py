@@ -292,8 +292,10 @@ def final_numbers(trainer: Trainer, corpus: Corpus, stop: Stop, earlier: dict[st
     test = exact_loss(trainer.model, **corpus.scored("test"), chars=chars) if clock.chars[1] else None
     numbers = {
         "protocol": "exact" if chars is None else f"exact windows, {chars} characters of each split",
+        "eval_chars": chars,
         "val_loss": s.best_loss,
         "test_loss": test,
+        "mixture": None,  # an earlier leg's is not these weights'
         "best_step": s.best_step,
         "steps": s.step,
         "seconds": clock.earlier + clock.seconds(),

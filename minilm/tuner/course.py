@@ -13,8 +13,9 @@ from concurrent.futures import Future, wait
 from typing import Any
 
 from minilm import files
-from minilm.training.run import Run
-from minilm.tuner.chores import counting, draw_page
+from minilm.training.mixture import mixture
+from minilm.training.run import Run, add_to_result
+from minilm.tuner.chores import counted, counting, draw_page
 from minilm.tuner.final import Finish
 from minilm.tuner.finalists import seed_noise
 from minilm.tuner.records import BEST, MODELS, RESULT
@@ -34,8 +35,9 @@ def run_sitting(sitting: Sitting) -> tuple[Run, dict[str, Any]]:
     """The final model's run and the content of result.json; both are in the study's folder too."""
     (sitting.folder / RESULT).unlink(missing_ok=True)  # of an earlier sitting
     shutil.rmtree(sitting.folder / BEST, ignore_errors=True)  # or half of one
-    with Workers(1, background=True) as counter, Workers(1) as painter:
-        counted = counter.submit(counting, sitting.settings.corpus)
+    with Workers(2, background=True) as counters, Workers(1) as painter:
+        baseline = counters.submit(counting, sitting.settings.corpus)
+        chances = counters.submit(counted, sitting.settings.corpus, sitting.corpus.tokenizer)
         # an empty page, to load what pages need while others load torch: later it would disturb the final training
         sketch = painter.submit(draw_page, sitting.folder)
         chosen = select(sitting)
@@ -44,8 +46,12 @@ def run_sitting(sitting: Sitting) -> tuple[Run, dict[str, Any]]:
         sample = sample_text(
             run.model, run.tokenizer, SAMPLE_CHARS, sitting.settings.seed, sitting.moment(PAGE_SHARE)
         )
-        baseline = _answer(counter, counted, sitting.moment(PAGE_SHARE))
-        result = result_of(chosen.trial, sitting.journal.trials, run.config, run.result, baseline, sample)
+        end = sitting.moment(PAGE_SHARE)
+        numbers = _answer(counters, baseline, end)
+        if known := _answer(counters, chances, end):
+            options = {"chars": run.result["eval_chars"], "deadline": end}
+            add_to_result(run, {"mixture": mixture(run.model, sitting.corpus, known, **options)})
+        result = result_of(chosen.trial, sitting.journal.trials, run.config, run.result, numbers, sample)
         result["race"] = None if chosen.race is None else dataclasses.asdict(chosen.race)
         result["incumbent"] = sitting.settings.incumbent
         result["legs"] = list(chosen.legs)

@@ -117,6 +117,8 @@ class Finish:
         run.result = {
             **run.result,
             "protocol": "exact" if chars is None else f"exact windows, {chars} characters of each split",
+            "eval_chars": chars,
+            "mixture": None,
             "val_loss": _loss(run, self.corpus, "val", chars),
             "test_loss": _loss(run, self.corpus, "test", chars) if len(self.corpus.test) else None,
         }

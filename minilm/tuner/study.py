@@ -62,8 +62,11 @@ class Study:
 
     def table(self) -> str:
         """The final model beside the default recipe, the counting baseline and the entropy floor, as text."""
-        rows = [*result_rows(self.result), *baseline_rows(self.result["counting"], self.result["floors"])]
-        return table(rows, self.result["protocol"])
+        result = self.result
+        references = baseline_rows(result["counting"], result["floors"], result.get("mixture"))
+        rows = table([*result_rows(result), *references], result["protocol"])
+        late = result.get("mixture", {}) is None  # older studies do not have it
+        return f"{rows}\nmodel and counting: left out, there was no time to score it" if late else rows
 
 
 def run_study(

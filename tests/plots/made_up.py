@@ -45,6 +45,7 @@ RESULT = {
     "n_parameters": 801_000,
     "protocol": "exact",
     "counting": {"order": 7, "val": 1.245, "test": 1.251},
+    "mixture": {"weight": 0.9, "order": 5, "val": 1.004, "test": 1.011},
     "sample": SAMPLE,
 }
 

@@ -93,6 +93,7 @@ def test_study_page_says_what_the_records_say(study):
         "2 of them failed",
         "1.019",
         "The network beats plain counting by 0.232",
+        "1.011 model and counting the model's weight is 0.90",
         "Perfection is 0.160",
         "the loss became NaN at step 40, learning rate 0.018",
         "I am <tired> & wise.",
