@@ -320,7 +320,7 @@ def test_fewer_characters_are_spread_over_the_split(model):
 
 
 def test_nothing_to_score_is_an_error(model):
-    with pytest.raises(CorpusError, match="at least 2 characters"):
+    with pytest.raises(CorpusError, match="at least 2 tokens"):
         exact_loss(model, np.zeros(1, dtype=np.uint8))
 
 
