@@ -90,8 +90,8 @@ def test_prompts_of_different_lengths_do_not_disturb_each_other(preset, keep):
         ids = list(prompt)
         for _ in range(6):
             ids.append(int(model(torch.tensor([ids[-view(len(ids), keep) :]])).logits[0, -1].argmax()))
-        assert tokens == ids[len(prompt) :]
-    assert stream_together(model, prompts, 0) == [[], [], [], []]
+        assert list(tokens) == ids[len(prompt) :]
+    assert list(map(list, stream_together(model, prompts, 0))) == [[], [], [], []]
 
 
 def view(length: int, keep: float) -> int:
