@@ -183,8 +183,9 @@ def stream_together(
 ) -> list[Iterator[int]]:
     """The new tokens after each of several prompts, which may differ in length; options as in `stream`.
 
-    What one text asks for is computed for all, and no more. All are aligned at their first token, so that no place is empty and nothing needs a mask: while one text is already
-    being written, a longer prompt is still being read, one token of it at a time.
+    What one text asks for is computed for all, and no more. All are aligned at their first token, so that no place is
+    empty and nothing needs a mask: while one text is already being written, a longer prompt is still being read, one
+    token of it at a time.
     """
     check_options(max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p)
     if not prompts:
