@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from minilm.text.turns import Dialogue
     from minilm.training.run import Run
 
-SURVEYED = 2_000_000  # characters of the text in which the speakers are looked for
+SURVEYED = 2_000_000  # tokens of the text in which the speakers are looked for
 WIDEST = 16  # characters that a token of the model's context may stand for
 
 
@@ -27,7 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("run", help="folder of a run or of a study")
     parser.add_argument("--as", dest="me", default=off, help="your name (default: found in the run's text)")
     parser.add_argument("--to", dest="it", default=off, help="the model's name (default: who answers you)")
-    parser.add_argument("--chars", type=int, default=300, help="longest turn of the model")
+    parser.add_argument("--chars", type=int, default=300, help="longest turn of the model in characters")
     parser.add_argument("--temperature", type=float, default=0.6, help="0 always takes the likeliest")
     parser.add_argument("--top-k", type=int, default=off, help="choose among this many only")
     parser.add_argument("--top-p", type=float, default=off, help="choose among the likeliest that reach this")

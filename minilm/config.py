@@ -151,7 +151,7 @@ GPT2 = {"position": "learned", "norm": "layernorm", "norm_eps": 1e-5, "qk_norm":
 ADAMW = {"optimizer": "adamw", "learning_rate": 1e-3, "warmup": 0.1}
 DEFAULT_PRESET = "fast"
 PRESETS: dict[str, Preset] = {
-    "fast": Preset("the default recipe: modern, and a table of character pairs", {"bigrams": True}, {}),
+    "fast": Preset("the default recipe: modern, and a table of token pairs", {"bigrams": True}, {}),
     "modern": Preset("Qwen3's shape, which Hugging Face's library can load", {}, {}),
     "gpt2": Preset("GPT-2's architecture at the default size", {**GPT2, "mlp": "gelu", "bias": True}, ADAMW),
     "nano": Preset(  # the peer of our benchmarks: small context and batch for small machines

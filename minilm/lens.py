@@ -38,9 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     inside = look_inside(run.model, run.tokenizer, arguments.text)
     page = lens_page(inside, getattr(arguments, "out", run.folder / PAGE), str(run.folder))
     if arguments.json:
-        print(json.dumps({"page": str(page), "unit": "nats/token", **numbers(inside)}, ensure_ascii=False))
+        print(json.dumps({"page": str(page), "unit": "nats/char", **numbers(inside)}, ensure_ascii=False))
         return 0
-    print(f"loss      {inside.loss:.3f} nats per token of this text, of {len(inside.surprisal)} tokens")
+    print(f"loss      {inside.loss:.3f} nats per character of this text, of {len(inside.surprisal)} tokens")
     for finding in findings(inside):
         print(f"finding   {finding.text}")
     print(f"page      {page}")

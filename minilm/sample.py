@@ -1,4 +1,4 @@
-"""Lets the model of a run write, character by character: `python -m minilm.sample`."""
+"""Lets the model of a run write, token by token: `python -m minilm.sample`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _parser() -> argparse.ArgumentParser:
         default=off,
         help="text to continue; none starts from a new line; several together",
     )
-    parser.add_argument("--chars", type=int, default=500, help="how many to write")
+    parser.add_argument("--chars", type=int, default=500, help="how many characters to write")
     parser.add_argument("--streams", type=int, default=1, help="texts per prompt, all written at once")
     parser.add_argument("--temperature", type=float, default=0.8, help="0 always takes the likeliest")
     parser.add_argument("--top-k", type=int, default=off, help="choose among this many only")

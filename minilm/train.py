@@ -137,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _corpus(arguments: argparse.Namespace) -> Corpus:
-    from minilm.text.corpora import load_corpus, load_described
+    from minilm.text.corpora import GIVEN, load_corpus, load_described
     from minilm.text.tokenizers import load_tokenizer
     from minilm.training.hardware import physical_cores
     from minilm.training.run import read_config, run_folder
@@ -147,7 +147,8 @@ def _corpus(arguments: argparse.Namespace) -> Corpus:
         stored = read_config(folder)["corpus"]
         if "data" not in arguments:
             return load_described(stored, load_tokenizer(folder))
-        return load_corpus(arguments.data, stored.get("tokens", "characters"))
+        tokens = stored.get("tokens", "characters")
+        return load_corpus(arguments.data, load_tokenizer(folder) if tokens == GIVEN else tokens)
     tokens = getattr(arguments, "tokens", "characters")
     seconds = 60 * getattr(arguments, "minutes", 1.0) * physical_cores()
     return load_corpus(getattr(arguments, "data", "fables"), tokens, seconds=seconds)

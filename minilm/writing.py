@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from itertools import islice, tee
+from operator import itemgetter
 from typing import Any, Protocol
 
 import torch
 from torch.nn import functional as F
 
-from minilm.errors import ConfigError, UnknownCharacterError
+from minilm.errors import ConfigError, UnknownCharacterError, number_fault
 from minilm.fast.speculative import Draft, speculate
 from minilm.sampling import Window, check_options, next_token, stream
 
 KEEP = 0.5  # of a full window, where text is streamed
 NOT_GIVEN = -1  # in the place of a token that no prompt gives
+MOST = 4  # tokens that a character may take: it has at most so many bytes, each may be a token
 
 
 class Tokenizer(Protocol):
@@ -31,7 +34,7 @@ def stream_text(
     model: Any,
     tokenizer: Tokenizer,
     prompt: str,
-    max_new_tokens: int,
+    characters: int,
     *,
     stop: Sequence[str] = (),
     keep: float = KEEP,
@@ -39,22 +42,23 @@ def stream_text(
     draft: Draft | None = None,
     **options: Any,
 ) -> Iterator[str]:
-    """Yields the text after the prompt in pieces, and ends before the first stop text; `options` as in `stream`.
+    """Yields so many characters after the prompt in pieces, and ends before the first stop text; `options` as in
+    `stream`.
 
     A piece is held back while it may still become a stop text or is half of a character. An empty prompt
     starts from a newline, or from token 0 where the vocabulary has none; a prompt with characters outside the
     vocabulary raises the tokenizer's UnknownCharacterError. A full window drops its older half. `window` reads in
     another way than by the model itself; a `draft` guesses ahead, see `fast/speculative.py`.
     """
-    stops = checked_stops(stop)
-    check_options(max_new_tokens, **options)
+    stops, most = checked_stops(stop), most_tokens(characters)
+    check_options(most, **options)
     ids = torch.tensor([prompt_ids(tokenizer, prompt)], device=next(model.parameters()).device)  # (1, T)
     window = window or Window(model, 1, keep)
     if draft is None:
-        tokens = stream(window, ids, max_new_tokens, **options)
+        tokens = stream(window, ids, most, **options)
     else:
-        tokens = speculate(window, draft, ids, max_new_tokens, **options)
-    return until_stop(decode_pieces(tokenizer, (int(token) for token in tokens)), stops)
+        tokens = speculate(window, draft, ids, most, **options)
+    return until_stop(first_characters(decode_pieces(tokenizer, map(int, tokens)), characters), stops)
 
 
 def sample_text(
@@ -74,7 +78,7 @@ def texts(
     model: Any,
     tokenizer: Tokenizer,
     prompts: Sequence[str],
-    max_new_tokens: int,
+    characters: int,
     *,
     stop: Sequence[str] = (),
     keep: float = KEEP,
@@ -82,10 +86,18 @@ def texts(
     **options: Any,
 ) -> list[str]:
     """The texts after several prompts, written together, which takes little longer than one; as `stream_text`."""
-    stops = checked_stops(stop)
+    stops, most = checked_stops(stop), most_tokens(characters)
     ids = [prompt_ids(tokenizer, prompt) for prompt in prompts]
-    written = stream_together(model, ids, max_new_tokens, keep=keep, window=window, **options)
-    return ["".join(until_stop(decode_pieces(tokenizer, iter(tokens)), stops)) for tokens in written]
+    written = stream_together(model, ids, most, keep=keep, window=window, **options)
+    pieces = [first_characters(decode_pieces(tokenizer, tokens), characters) for tokens in written]
+    return ["".join(until_stop(text, stops)) for text in pieces]
+
+
+def most_tokens(characters: int) -> int:
+    """How many tokens so many characters take at most; ConfigError where there cannot be so many."""
+    if fault := number_fault("characters", characters, ">= 0", whole=True):
+        raise ConfigError(fault)
+    return MOST * characters
 
 
 def checked_stops(stop: Sequence[str]) -> tuple[str, ...]:
@@ -106,17 +118,29 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
 
 
 def decode_pieces(tokenizer: Tokenizer, tokens: Iterator[int]) -> Iterator[str]:
-    """The text of each token; a token that ends inside a character waits for the rest of it."""
+    """The text of each token; a character of which only some bytes have come waits for the others."""
     waiting: list[int] = []
+    told = 0  # characters of what the waiting tokens say
     for token in tokens:
         waiting.append(token)
         text = tokenizer.decode(waiting)
-        if text.endswith("\ufffd") and len(waiting) < 4:  # a UTF-8 character has at most four bytes
-            continue
-        yield text
-        waiting = []
+        whole = len(text) - text.endswith("\ufffd")
+        if whole > told:
+            yield text[told:whole]
+        waiting, told = (waiting, max(told, whole)) if whole < len(text) else ([], 0)
     if waiting:
-        yield tokenizer.decode(waiting)
+        yield tokenizer.decode(waiting)[told:]
+
+
+def first_characters(pieces: Iterator[str], count: int) -> Iterator[str]:
+    """The pieces up to so many characters; no piece is asked for that is not needed.
+
+    >>> list(first_characters(iter(["ab", "", "cde", "f"]), 4))
+    ['ab', '', 'cd']
+    """
+    while count > 0 and (piece := next(pieces, None)) is not None:
+        yield piece[:count]
+        count -= len(piece)
 
 
 def until_stop(pieces: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
@@ -156,11 +180,12 @@ def stream_together(
     generator: torch.Generator | None = None,
     keep: float = 1.0,
     window: Window | None = None,
-) -> list[list[int]]:
+) -> list[Iterator[int]]:
     """The new tokens after each of several prompts, which may differ in length; options as in `stream`.
 
-    All are aligned at their first token, so that no place is empty and nothing needs a mask: while one text is already
-    being written, a longer prompt is still being read, one token of it at a time.
+    What one text asks for is computed for all, and no more. All are aligned at their first token, so that no place is
+    empty and nothing needs a mask: while one text is already being written, a longer prompt is still being read, one
+    token of it at a time.
     """
     check_options(max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p)
     if not prompts:
@@ -178,13 +203,18 @@ def stream_together(
     shortest, longest = min(lengths), max(lengths)
     padded = [F.pad(row, (0, longest - row.size(1)), value=NOT_GIVEN) for row in rows]
     given = torch.cat(padded)  # (B, longest)
-    ids, window = given[:, :shortest], window or Window(model, len(rows), keep)
-    written = [ids]
-    for place in range(shortest, longest + max_new_tokens):
-        token = next_token(window.read(ids)[:, -1], temperature, top_k, top_p, generator)  # (B,)
-        if place < longest:
-            token = torch.where(given[:, place] == NOT_GIVEN, token, given[:, place])
-        ids = token[:, None]
-        written.append(ids)
-    tokens = torch.cat(written, dim=1).tolist()
-    return [text[T : T + max_new_tokens] for text, T in zip(tokens, lengths, strict=True)]
+
+    def columns() -> Iterator[list[int]]:
+        ids, reader = given[:, :shortest], window or Window(model, len(rows), keep)
+        for place in range(shortest, longest + max_new_tokens):
+            token = next_token(reader.read(ids)[:, -1], temperature, top_k, top_p, generator)  # (B,)
+            if place < longest:
+                token = torch.where(given[:, place] == NOT_GIVEN, token, given[:, place])
+            yield token.tolist()
+            ids = token[:, None]
+
+    starts = [T - shortest for T in lengths]
+    return [
+        map(itemgetter(row), islice(column, start, start + max_new_tokens))
+        for row, (column, start) in enumerate(zip(tee(columns(), len(rows)), starts, strict=True))
+    ]

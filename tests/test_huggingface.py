@@ -12,6 +12,9 @@ from minilm.config import ModelConfig
 from minilm.errors import ConfigError, MinilmError, RunError
 from minilm.interop.huggingface import from_huggingface, read_config, to_huggingface
 from minilm.model import GPT
+from minilm.text.bpe import BPETokenizer
+from minilm.text.corpora import load_corpus
+from minilm.training.evaluate import exact_loss
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # theirs, not ours
 
@@ -206,3 +209,41 @@ def test_families_we_do_not_know(tmp_path):
     save_file({"w": torch.zeros(1)}, tmp_path / "model.safetensors")
     with pytest.raises(MinilmError, match="gpt3"):
         GPT.from_pretrained(tmp_path)
+
+
+def test_a_foreign_gpt2_is_judged_per_character(tmp_path, transformers):
+    """Their folder, model and vocabulary: the nats of their own logits by the characters of the text."""
+    text = "the fox and the owl, naïve \u72d0\u72f8\n" * 60
+    learnt = BPETokenizer.train(text, 280)
+    letters = gpt2_letters()
+    vocab = {"".join(letters[byte] for byte in piece): i for i, piece in enumerate(learnt.pieces)}
+    merges = [" ".join("".join(letters[byte] for byte in part) for part in pair) for pair in learnt.merges]
+    (tmp_path / "vocab.json").write_text(json.dumps(vocab), encoding="utf-8")
+    (tmp_path / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]), encoding="utf-8")
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(
+        vocab_size=len(vocab), n_positions=24, n_embd=16, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0
+    )
+    theirs = transformers.GPT2LMHeadModel(config).eval()
+    theirs.save_pretrained(tmp_path)
+    tokenizer = BPETokenizer.from_files(tmp_path / "vocab.json", tmp_path / "merges.txt")
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    corpus, model = load_corpus(tmp_path / "text.txt", tokenizer), GPT.from_pretrained(tmp_path)
+    ids = [int(corpus.train[-1]), *corpus.val.tolist()]
+    nats = 0.0
+    for first in range(0, len(ids) - 1, 24):
+        window = ids[first : first + 25]
+        with torch.no_grad():
+            log_probs = theirs(torch.tensor([window[:-1]])).logits[0].double().log_softmax(-1)
+        nats -= sum(log_probs[k, token].item() for k, token in enumerate(window[1:]))
+    written = text[int(0.9 * len(text)) :][: corpus.characters["val"]]
+    assert tokenizer == learnt and tokenizer.decode(corpus.val) == written
+    assert len(written) != len(ids) - 1
+    assert exact_loss(model, **corpus.scored("val")) == pytest.approx(nats / len(written), abs=1e-6)
+
+
+def gpt2_letters() -> dict[int, str]:
+    """The character that GPT-2's files write for each byte: itself where it prints, else one after U+0100."""
+    printing = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printing]
+    return {**{b: chr(b) for b in printing}, **{b: chr(256 + n) for n, b in enumerate(others)}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from random import Random
 
@@ -12,6 +13,7 @@ from minilm.config import PRESETS, ModelConfig
 from minilm.errors import ConfigError, UnknownCharacterError
 from minilm.model import GPT, Output
 from minilm.sampling import Window, filter_logits, next_token, stream
+from minilm.text.bpe import BPETokenizer
 from minilm.text.characters import CharTokenizer
 from minilm.writing import decode_pieces, prompt_ids, stream_text, stream_together, texts, until_stop
 
@@ -90,8 +92,8 @@ def test_prompts_of_different_lengths_do_not_disturb_each_other(preset, keep):
         ids = list(prompt)
         for _ in range(6):
             ids.append(int(model(torch.tensor([ids[-view(len(ids), keep) :]])).logits[0, -1].argmax()))
-        assert tokens == ids[len(prompt) :]
-    assert stream_together(model, prompts, 0) == [[], [], [], []]
+        assert list(tokens) == ids[len(prompt) :]
+    assert list(map(list, stream_together(model, prompts, 0))) == [[], [], [], []]
 
 
 def view(length: int, keep: float) -> int:
@@ -195,7 +197,7 @@ class Parrot:
         self.ids, self.said, self.training = tokenizer.encode(text), 0, False
 
     def __call__(self, ids, *, cache=None):
-        logits = torch.full((1, ids.size(1), self.config.vocab_size), -50.0)
+        logits = torch.full((ids.size(0), ids.size(1), self.config.vocab_size), -50.0)
         logits[:, -1, self.ids[self.said]] = 50.0
         self.said += 1
         return Output(None, logits)
@@ -255,6 +257,43 @@ def test_no_half_character_is_shown():
     pieces = list(decode_pieces(Bytes(), iter(text.encode())))
     assert pieces == list(text)
     assert "".join(decode_pieces(Bytes(), iter(text.encode()[:-3]))).startswith("aé€")
+
+
+def test_halves_wait_however_long_the_chain_of_pieces_is():
+    """Pieces that each end a character and begin the next: nothing is shown of one that has not ended."""
+    text = "狐狸在森林里走" * 3
+    data = text.encode()
+    cuts = [0, *range(1, len(data), 3), len(data)]
+    halves = [data[a:b] for a, b in itertools.pairwise(cuts)]
+
+    class Halves:
+        def decode(self, ids):
+            return b"".join(halves[i] for i in ids).decode("utf-8", "replace")
+
+    assert list(decode_pieces(Halves(), iter(range(len(halves))))) == list(text)
+    broken = "".join(decode_pieces(Bytes(), iter(b"a\xe7\xe7\x8bb")))
+    assert broken == b"a\xe7\xe7\x8bb".decode("utf-8", "replace"), "what is no text is shown as such"
+
+
+@pytest.mark.parametrize("base", [None, CharTokenizer.from_text("the foxwl狐狸,\n")])
+def test_so_many_characters_are_written_and_no_token_too_many(base):
+    text = "the fox, the owl\n狐狸, the fox the owl 狐狸\n"
+    tokenizer = BPETokenizer.train(text * 5, 280 if base is None else 20, base=base)
+    ids = tokenizer.encode(text)
+    for n in range(len(text) + 1):
+        parrot = Parrot(text, tokenizer)
+        assert "".join(stream_text(parrot, tokenizer, "t", n)) == text[:n]
+        assert n == 0 or parrot.said == next(k for k in range(99) if n <= whole(tokenizer, ids[:k]))
+        together = Parrot(text, tokenizer)
+        assert texts(together, tokenizer, ["t", "t"], n) == [text[:n]] * 2 and together.said == parrot.said
+    assert "".join(stream_text(Parrot(text, tokenizer), tokenizer, "t", 99, stop="x, the ow")) == "the fo"
+    parrot = Parrot(text, tokenizer)
+    assert texts(parrot, tokenizer, ["t"], 99, stop=["fox"]) == ["the "] and parrot.said < 5
+
+
+def whole(tokenizer: BPETokenizer, ids: list[int]) -> int:
+    """The characters of which every byte is there."""
+    return len(tokenizer.decode(ids).rstrip("\ufffd"))
 
 
 def test_a_near_miss_of_a_stop_text_is_not_swallowed():

@@ -13,8 +13,9 @@ from minilm.interpret.heads import attention_maps, first_token_score, induction_
 from minilm.interpret.logit_lens import logit_lens, stage_names
 from minilm.interpret.reading import best_guesses, encoded, surprisal
 from minilm.model import GPT
-from minilm.plots.lens import Guess, Inside
-from minilm.writing import Tokenizer
+from minilm.plots.lens import Guess, Inside, readable
+from minilm.text.bpe import BPETokenizer
+from minilm.text.tokenizers import Tokenizer, count_characters
 
 SEED = 0  # of the random tokens on which induction is measured: the same question to every model
 
@@ -36,18 +37,21 @@ def look_inside(model: GPT, tokenizer: Tokenizer, text: str) -> Inside:
     surprises = surprisal(lens, ids[0].expand(len(lens), -1))  # (L + 1, T - 1)
     maps, effects = attention_maps(model, ids)[:, 0], ablation_effects(model, ids)
     guesses = best_guesses(lens[-1, :-1])
+    characters = count_characters(tokenizer, ids[0, 1:].tolist()) or 1
+    per_character = (ids.size(1) - 1) / characters  # tokens
     return Inside(
-        tokens=pieces(tokenizer, ids[0]),
+        tokens=pieces(tokenizer, ids[0].tolist()),
+        characters=characters,
         surprisal=surprises[-1].tolist(),
-        guesses=[[Guess(tokenizer.decode([g.token]), g.probability) for g in row] for row in guesses],
-        loss=effects.loss,
+        guesses=[[Guess(pieces(tokenizer, [g.token])[0], g.probability) for g in row] for row in guesses],
+        loss=effects.loss * per_character,
         maps=maps.cpu().numpy(),
         stages=stage_names(model),
-        stage_losses=surprises.mean(-1).tolist(),
-        stage_guesses=[pieces(tokenizer, stage.argmax(-1)) for stage in lens[:, :-1]],
+        stage_losses=(surprises.mean(-1) * per_character).tolist(),
+        stage_guesses=[pieces(tokenizer, stage.argmax(-1).tolist()) for stage in lens[:, :-1]],
         stage_hopes=surprises.neg().exp().cpu().numpy(),
-        head_effects=effects.heads.numpy(),
-        mlp_effects=effects.mlps.numpy(),
+        head_effects=effects.heads.numpy() * per_character,
+        mlp_effects=effects.mlps.numpy() * per_character,
         habits={name: score.cpu().numpy() for name, score in _habits(model, maps).items()},
     )
 
@@ -60,6 +64,8 @@ def _habits(model: GPT, maps: Tensor) -> dict[str, Tensor]:
     return habits
 
 
-def pieces(tokenizer: Tokenizer, ids: Tensor) -> list[str]:
-    """Each token's own text, (T,)."""
-    return [tokenizer.decode([token]) for token in ids.tolist()]
+def pieces(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
+    """Each token's own text, (T,); what is only a part of a character by its bytes."""
+    if isinstance(tokenizer, BPETokenizer):
+        return [readable(tokenizer.pieces[token]) for token in ids]
+    return [tokenizer.decode([token]) for token in ids]

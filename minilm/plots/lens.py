@@ -7,6 +7,7 @@ no model and no torch. Blocks and heads count from 0, as in the names of the act
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -16,10 +17,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 
-from minilm.plots.style import COLOR, FONT_SIZE, Picture, canvas, name_axes, note, style_axes
+from minilm.plots.style import COLOR, FONT_SIZE, LOSS_LABEL, Picture, canvas, name_axes, note, style_axes
 
 WIDTH = 11.0  # inches, of the pictures that take the whole page
-LONGEST = 6  # characters of a token that fit into a cell
+LONGEST = 10  # characters of a token that fit into a cell
 MONO = "DejaVu Sans Mono"
 MAP_TOKENS, LETTERED = 160, 64  # tokens of a long text that a map shows, and one with letters at its sides
 
@@ -32,10 +33,11 @@ class Guess(NamedTuple):
 
 
 class Inside(NamedTuple):
-    """One text of T tokens seen from inside a model of L blocks with H heads. Losses in nats per token."""
+    """One text of T tokens seen from inside a model of L blocks with H heads. Losses in nats per character."""
 
     tokens: list[str]  # T
-    surprisal: list[float]  # T - 1, of every token but the first
+    characters: int  # of every token but the first, whose nats by these are the loss
+    surprisal: list[float]  # T - 1, nats of every token but the first
     guesses: list[list[Guess]]  # T - 1, what was expected there, best first
     loss: float
     maps: np.ndarray  # (L, H, T, T)
@@ -49,16 +51,49 @@ class Inside(NamedTuple):
 
 
 def visible(token: str) -> str:
-    """A token as it can be seen: white space and control characters get a sign, a long one is cut.
+    """A token as it can be seen: white space and control characters get a sign.
 
-    >>> visible("a"), visible(" "), visible("\\n"), visible("considerably")
-    ('a', '\u00b7', '\u21b5', 'consi\u2026')
+    >>> visible("a"), visible(" the"), visible("\\n")
+    ('a', '\u00b7the', '\u21b5')
     """
     signs = {" ": "\u00b7", "\n": "\u21b5", "\t": "\u2192"}
-    seen = "".join(
+    return "".join(
         signs.get(c, "\ufffd" if unicodedata.category(c) in ("Cc", "Cs", "Co", "Cn") else c) for c in token
     )
-    return seen if len(seen) <= LONGEST else seen[: LONGEST - 1] + "\u2026"
+
+
+def short(token: str) -> str:
+    """A visible token that fits into a cell; of a long one beginning and end.
+
+    >>> short("consider"), short("considered"), short(" considerably")
+    ('consider', 'considered', '\u00b7consi\u2026bly')
+    """
+    seen = visible(token)
+    return seen if len(seen) <= LONGEST else f"{seen[: LONGEST - 4]}\u2026{seen[-3:]}"
+
+
+def readable(data: bytes) -> str:
+    """The text of a token, and the bytes in it that are only a part of a character.
+
+    >>> readable("\u4f60".encode()), readable(b" \\xe4"), readable(b"\\xbd\\xa0.")
+    ('\u4f60', ' \u27e8e4\u27e9', '\u27e8bda0\u27e9.')
+    """
+    try:
+        return data.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        parts = re.sub(r"((?:\\x..)+)", "\u27e8\\1\u27e9", data.decode("utf-8", "backslashreplace"))
+        return parts.replace("\\x", "")
+
+
+def joined(tokens: Sequence[str]) -> str:
+    """The text of tokens in a row, characters put together from their bytes.
+
+    >>> joined(["a", "\u27e8e4\u27e9", "\u27e8bda0\u27e9", "\u27e8e4\u27e9"])
+    'a\u4f60\u27e8e4\u27e9'
+    """
+    parts = re.split("((?:\u27e8(?:[89a-f][0-9a-f])+\u27e9)+)", "".join(tokens))
+    parts[1::2] = [readable(bytes.fromhex(re.sub("[\u27e8\u27e9]", "", part))) for part in parts[1::2]]
+    return "".join(parts)
 
 
 def per_row(tokens: Sequence[str]) -> int:
@@ -67,7 +102,7 @@ def per_row(tokens: Sequence[str]) -> int:
     >>> per_row(["a"] * 100), per_row(["a", "word"] * 20)
     (50, 20)
     """
-    longest = max((len(visible(token)) for token in tokens), default=1)
+    longest = max((len(short(token)) for token in tokens), default=1)
     fitting = 64 if longest == 1 else max(8, 80 // longest)
     return max(12, math.ceil(len(tokens) / math.ceil(len(tokens) / fitting)))
 
@@ -86,7 +121,8 @@ def describe(inside: Inside, place: int) -> str:
 
 def expected_at(inside: Inside, place: int) -> str:
     """The guesses at a token's place with their probabilities, best first."""
-    return ", ".join(f"{visible(g.text)} {percent(g.probability)}" for g in inside.guesses[place - 1])
+    guesses = inside.guesses[place - 1]
+    return ", ".join(f"\u201c{visible(g.text)}\u201d {percent(g.probability)}" for g in guesses)
 
 
 def percent(share: float) -> str:
@@ -142,7 +178,7 @@ def _rows(count: int, height: float) -> tuple[Picture, list[Axes]]:
 def _token(axes: Axes, x: float, y: float, token: str, **how: Any) -> None:
     """A token's letters. Its dollars are dollars: matplotlib would take a pair of them for a formula."""
     style = {"color": COLOR["ink"], "size": FONT_SIZE - 0.5, "ha": "center", "va": "center", "family": MONO}
-    axes.text(x, y, visible(token), parse_math=False, **{**style, **how})
+    axes.text(x, y, short(token), parse_math=False, **{**style, **how})
 
 
 def draw_maps(maps: np.ndarray) -> Picture:
@@ -166,14 +202,14 @@ def draw_maps(maps: np.ndarray) -> Picture:
 def draw_map(tokens: Sequence[str], weights: np.ndarray) -> Picture:
     """One head with the text at its sides, (T, T): a row is a token that looks, a column one that is looked at."""
     T = min(len(tokens), LETTERED)
-    figure, axes = canvas(5.6, 5.6, left=0.55, right=0.1, top=0.45, bottom=0.2)
+    longest = max(len(short(token)) for token in tokens[:T])
+    size = max(4.0, min(FONT_SIZE - 0.5, 0.85 * 72 * 4.9 / T))
+    margin = 0.15 + 0.61 * longest * size / 72  # inches; a letter of MONO is 0.6 of its size wide
+    figure, axes = canvas(5.6, 5.6, left=max(0.55, margin), right=0.1, top=max(0.45, margin), bottom=0.2)
     _map(axes, weights[:T, :T])
-    size = max(
-        4.0, min(FONT_SIZE - 0.5, 0.85 * 72 * 4.9 / T / max(1, len(visible(max(tokens, key=len))) / 2))
-    )
     for place in range(T):
         _token(axes, -0.9, place, tokens[place], size=size, ha="right")
-        _token(axes, place, -1.0, tokens[place], size=size, va="bottom")
+        _token(axes, place, -1.0, tokens[place], size=size, va="bottom", rotation=90 * (longest > 1))
     return figure
 
 
@@ -226,7 +262,7 @@ def draw_stage_losses(inside: Inside) -> Picture:
     axes.set_xticks(list(x), inside.stages)
     axes.set_ylim(0, max(inside.stage_losses) * 1.15)
     axes.set_xlim(-0.3, len(inside.stages) - 0.7)
-    name_axes(axes, "", "loss (nats per token)")
+    name_axes(axes, "", LOSS_LABEL)
     return figure
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from minilm.plots import lens
 from minilm.plots.layout import Headline, Section, Shown, Table, shown, write_page
-from minilm.plots.lens import Inside, percent, visible
+from minilm.plots.lens import Inside, joined, percent, visible
 from minilm.plots.verdict import NOISE, Sentence, bits
 
 INDUCTION = 0.3  # a head with more than this share deserves the name
@@ -23,7 +23,7 @@ def lens_page(inside: Inside, path: str | Path, name: str) -> Path:
     """Writes the page, self-contained, and returns its path; `name` says whose model it is."""
     with _foreign_glyphs_are_the_browsers():
         sections = [_surprise(inside), _lens(inside), _attention(inside), _ablation(inside), _tables(inside)]
-    title = "".join(inside.tokens).strip().replace("\n", " ")
+    title = joined(inside.tokens).strip().replace("\n", " ")
     return write_page(
         path,
         "Reading " + (f"\u201c{title[:57]}\u2026\u201d" if len(title) > 60 else f"\u201c{title}\u201d"),
@@ -47,8 +47,8 @@ def _headlines(inside: Inside) -> list[Headline]:
     right = sum(row[0].text == token for row, token in zip(inside.guesses, inside.tokens[1:], strict=True))
     layer, head = strongest(inside.head_effects)
     cards = [
-        Headline(f"{inside.loss:.3f}", "nats per token", "the mean surprise at this text", "model"),
-        Headline(f"{bits(inside.loss):.2f}", "bits per token", "the same in bits"),
+        Headline(f"{inside.loss:.3f}", "nats per character", "the mean surprise at this text", "model"),
+        Headline(f"{bits(inside.loss):.2f}", "bits per character", "the same in bits"),
         Headline(
             percent(right / len(inside.surprisal)),
             "guessed right",
@@ -56,7 +56,7 @@ def _headlines(inside: Inside) -> list[Headline]:
         ),
         Headline(
             f"{inside.head_effects[layer, head]:+.3f}",
-            "nats without one head",
+            "nats per character without one head",
             f"the head that is missed most, block {layer} head {head}",
         ),
     ]
@@ -85,7 +85,7 @@ def findings(inside: Inside) -> list[Sentence]:
 def _worst(inside: Inside) -> Sentence:
     place = int(np.argmax(inside.surprisal)) + 1
     guess, nats = inside.guesses[place - 1][0], inside.surprisal[place - 1]
-    before = "".join(inside.tokens[max(0, place - 12) : place]).replace("\n", "\u21b5")
+    before = joined(inside.tokens[max(0, place - 12) : place]).replace("\n", "\u21b5")
     return Sentence(
         "plain",
         f"Its greatest surprise was \u201c{visible(inside.tokens[place])}\u201d after \u201c{before}\u201d: {nats:.1f} "
@@ -114,7 +114,7 @@ def _missed(inside: Inside) -> Sentence:
     return Sentence(
         "plain",
         f"Head {head} of block {layer} is missed most: without it the loss on this text rises by {effect:.2f} nats per "
-        "token. (Another text may need another head.)",
+        "character. (Another text may need another head.)",
     )
 
 
@@ -183,7 +183,8 @@ def _large_maps(inside: Inside) -> list[Shown]:
     pictures = []
     for layer, head in (map(int, np.unravel_index(index, inside.head_effects.shape)) for index in order):
         effect = inside.head_effects[layer, head]
-        how = f"From a token at the left to the tokens it looks at. Without this head: {effect:+.3f} nats per token."
+        how = "From a token at the left to the tokens it looks at. "
+        how += f"Without this head: {effect:+.3f} nats per character."
         if len(inside.tokens) > lens.LETTERED:
             how += f" The first {lens.LETTERED} tokens."
         picture = lens.draw_map(inside.tokens, inside.maps[layer, head])
@@ -194,7 +195,7 @@ def _large_maps(inside: Inside) -> list[Shown]:
 def _ablation(inside: Inside) -> Section:
     how = (
         "A full disc is a part that is missed: its area, and the number in it, is the rise of the loss without it, in "
-        "nats per token of this text. A ring: without the part it went better, on this text."
+        "nats per character of this text. A ring: without the part it went better, on this text."
     )
     return Section(
         "What it cannot do without",

@@ -17,7 +17,7 @@ from minilm.plots.verdict import Standing, bits, closed, perplexity
 PAGE = "report.html"
 PROTOCOLS: dict[str, str] = {
     "exact": "exact: every character of the split scored once, in windows that do not overlap",
-    "sliding": "sliding: windows that move by a quarter of the context, only the new characters scored",
+    "sliding": "sliding: windows that move by a quarter of the context, only the new tokens scored",
 }
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
@@ -82,7 +82,7 @@ def curves_section(run: RunRecords, folder: Path, title: str) -> Section:
 
 
 def _curves_caption(numbers: CurveNumbers) -> str:
-    words = "Both lines fall while the model learns; the lower, the better it guesses the next character. "
+    words = "Both lines fall while the model learns; the lower, the better it guesses what comes next. "
     if numbers.best:
         words += f"The ring marks the best validation loss, {numbers.best[1]:.3f}: those weights were kept. "
     if numbers.gap is None:
@@ -120,7 +120,7 @@ def _end_rows(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     names = {
         "best_step": "best step",
         "steps": "steps done",
-        "tokens_seen": "characters seen",
+        "tokens_seen": "tokens seen",
         "stopped": "ended by",
     }
     ends = {words: result.get(key) for key, words in names.items()}
@@ -135,14 +135,9 @@ def protocol(result: Mapping[str, Any]) -> str | None:
 
 def corpus_rows(corpus: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Name, size, splits, floors and source of a described corpus."""
-    source = part(corpus, "source")
-    found = rows(
-        {
-            "name": corpus.get("name"),
-            "characters": corpus.get("characters"),
-            "different characters": corpus.get("vocab_size"),
-        }
-    )
+    source, kinds = part(corpus, "source"), corpus.get("vocab_size")
+    tokens = corpus.get("in_words") or (f"{cell(kinds)} different characters" if kinds else None)
+    found = rows({"name": corpus.get("name"), "characters": corpus.get("characters"), "tokens": tokens})
     bounds, total = corpus.get("bounds"), number(corpus, "characters")
     if isinstance(bounds, (list, tuple)) and len(bounds) == 2 and total:
         sizes = [bounds[0], bounds[1] - bounds[0], int(total) - bounds[1]]
@@ -200,4 +195,4 @@ def sample_section(result: Mapping[str, Any]) -> list[Section]:
     text = sample.get("text") if isinstance(sample, dict) else sample
     if not text:
         return []
-    return [Section("What it writes", "Made up by the model, one character at a time.", text=str(text))]
+    return [Section("What it writes", "Made up by the model, one token at a time.", text=str(text))]

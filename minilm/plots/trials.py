@@ -29,7 +29,7 @@ NAMES: dict[str, str] = {
     "batch_size": "batch (sequences per step)",
     "dropout": "dropout",
     "weight_decay": "weight decay",
-    "block_size": "context (characters)",
+    "block_size": "context (tokens)",
 }
 
 

@@ -31,6 +31,7 @@ from minilm.text.tokenizers import (
     Tokenizer,
     auto_tokens,
     character_lengths,
+    in_words,
     learn_pieces,
     piece_count,
 )
@@ -105,19 +106,26 @@ class Corpus:
         length, kinds = self.source["characters"], self.tokenizer.vocab_size
         if self.choice == CHARACTERS:
             return f"{self.name}: {length:,} characters, {kinds} different; train / val / test {sizes}"
-        pieces = f"{len(self.tokens):,} pieces, {kinds:,} different"
-        return f"{self.name}: {length:,} characters as {pieces}; train / val / test {sizes} pieces"
+        tokens = f"{len(self.tokens):,} tokens, {self.in_words()}"
+        return f"{self.name}: {length:,} characters; {tokens}; train / val / test {sizes} tokens"
+
+    def in_words(self) -> str:
+        """What the tokens are, how long on average, and whether fewer were found than asked for."""
+        words, each = in_words(self.tokenizer), self.source["characters"] / len(self.tokens)
+        asked = piece_count(self.choice) if self.choice not in (AUTO, GIVEN) else None
+        fewer = " (no others occur twice)" if (asked or 0) > self.tokenizer.vocab_size else ""
+        return f"{words}{fewer}, {each:.1f} characters each"
 
     def describe(self) -> dict[str, Any]:
         """What a run's folder records of its corpus, enough for `load_described`; bounds are in characters."""
-        learnt = {} if self.choice == CHARACTERS else {"pieces": _identity(self.tokenizer)}
+        learnt = {"pieces": _identity(self.tokenizer), "in_words": self.in_words()}
         return {
             "name": self.name,
             "source": self.source,
             "bounds": list(self.character_bounds),
             "characters": self.source["characters"],
             "tokens": self.choice,
-            **learnt,
+            **({} if self.choice == CHARACTERS else learnt),
             "vocab_size": self.tokenizer.vocab_size,
             "floors": self.floors,
         }

@@ -61,8 +61,8 @@ def piece_count(tokens: str) -> int | None:
     if match := re.fullmatch(r"bpe:([0-9]{1,7})", tokens):
         return int(match[1])
     raise ConfigError(
-        f"tokens must be 'auto', 'characters' or 'bpe:N' with a vocabulary of N pieces, got {tokens!r}; try "
-        "tokens='bpe:1024'"
+        "tokens must be 'auto', 'characters' or 'bpe:N' with a vocabulary of N pieces, at most 9,999,999, got "
+        f"{tokens!r}; try tokens='bpe:1024'"
     )
 
 
@@ -79,8 +79,8 @@ def learn_pieces(texts: Sequence[str], vocab_size: int, characters: CharTokenize
     least = min(characters.vocab_size, 256)
     if vocab_size < least:
         raise ConfigError(
-            f"tokens 'bpe:{vocab_size}' must hold the base at least, here {characters.vocab_size} characters or 256 "
-            f"bytes; ask for 'bpe:{least}' or more"
+            f"tokens='bpe:{vocab_size}' must hold the base at least, here {characters.vocab_size} characters or 256 "
+            f"bytes; ask for tokens='bpe:{least}' or more"
         )
     bases: list[CharTokenizer | None] = [characters, None]
     if 4 * characters.vocab_size <= vocab_size or vocab_size < 256:
@@ -91,6 +91,18 @@ def learn_pieces(texts: Sequence[str], vocab_size: int, characters: CharTokenize
     if len(learnt) == 1:
         return learnt[0]
     return min(learnt, key=lambda tokenizer: sum(len(tokenizer.encode_array(text)) for text in texts))
+
+
+def in_words(tokenizer: Tokenizer) -> str:
+    """What its tokens are.
+
+    >>> in_words(CharTokenizer.from_text("abc")), in_words(BPETokenizer.train("low low", 258))
+    ('3 different characters', '258 byte pairs of 256 bytes')
+    """
+    if isinstance(tokenizer, CharTokenizer):
+        return f"{tokenizer.vocab_size:,} different characters"
+    base = "256 bytes" if tokenizer.base is None else f"{tokenizer.base.vocab_size:,} characters"
+    return f"{tokenizer.vocab_size:,} byte pairs of {base}"
 
 
 def character_lengths(tokenizer: Tokenizer) -> np.ndarray:

@@ -24,7 +24,7 @@ from minilm.config import ModelConfig, TrainConfig
 from minilm.errors import ConfigError, RunError
 from minilm.model import GPT
 from minilm.text.corpora import Corpus
-from minilm.text.tokenizers import Tokenizer, load_tokenizer
+from minilm.text.tokenizers import Tokenizer, in_words, load_tokenizer
 from minilm.training.checkpoint import WEIGHTS, load_weights
 from minilm.training.hardware import Hardware
 
@@ -46,7 +46,8 @@ class Run:
 
     def __repr__(self) -> str:
         shape, result = self.config["model"], self.result
-        size = f"{shape['n_layer']} layers, {shape['n_embd']} wide, context {shape['block_size']}"
+        context = f"context {shape['block_size']} tokens ({in_words(self.tokenizer)})"
+        size = f"{shape['n_layer']} layers, {shape['n_embd']} wide, {context}"
         losses = [
             f"{name} {result[f'{name}_loss']:.4f}" for name in ("val", "test") if result.get(f"{name}_loss")
         ]

@@ -19,6 +19,7 @@ from minilm.config import ModelConfig, TrainConfig, default_recipe
 from minilm.errors import ConfigError, CorpusError, RunError
 from minilm.model import GPT
 from minilm.text.corpora import Corpus, load_described
+from minilm.text.tokenizers import load_tokenizer
 from minilm.training import checkpoint
 from minilm.training.checkpoint import CHECKPOINT, differences
 from minilm.training.clock import Clock, Stop
@@ -136,7 +137,7 @@ def resume_training(
     _refuse_changes(folder, stored, corpus, changes)
     if done > len(legs):
         return load_run(folder, model)
-    corpus = corpus or load_described(stored["corpus"])
+    corpus = corpus or load_described(stored["corpus"], load_tokenizer(folder))
     config, shape = TrainConfig.from_dict(stored["train"]), ModelConfig.from_dict(stored["model"])
     config = config.replace(**{"steps": None, "minutes": None, **legs[-1]}) if legs else config
     hardware = _chosen_again(config, shape.attention, stored.get("hardware"))

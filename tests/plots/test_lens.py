@@ -8,11 +8,15 @@ import re
 
 import numpy as np
 import pytest
+import torch
 
+from minilm.config import ModelConfig
 from minilm.errors import ConfigError
+from minilm.model import GPT
 from minilm.plots import lens
 from minilm.plots.lens import Guess, Inside
 from minilm.plots.lens_page import findings, lens_page, strongest
+from minilm.text.bpe import BPETokenizer
 from tests.plots.test_pages import Reader
 from tests.test_verbs import desk, verb  # noqa: F401 (a fixture)
 
@@ -25,6 +29,7 @@ def made_up(text: str = TEXT, L: int = 2, H: int = 3) -> Inside:
     maps = np.random.default_rng(0).random((L, H, T, T)) * np.tri(T)
     return Inside(
         tokens=tokens,
+        characters=T - 1,
         surprisal=[0.1 * place for place in range(1, T)],
         guesses=[[Guess("t", 0.6), Guess("&", 0.2)] for _ in tokens[1:]],
         loss=1.25,
@@ -112,7 +117,7 @@ def test_the_verb_writes_a_page_and_tells_its_findings(run, tmp_path, capsys):
     out = tmp_path / "mine.html"
     assert verb("lens", [str(run), "--text", "Fox: I have", "--out", str(out)]) == 0
     shown = capsys.readouterr().out
-    assert str(out) in shown and "greatest surprise" in shown and "nats per token" in shown
+    assert str(out) in shown and "greatest surprise" in shown and "nats per character" in shown
     assert "Fox: I have" in Reader(out).text
 
 
@@ -168,3 +173,36 @@ def test_numbers_and_pictures_agree_about_the_context():
         assert inside.stage_hopes[-1] == pytest.approx(np.exp(-np.array(inside.surprisal)), abs=1e-6)
     with pytest.raises(ConfigError, match="2 to 12"):
         look_inside(built("gpt2"), CharTokenizer.from_text("abcdefghijk"), "a" * 13)
+
+
+def test_pieces_are_judged_per_character_and_named():
+    """A byte base cuts Chinese in the middle of characters: losses against a sum by hand, names that differ."""
+    from minilm.interpret.ablation import ablated
+    from minilm.interpret.overview import look_inside
+
+    text = "\u72d0\u72f8, the fox\n \u72d0 and the owl"
+    tokenizer = BPETokenizer.train(text * 3 + "the fox" * 9, 262)
+    torch.manual_seed(0)
+    model = GPT(ModelConfig(tokenizer.vocab_size, n_layer=2, n_head=2, n_embd=8, block_size=64, init="gpt2"))
+    inside, ids = look_inside(model, tokenizer, text), tokenizer.encode(text)
+
+    def by_hand() -> float:
+        with torch.no_grad():
+            logits = model(torch.tensor([ids])).logits[0].double()
+        nats = -sum(logits[t].log_softmax(-1)[ids[t + 1]].item() for t in range(len(ids) - 1))
+        return nats / (len(text) - tokenizer.lengths[ids[0]])
+
+    assert inside.loss == pytest.approx(loss := by_hand(), abs=1e-6)
+    assert inside.stage_losses[-1] == pytest.approx(loss, abs=1e-6)
+    assert sum(inside.surprisal) / inside.characters == pytest.approx(loss, abs=1e-6)
+    with ablated(model, heads=[(1, 0)]):
+        assert inside.head_effects[1, 0] == pytest.approx(by_hand() - loss, abs=1e-6)
+    assert inside.tokens[0] == "\u27e8e78b\u27e9" and lens.joined(inside.tokens) == text
+    names = [lens.readable(piece) for piece in tokenizer.pieces]
+    assert len(set(names)) == len(names) and "\ufffd" not in "".join(names)
+
+
+def test_long_pieces_differ_in_the_cells_too():
+    assert lens.short(" considerable") != lens.short(" considerably") and len(lens.short("x" * 99)) == 10
+    words = made_up()._replace(tokens=[" considerably"] * len(TEXT))
+    assert "\u00b7consi\u2026bly" in lens.draw_map(words.tokens, words.maps[0, 0]).svg()

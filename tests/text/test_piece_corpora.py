@@ -56,6 +56,9 @@ def test_splits_are_of_characters_whatever_the_tokens_are(file, tokens, byte_pai
     assert corpus.text == LINES and sum(corpus.characters.values()) == corpus.describe()["characters"]
     assert corpus.tokens.dtype == corpus.tokenizer.dtype and not corpus.tokens.flags.writeable
     assert f"{len(LINES):,} characters" in corpus.line()
+    if tokens != "characters":
+        each = f"{len(LINES) / len(corpus.tokens):.1f} characters each"
+        assert each in corpus.line() and each in corpus.describe()["in_words"]
 
 
 @pytest.mark.parametrize("tokens", CHOICES)
@@ -182,11 +185,12 @@ def test_a_text_that_changes_between_the_passes(grown):
 
 
 @pytest.mark.parametrize(
-    "tokens", ["bpe:abc", "bpe:", "bpe:-5", "bpe:1e3", "bpe", "words", "", "bpe: 500", "auto", "bpe:٣٠٠"]
+    "tokens",
+    ["bpe:abc", "bpe:", "bpe:-5", "bpe:1e3", "bpe", "words", "", "bpe: 500", "bpe:999999999", "bpe:٣٠٠"],
 )
 def test_impossible_choices(file, tokens):
     with pytest.raises(
-        ConfigError, match=r"tokens must be 'characters' or 'bpe:N'.*try 'bpe:1024'"
+        ConfigError, match=r"tokens must be 'auto', 'characters' or 'bpe:N'.*try tokens='bpe:1024'"
     ) as caught:
         load_corpus(file, tokens)
     assert repr(tokens) in str(caught.value)
@@ -207,6 +211,16 @@ def test_a_vocabulary_holds_its_base(file, tmp_path):
         tokenizer = load_corpus(tmp_path / "zh.txt", tokens).tokenizer
         assert (tokenizer.base and tokenizer.base.vocab_size) == base
     assert piece_count("bpe:007") == 7
+
+
+def test_more_pieces_than_the_text_has_are_not_invented(file):
+    corpus = load_corpus(file, "bpe:9999")
+    found = corpus.tokenizer.vocab_size
+    assert (
+        found < 9999 and f"{found:,} byte pairs of {len(set(LINES))} characters (no others" in corpus.line()
+    )
+    assert "no others" not in load_corpus(file, "bpe:60").line()
+    assert load_described(corpus.describe(), corpus.tokenizer).line() == corpus.line()
 
 
 def test_between_the_bases_the_text_decides():
