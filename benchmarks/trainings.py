@@ -23,6 +23,7 @@ from typing import Any
 
 import common
 
+SMALL = 200_000  # characters
 PRICE_STEPS, PRICE_ROUNDS = 14, 3  # of which the first steps are not counted
 LISTS: dict[str, tuple[type, list[Any]]] = {
     "texts": (str, ["shakespeare", "fables"]),
@@ -113,7 +114,10 @@ def trainer_of(corpus: Any, recipe: dict[str, Any], steps: int) -> Any:
         batch_size=recipe["batches"],
         learning_rate=recipe["rates"],
         weight_decay=recipe["decays"],
-        **{"evaluations": 1, "eval_chars": 2048, "patience": None, "threads": 1},
+        evaluations=20
+        if corpus.characters["train"] < SMALL
+        else 1,  # a small text is learnt by heart before the end
+        **{"eval_chars": 16384, "patience": None, "threads": 1},
     )
     hardware = choose_hardware(config, shape.attention)
     clock = Clock(config, (corpus.characters["val"], 0), shape.vocab_size)
