@@ -131,8 +131,8 @@ def test_the_book_survives_its_file_and_the_students_copy_has_no_secrets(book, t
     assert json.dumps(to_json(read_book(tmp_path / "cases.json"))) == json.dumps(to_json(book))
     write_book(public_part(book), tmp_path / "public.json")
     text = (tmp_path / "public.json").read_text()
-    assert "def " not in text and "rows far apart" in (tmp_path / "cases.json").read_text()
-    assert "rows far apart" not in text and "the handout's example" in text
+    assert "def " not in text and "more axes" in (tmp_path / "cases.json").read_text()
+    assert "more axes" not in text and "the handout's example" in text
     (tmp_path / "public.json").write_text('{"lab": 1}')
     with pytest.raises(RunError, match="not the cases of a lab"):
         read_book(tmp_path / "public.json")
