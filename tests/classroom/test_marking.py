@@ -189,6 +189,7 @@ def test_reports_say_what_is_needed(book, marked, tmp_path):
     assert {"name", "score", "max_score", "output", "visibility"} == set(results["tests"][0])
     rows = (tmp_path / "out" / "scores.csv").read_text().splitlines()
     assert len(rows) == 6 and rows[1].startswith("'=bert,18") and "causal_mask: strict" in rows[1]
+    assert rows[3].startswith("carl,0.0,20,0.0,") and rows[4].startswith("dora,,20,,")  # not read is no zero
     page = (tmp_path / "out" / "class.html").read_text()
     assert "<svg" in page and "Off by one" in page and "=bert" not in page and "anna" not in page
     assert "=bert" in (tmp_path / "out" / "students.html").read_text()
