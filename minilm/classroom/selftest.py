@@ -24,7 +24,7 @@ class Proof:
     lab: str
     wrong: tuple[int, int]  # caught and named, of all
     alternatives: tuple[int, int]  # accepted, of all
-    agreed: tuple[int, int]  # of both kinds: those that `check` gives the points that `grade` gives, of all
+    agreed: tuple[int, int]  # of both kinds: those of which `check` says what `grade` says, of all
     seconds: float  # one right submission
     megabytes: float
     missing: tuple[str, ...]
@@ -101,11 +101,12 @@ def _both(book: Book, variant: Variant, solution: str, runner: Runner, alone: bo
 
 
 def differ(lab: str, variant: Variant, grade: Marks, check: Marks) -> str:
-    """How a student's own check misleads about a variant; "" if it gives the same points."""
-    if grade.points == check.points:
-        return ""
+    """How a student's own check misleads about a variant; "" if it gives the same points and names the same mistake."""
+    said = [f"{marks.points:g} points {[task.mistake for task in marks.tasks]}" for marks in (check, grade)]
     return (
-        f"{lab} {variant.task}, {variant.name}: check gives {check.points:g} points, grade {grade.points:g}"
+        ""
+        if said[0] == said[1]
+        else f"{lab} {variant.task}, {variant.name}: check says {said[0]}, grade {said[1]}"
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from minilm.classroom import notebooks
-from minilm.classroom.book import Book, make_book, public_part, write_book
+from minilm.classroom.book import Book, public_part, write_book
 from minilm.classroom.builders import build, notebook_check
 from minilm.classroom.lab import lab_names, load_lab, part, variants
 from minilm.classroom.marking import mark
@@ -119,9 +119,9 @@ NAMES = [name if name == OFTEN else pytest.param(name, marks=pytest.mark.slow) f
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_solved_notebook_of_a_lab_gets_all_points(name, runner, tmp_path, monkeypatch):
+def test_the_solved_notebook_of_a_lab_gets_all_points(name, books, tmp_path, monkeypatch):
     """Its cells in one process, without Jupyter; the students' one fails with the names of its tasks."""
-    build(make_book(name, runner), "nbgrader", tmp_path / "x")
+    build(books(name), "nbgrader", tmp_path / "x")
     course = tmp_path / "x" / "teacher" / "course"
     folder = course / "autograded" / "s" / name
     shutil.copytree(course / "source" / name, folder)

@@ -50,12 +50,11 @@ NAMES = [name if name == OFTEN else pytest.param(name, marks=pytest.mark.slow) f
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_public_tests_run_without_minilm(name, tmp_path, runner):
+def test_public_tests_run_without_minilm(name, tmp_path, books):
     """The gaps fail them all, the reference passes them all."""
-    from minilm.classroom.book import make_book
     from minilm.classroom.builders import build
 
-    build(make_book(name, runner), "pytest", tmp_path / "x")
+    build(books(name), "pytest", tmp_path / "x")
     student, teacher = tmp_path / "x" / "student", tmp_path / "x" / "teacher"
     assert " passed" not in pytest_in(student) and "NotImplementedError: task" in pytest_in(student, "-x")
     shown = pytest_in(teacher)
