@@ -31,3 +31,29 @@ def books(runner):
 @pytest.fixture(scope="package")
 def book(books):
     return books("lab2")
+
+
+@pytest.fixture(scope="package")
+def warm():
+    """Workers that outlive their runners: tests call the verb several times, and each start of torch costs seconds."""
+    idle, started = [], Runner._started
+
+    def take(self):
+        if self._control is None and not self._options and idle:
+            self._process, self._control = idle.pop()
+        return started(self)
+
+    def leave(self, *_):
+        if self._control and not self._options and self._process.poll() is None:
+            idle.append((self._process, self._control))
+            self._process = self._control = None
+        self.close()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Runner, "_started", take)
+        patch.setattr(Runner, "__exit__", leave)
+        yield
+    for process, control in idle:
+        control.close()
+        process.kill()
+        process.communicate()

@@ -24,6 +24,7 @@ from minilm.classroom.submissions import collect, collect_one, read_noted
 from minilm.errors import ConfigError, RunError
 
 LIMITS = Limits(seconds=20.0)
+pytestmark = pytest.mark.usefixtures("warm")
 
 
 def verb(*arguments: object) -> int:
