@@ -106,13 +106,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _build(arguments: argparse.Namespace) -> int:
+    from minilm import files
     from minilm.classroom.book import make_book
     from minilm.classroom.builders import build
+    from minilm.classroom.lab import load_lab
     from minilm.classroom.runner import Runner
 
     out = arguments.out or Path(f"classroom-{arguments.lab}")
     if arguments.lab == BOARD:
         return _build_board(out)
+    load_lab(arguments.lab)
+    files.new_folder(out)  # before the minute that the cases take
     with Runner() as runner:
         book = make_book(arguments.lab, runner)
     for path in build(book, arguments.format, out):

@@ -165,7 +165,7 @@ def find_book(beside: Path, name: str | None, runner: Runner) -> Book:
         return read_book(beside / FILE)
     if name is None:
         raise ConfigError(
-            f"{beside / FILE} is missing; put the file beside the lab's {FILE}, or name a --lab"
+            f"{beside / FILE} is missing; put the file beside the lab's {FILE}, or write check LAB FILE"
         )
     return public_part(make_book(name, runner))
 

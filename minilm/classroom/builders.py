@@ -44,7 +44,7 @@ cd "$home/source"
 PYTHONPATH="$home/source" "${{PYTHON:-$python}}" -m minilm.classroom grade "$home/submission" --single \\
     --cases "$home/source/{file}" --gradescope "$home/results/results.json"
 """
-DOCKERFILE = """# The marking as an image:
+DOCKERFILE = """# The marking as an image. It was never built by us, who have no Docker; its steps were run by hand.
 #   docker build -t marking .
 #   docker run --rm --network none -v "$PWD/submissions:/submissions:ro" -v "$PWD/marks:/marks" \\
 #       marking grade /submissions --cases {file} --out /marks/first

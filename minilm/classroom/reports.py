@@ -89,7 +89,11 @@ def score_table(pile: Sequence[Marks], known: Mapping[str, Person] = MappingProx
     rows: list[list[Any]] = [[*head, "id", "email", "late days", "state", "notes", "seconds"]]
     for marks in pile:
         mistakes = "; ".join(f"{task.name}: {task.mistake}" for task in marks.tasks if task.mistake)
-        row = [marks.student, marks.points, marks.possible, *(task.points for task in marks.tasks), mistakes]
+        earned = [task.points for task in marks.tasks]
+        points, *each = (
+            [""] * (1 + len(earned)) if marks.unread else [marks.points, *earned]
+        )  # 0 would be a mark
+        row = [marks.student, points, marks.possible, *each, mistakes]
         person = known.get(marks.student, Person())
         more = [person.id, person.email, person.late, "could not be read" if marks.unread else "marked"]
         rows.append([*row, *more, "; ".join(marks.notes), round(marks.seconds, 1)])

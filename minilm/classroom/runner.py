@@ -8,13 +8,11 @@ their calls pass through here. Holds the clock. Knows nothing of what the answer
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import math
 import os
 import queue
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -25,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO, TypeVar
@@ -38,9 +37,13 @@ ROOT = Path(__file__).parents[2]
 KEPT = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "LD_LIBRARY_PATH", "TMPDIR")  # the rest is not theirs to read
 START_SECONDS = 120.0  # torch from a cold disk
 GRACE = 10.0
-POLL = 0.2  # seconds between looks at the clock and the scratch folder
+POLL = 0.05  # seconds between looks at the clock and the scratch folder
 LARGEST_ANSWERS = 8 << 20  # bytes of one process's answers
-LEAST = 16 << 10  # bytes that an empty file or folder counts as
+LEAST, LEAST_FOLDER = (
+    16 << 10,
+    256 << 10,
+)  # bytes that a file or folder counts as; a disk may need 2 ms to remove one
+DEEPEST = 32  # folders in each other in the scratch folder
 MOST_CALLS = 10_000  # of functions in other processes, by one task
 Result = TypeVar("Result")
 
@@ -418,7 +421,7 @@ class _Conversation:
         largest = self._runner.limits.scratch_megabytes << 20
         while not self._over.wait(max(0.0, min(POLL, self._deadline - time.monotonic()))):
             late = time.monotonic() >= self._deadline
-            if late or size_of(self._scratch) > largest:
+            if late or size_of(self._scratch, largest) > largest:
                 self.end = "time" if late else "disk"
                 for child in list(self._children.values()):
                     child.kill()
@@ -445,21 +448,26 @@ def _texts(value: Any) -> list[str]:
     return [str(text) for text in value] if isinstance(value, list) else []
 
 
-def size_of(folder: Path) -> float:
-    """Bytes of all files below a folder; none counts as less than what it costs to remove it, and folders so deep that
-    their names are too long for the system count as endless."""
-    total, waiting = 0.0, [str(folder)]
-    while waiting:
+def size_of(folder: Path, most: float = math.inf) -> float:
+    """Bytes of all files below a folder, counted until they are more than `most`; files and folders count as no less
+    than what it costs to remove them, and a folder that is locked or very deep counts as endless."""
+    total, waiting = 0.0, [(str(folder), 0)]
+    while waiting and total <= most:
+        name, depth = waiting.pop()
         try:
-            entries = list(os.scandir(waiting.pop()))
-        except OSError as error:
-            total += math.inf if error.errno == errno.ENAMETOOLONG else 0
-            continue
-        for entry in entries:
-            with contextlib.suppress(OSError):
-                total += max(LEAST, entry.stat(follow_symlinks=False).st_size)
+            for entry in os.scandir(name):
                 if entry.is_dir(follow_symlinks=False):
-                    waiting.append(entry.path)
+                    total += LEAST_FOLDER
+                    waiting.append((entry.path, depth + 1))
+                    continue
+                with contextlib.suppress(FileNotFoundError):  # gone since it was listed
+                    total += max(LEAST, entry.stat(follow_symlinks=False).st_size)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return math.inf
+        if depth > DEEPEST:
+            return math.inf
     return total
 
 
@@ -474,11 +482,25 @@ def _scratch() -> Iterator[Path]:
 
 
 def remove_folder(path: Path) -> None:
-    """Removes a folder with all that is below; `shutil.rmtree` gives up where names get too long or calls too deep."""
-    with contextlib.suppress(OSError, RecursionError):
-        shutil.rmtree(path)
-    if path.exists() and shutil.which("rm"):
-        subprocess.run(["rm", "-rf", "--", str(path)], check=False, capture_output=True)
+    """Removes a folder with all that is below, however deep or locked: each folder is lifted out of the one above and
+    opened first, so that no name gets too long and no call too deep."""
+    lifted = [Path(tempfile.mkdtemp(prefix="minilm-", dir=path.parent))]
+
+    def lift(folder: str | Path) -> None:
+        os.chmod(folder, 0o700)
+        lifted.append(lifted[0] / str(len(lifted)))
+        os.rename(folder, lifted[-1])
+
+    with contextlib.suppress(OSError):
+        lift(path)
+        for folder in islice(lifted, 1, None):  # grows on the way
+            for entry in list(os.scandir(folder)):
+                if entry.is_dir(follow_symlinks=False):
+                    lift(entry.path)
+                else:
+                    os.unlink(entry.path)
+            folder.rmdir()
+        lifted[0].rmdir()
 
 
 def shared_out(

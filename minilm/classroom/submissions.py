@@ -19,6 +19,8 @@ import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from minilm.errors import ConfigError
 
 LARGEST_FILE = 1 << 20  # bytes of a submission
 LARGEST_ZIP = 64 << 20
-MOST_FILES, DEEPEST = 500, 8  # of one student; more is no homework
+MOST_FILES, MOST_FOLDERS, DEEPEST = 500, 1000, 8  # of one student; more is no homework
 SUFFIXES = (".py", ".ipynb")
 TOOLS = {"check", "otter"}  # what only a notebook's own cells need
 MOODLE = re.compile(r"(?P<name>.+?)_(?P<id>\d+)_assignsubmission_(?:file|onlinetext)_?(?P<file>.*)")
@@ -221,7 +223,7 @@ def collect_one(folder: Path, lab: str = "lab") -> dict[str, Submission]:
     if not folder.is_dir():
         raise ConfigError(f"{folder} is not a folder; give the folder with one student's files")
     parts = [
-        list(_below(Path(entry.path), ("",), entry.is_dir(follow_symlinks=False)))
+        list(_of_one(Path(entry.path), ("",), entry.is_dir(follow_symlinks=False)))
         for entry in _listed(folder)
     ]
     inside = [file for files in parts for file in files if file.name]
@@ -249,11 +251,11 @@ def _student(file: _File) -> tuple[str, str, str, bool]:
 def _top(pile: Path) -> Iterator[_File]:
     """All files of a pile. A zip at its top is a student's own folder, unless the pile itself is that zip."""
     if not pile.is_dir():
-        yield from _in_zip(pile.read_bytes(), ())
+        yield from _in_zip(lambda: pile, ())
         return
     for entry in _listed(pile):
-        files = list(_below(Path(entry.path), (), entry.is_dir(follow_symlinks=False)))
-        yield from files[:MOST_FILES]
+        files = list(_of_one(Path(entry.path), (), entry.is_dir(follow_symlinks=False)))
+        yield from files
         if not files:
             yield _File((_readable(entry.name), ""), bytes, "it is an empty folder, no plain file is in it")
 
@@ -269,12 +271,19 @@ def _readable(name: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def _below(path: Path, parts: tuple[str, ...], folder: bool) -> Iterator[_File]:
+def _of_one(path: Path, parts: tuple[str, ...], folder: bool) -> Iterator[_File]:
+    """The files of one student, no more than a homework has."""
+    return islice(_below(path, parts, folder, iter(range(MOST_FOLDERS))), MOST_FILES)
+
+
+def _below(path: Path, parts: tuple[str, ...], folder: bool, steps: Iterator[int]) -> Iterator[_File]:
     parts = (*parts, _readable(path.name))
     if path.is_symlink():
         yield _File(parts, bytes, "it is a link and not a plain file")
     elif folder and len(parts) > DEEPEST:
         yield _File(parts, bytes, f"its folders are more than {DEEPEST} deep")
+    elif folder and next(steps, None) is None:
+        yield _File(parts, bytes, f"it has more than {MOST_FOLDERS:,} folders")
     elif folder:
         try:
             entries = sorted(os.scandir(path), key=lambda entry: entry.name)
@@ -283,8 +292,8 @@ def _below(path: Path, parts: tuple[str, ...], folder: bool) -> Iterator[_File]:
             return
         for entry in entries[:MOST_FILES]:
             if not entry.name.startswith((".", "__")):
-                yield from _below(Path(entry.path), parts, entry.is_dir(follow_symlinks=False))
-    elif path.suffix.lower() == ".zip":
+                yield from _below(Path(entry.path), parts, entry.is_dir(follow_symlinks=False), steps)
+    elif path.suffix.lower() == ".zip" and path.is_file():
         yield from _zip_of(path, (*parts[:-1], parts[-1][:-4]))
     else:
         yield _File(parts, lambda: _read(path, _readable(path.name)))
@@ -293,7 +302,7 @@ def _below(path: Path, parts: tuple[str, ...], folder: bool) -> Iterator[_File]:
 def _zip_of(path: Path, parts: tuple[str, ...]) -> Iterator[_File]:
     try:
         size = path.lstat().st_size
-        inside = list(_in_zip(path.read_bytes(), parts)) if size <= LARGEST_ZIP else []
+        inside = list(islice(_in_zip(lambda: path, parts), MOST_FILES)) if size <= LARGEST_ZIP else []
         problem = "the zip is too large" if size > LARGEST_ZIP else "the zip is empty, no plain file is in it"
     except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError) as error:
         inside, problem = [], f"the zip cannot be read ({error}); make it again"
@@ -302,40 +311,48 @@ def _zip_of(path: Path, parts: tuple[str, ...]) -> Iterator[_File]:
         yield _File((*parts, path.name), bytes, problem)
 
 
-def _in_zip(data: bytes, parts: tuple[str, ...], depth: int = 0) -> Iterator[_File]:
-    archive = zipfile.ZipFile(io.BytesIO(data))
-    for entry in archive.infolist()[: MOST_FILES if parts else None]:
+def _in_zip(source: Callable[[], Path | bytes], parts: tuple[str, ...], depth: int = 0) -> Iterator[_File]:
+    """The files in a zip and in zips in it. Nothing of it is kept: whoever reads a file opens the zip again."""
+    with _opened(source) as archive:
+        entries = archive.infolist()[: MOST_FILES if parts else None]
+    unpacked = 0  # bytes of zips in it
+    for entry in entries:
         name = entry.filename if entry.flag_bits & 0x800 else _old_name(entry.filename)
         inner = tuple(_readable(part) for part in name.split("/") if part not in ("", ".", ".."))
         hidden = any(part.startswith((".", "__")) for part in inner)  # __MACOSX and the like
         if entry.is_dir() or hidden or not inner:
             continue
-        whole = (*parts, *inner)
+        whole, packed = (*parts, *inner), inner[-1].lower().endswith(".zip") and depth < 2
+        unpacked = (unpacked if parts else 0) + entry.file_size * packed
         if entry.flag_bits & 1:
             yield _File(whole, bytes, "the zip has a password; make it without one")
         elif stat.S_ISLNK(entry.external_attr >> 16):
             yield _File(whole, bytes, "it is a link and not a plain file")
-        elif inner[-1].lower().endswith(".zip") and depth < 2 and entry.file_size <= LARGEST_ZIP:
-            with contextlib.suppress(zipfile.BadZipFile, ValueError, NotImplementedError):
-                yield from _in_zip(archive.read(entry), (*whole[:-1], inner[-1][:-4]), depth + 1)
+        elif packed and unpacked > LARGEST_ZIP:
+            yield _File(whole, bytes, "the zips in the zip are too large")
+        elif packed:
+            with contextlib.suppress(zipfile.BadZipFile, ValueError, NotImplementedError, ConfigError):
+                again = partial(_unzipped, source, entry, LARGEST_ZIP)
+                yield from islice(_in_zip(again, (*whole[:-1], inner[-1][:-4]), depth + 1), MOST_FILES)
         elif entry.file_size > LARGEST_FILE:
             text = f"{inner[-1]} is {entry.file_size:,} bytes; a submission may have {LARGEST_FILE:,}"
             yield _File(whole, bytes, text)
         else:
-            yield _File(whole, _reader(archive, entry))
+            yield _File(whole, partial(_unzipped, source, entry, LARGEST_FILE + 1))
 
 
-def _reader(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[[], bytes]:
-    def read() -> bytes:
-        try:
-            with archive.open(entry) as file:
-                return file.read(LARGEST_FILE + 1)  # what the zip says of the size need not be true
-        except Exception as error:
-            raise ConfigError(
-                f"{entry.filename} in the zip cannot be read ({error}); make it again"
-            ) from error
+def _opened(source: Callable[[], Path | bytes]) -> zipfile.ZipFile:
+    found = source()
+    return zipfile.ZipFile(io.BytesIO(found) if isinstance(found, bytes) else found)
 
-    return read
+
+def _unzipped(source: Callable[[], Path | bytes], entry: zipfile.ZipInfo, most: int) -> bytes:
+    """A file of a zip; what the zip says of its size need not be true."""
+    try:
+        with _opened(source) as archive, archive.open(entry) as file:
+            return file.read(most)
+    except Exception as error:
+        raise ConfigError(f"{entry.filename} in the zip cannot be read ({error}); make it again") from error
 
 
 def _old_name(name: str) -> str:

@@ -6,12 +6,14 @@ import csv
 import io
 import json
 import os
+import tracemalloc
 import unicodedata
+import zipfile
 
 import pytest
 
 from minilm import classroom, cli, files
-from minilm.classroom import pile, stress
+from minilm.classroom import pile, stress, submissions
 from minilm.classroom.book import write_book
 from minilm.classroom.lab import part, stub
 from minilm.classroom.marking import from_record, to_record
@@ -22,6 +24,7 @@ from minilm.classroom.submissions import collect, collect_one, read_noted
 from minilm.errors import ConfigError, RunError
 
 LIMITS = Limits(seconds=20.0)
+pytestmark = pytest.mark.usefixtures("warm")
 
 
 def verb(*arguments: object) -> int:
@@ -326,3 +329,22 @@ def test_labs_of_an_installation_without_them(tmp_path):
         [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True
     )
     assert "MINILM_LABS" in done.stderr
+
+
+def test_zips_in_zips_and_many_folders_cost_little(tmp_path, monkeypatch):
+    """Nothing that is unpacked on the way is kept, and no more of it is read than a homework may have."""
+    monkeypatch.setattr(submissions, "MOST_FILES", 20)
+    monkeypatch.setattr(submissions, "MOST_FOLDERS", 5)
+    inside = stress._zip({"lab2.py": b"x = 1", "pad": bytes(8 << 20)}, zipfile.ZIP_STORED)
+    (tmp_path / "large.zip").write_bytes(stress._zip({f"{n}.zip": inside for n in range(20)}))
+    small = stress._zip({f"{n}.zip": stress._zip({f"{k}.py": b"x" for k in range(9)}) for n in range(9)})
+    (tmp_path / "many.zip").write_bytes(stress._zip({f"{n}.zip": small for n in range(9)}))
+    for n in range(6):
+        (tmp_path / "folders" / str(n)).mkdir(parents=True)
+    tracemalloc.start()
+    found = collect(tmp_path, "lab2")
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 4 << 20 and sorted(found) == ["folders", "large", "many"]
+    assert found["large"].data() == b"x = 1" and "more than 5 folders" in found["folders"].problem
+    assert len(list(submissions._of_one(tmp_path / "many.zip", (), False))) == 20

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 
 from minilm.classroom.book import Book, Page, run_task
 from minilm.classroom.hostile import ATTACKS, BROKEN, NEEDS, attack, prove_hostile, prove_redefined
 from minilm.classroom.lab import load_lab, part
-from minilm.classroom.runner import Limits, Runner
+from minilm.classroom.runner import DEEPEST, LEAST, LEAST_FOLDER, Limits, Runner, remove_folder, size_of
 from minilm.errors import RunError
 
 
@@ -134,3 +136,36 @@ def test_a_worker_that_cannot_start_is_one_sentence(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false" if os.name == "posix" else "where.exe")
     with Runner() as runner, pytest.raises(RunError, match="does not start"):
         run_task(runner, bare(), page(), "")
+
+
+@pytest.mark.parametrize("landlock", [True, False])
+def test_folders_without_end_cost_seconds(landlock):
+    """Digging deep, and digging folders that nobody may open; the disk takes milliseconds to remove each."""
+    digs = "import os\ndef {task}(*arguments):\n    while True: os.mkdir('d', {mode}); os.chdir('d')"
+    with Runner(LIMITS, landlock=landlock) as runner:
+        run_task(runner, bare(), page(), "")
+        start = time.monotonic()
+        for mode in ("0o777", "0o300"):
+            outcome = run_task(runner, bare(), page(), digs.format(task="scores", mode=mode))
+            assert outcome.end == "disk"
+    assert time.monotonic() - start < 2 * LIMITS.seconds
+
+
+def test_any_folder_is_counted_and_removed(tmp_path):
+    """However deep, locked or linked; what a link leads to stays."""
+    top, outside = tmp_path / "top", tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").touch()
+    below = top
+    for n in range(DEEPEST + 2):
+        below.mkdir()
+        (below / "link").symlink_to(outside)
+        (below / "1").write_bytes(b"x" * LEAST * 2)
+        below /= "d" * (n % 7 + 1)
+    assert size_of(outside) == LEAST and size_of(top / "d") < size_of(top) == math.inf
+    assert LEAST_FOLDER < size_of(top, most=1) < math.inf
+    (top / "locked").mkdir()
+    (top / "locked" / "d").mkdir(0o300)
+    (top / "locked").chmod(0)
+    remove_folder(top)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["kept", "outside"]

@@ -18,6 +18,7 @@ def test_a_lab_proves_itself(name, runner):
     proof = prove(name, runner)
     assert not proof.failures, "\n".join(proof.failures)
     assert proof.wrong[0] == proof.wrong[1] and proof.alternatives[0] == proof.alternatives[1] >= 8
+    assert proof.agreed[0] == proof.agreed[1] == proof.wrong[1] + proof.alternatives[1]
 
 
 @pytest.mark.parametrize("name", lab_names())

@@ -131,8 +131,8 @@ def test_the_book_survives_its_file_and_the_students_copy_has_no_secrets(book, t
     assert json.dumps(to_json(read_book(tmp_path / "cases.json"))) == json.dumps(to_json(book))
     write_book(public_part(book), tmp_path / "public.json")
     text = (tmp_path / "public.json").read_text()
-    assert "def " not in text and "rows far apart" in (tmp_path / "cases.json").read_text()
-    assert "rows far apart" not in text and "the handout's example" in text
+    assert "def " not in text and "more axes" in (tmp_path / "cases.json").read_text()
+    assert "more axes" not in text and "the handout's example" in text
     (tmp_path / "public.json").write_text('{"lab": 1}')
     with pytest.raises(RunError, match="not the cases of a lab"):
         read_book(tmp_path / "public.json")
@@ -189,6 +189,7 @@ def test_reports_say_what_is_needed(book, marked, tmp_path):
     assert {"name", "score", "max_score", "output", "visibility"} == set(results["tests"][0])
     rows = (tmp_path / "out" / "scores.csv").read_text().splitlines()
     assert len(rows) == 6 and rows[1].startswith("'=bert,18") and "causal_mask: strict" in rows[1]
+    assert rows[3].startswith("carl,0.0,20,0.0,") and rows[4].startswith("dora,,20,,")  # not read is no zero
     page = (tmp_path / "out" / "class.html").read_text()
     assert "<svg" in page and "Off by one" in page and "=bert" not in page and "anna" not in page
     assert "=bert" in (tmp_path / "out" / "students.html").read_text()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from minilm.classroom.book import make_book, public_part
+from minilm.classroom.book import public_part
 from minilm.classroom.lab import part, stub
 from minilm.classroom.marking import HELPED, UNWRITTEN, mark
 from minilm.classroom.reports import lines, report
@@ -45,9 +45,9 @@ def test_a_hidden_case_tells_no_words_of_the_file(book, runner):
     )
 
 
-def test_given_functions_are_restored(runner):
+def test_given_functions_are_restored(runner, books):
     """Lab 3 gives self_attention; a file that breaks it is marked with the lab's."""
-    book = make_book("lab3", runner)
+    book = books("lab3")
     page = next(page for page in book.pages if page.task.name == "block")
     source = part(book.lab, "solution.py") + "\n\ndef self_attention(*arguments): raise ValueError\n"
     (task,) = mark(replace(book, pages=(page,)), source, "s", runner).tasks

@@ -14,6 +14,8 @@ import pytest
 from minilm import classroom, cli
 from minilm.classroom.lab import lab_names, load_lab, part
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 
 def verb(*arguments: object) -> int:
     with pytest.raises(SystemExit) as exit_:
@@ -28,9 +30,9 @@ def package(tmp_path_factory):
     return out
 
 
-def pytest_in(folder, *more: str) -> str:
+def pytest_in(folder) -> str:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", ".", *more]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", "."]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True).stdout
 
 
@@ -45,19 +47,19 @@ def test_the_student_gets_no_solution(package):
     assert all(word in handout for word in ("20 points", "Theory", "●●●○○", "deliverable", "minutes"))
 
 
-OFTEN = "lab4"  # the one that also uses files; the others are marked slow, each starts pytest three times
+OFTEN = "lab4"  # the one that also uses files; the others are marked slow, each starts pytest twice
 NAMES = [name if name == OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in lab_names()]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_public_tests_run_without_minilm(name, tmp_path, runner):
+def test_public_tests_run_without_minilm(name, tmp_path, books):
     """The gaps fail them all, the reference passes them all."""
-    from minilm.classroom.book import make_book
     from minilm.classroom.builders import build
 
-    build(make_book(name, runner), "pytest", tmp_path / "x")
+    build(books(name), "pytest", tmp_path / "x")
     student, teacher = tmp_path / "x" / "student", tmp_path / "x" / "teacher"
-    assert " passed" not in pytest_in(student) and "NotImplementedError: task" in pytest_in(student, "-x")
+    shown = pytest_in(student)
+    assert " passed" not in shown and "NotImplementedError: task" in shown
     shown = pytest_in(teacher)
     assert " passed" in shown and "failed" not in shown, shown
 

@@ -58,8 +58,18 @@ LAB = Lab(
                     edge=True,
                     public=True,
                 ),
-                case("rows far apart", ("softmax", (tensor([[500.0, 499.0], [-500.0, -501.0]]),)), edge=True),
-                case("hidden scores", ("softmax", (tensor([[0.5, -float("inf"), 1.0]]),)), edge=True),
+                case(
+                    "rows far apart",
+                    ("softmax", (tensor([[500.0, 499.0], [-500.0, -501.0]]),)),
+                    edge=True,
+                    public=True,
+                ),
+                case(
+                    "hidden scores",
+                    ("softmax", (tensor([[0.5, -float("inf"), 1.0]]),)),
+                    edge=True,
+                    public=True,
+                ),
             ),
         ),
         Task(
@@ -138,6 +148,7 @@ LAB = Lab(
                         ),
                     ),
                     edge=True,
+                    public=True,
                 ),
             ),
         ),

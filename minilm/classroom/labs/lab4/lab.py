@@ -106,8 +106,8 @@ LAB = Lab(
                 case("short enough", ("clip", (SMALL, 1.0)), public=True),
                 case("a limit other than one", ("clip", (LARGE, 3.0)), public=True),
                 case("a small limit", ("clip", (LARGE, 0.25))),
-                case("one number too long", ("clip", ([tensor([3.0])], 2.0)), edge=True),
-                case("zeros", ("clip", (ZERO, 1.0)), edge=True),
+                case("one number too long", ("clip", ([tensor([3.0])], 2.0)), edge=True, public=True),
+                case("zeros", ("clip", (ZERO, 1.0)), edge=True, public=True),
             ),
         ),
         Task(
