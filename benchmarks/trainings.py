@@ -108,15 +108,14 @@ def trainer_of(corpus: Any, recipe: dict[str, Any], steps: int) -> Any:
         n_layer=recipe["layers"], n_embd=width, n_head=heads_for(width), dropout=recipe["dropouts"]
     )
     shape = shape.replace(block_size=recipe["contexts"])
+    by_heart = corpus.characters["train"] < SMALL  # before the end: the best weights are wanted
     config = config.replace(
         steps=steps,
         seed=recipe["seeds"],
         batch_size=recipe["batches"],
         learning_rate=recipe["rates"],
         weight_decay=recipe["decays"],
-        evaluations=20
-        if corpus.characters["train"] < SMALL
-        else 1,  # a small text is learnt by heart before the end
+        evaluations=20 if by_heart and steps != PRICE_STEPS else 1,
         **{"eval_chars": 16384, "patience": None, "threads": 1},
     )
     hardware = choose_hardware(config, shape.attention)
