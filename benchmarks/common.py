@@ -178,11 +178,11 @@ def load_nanogpt(path: str) -> ModuleType:
     return module
 
 
-def shakespeare() -> tuple[Any, Any]:
+def shakespeare(tokens: str = "characters") -> tuple[Any, Any]:
     """Tiny Shakespeare cut 90 / 10 as nanoGPT cuts it: (corpus, its 10 %); the corpus has no test split."""
     from minilm import load_corpus
 
-    corpus = load_corpus("shakespeare", split=(0.9, 0.1, 0.0))
+    corpus = load_corpus("shakespeare", tokens, split=(0.9, 0.1, 0.0))
     return corpus, corpus.val
 
 

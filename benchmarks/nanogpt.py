@@ -80,7 +80,7 @@ def ours(
     from minilm.training.mixture import mixture
     from minilm.training.session import run_training
 
-    corpus, val = common.shakespeare()
+    corpus, _ = common.shakespeare(arguments.tokens)
     preset = PRESETS[arguments.preset]
     shape = ModelConfig.from_dict({"vocab_size": corpus.tokenizer.vocab_size, **preset.model, **model})
     quiet = {"evaluations": 1, "eval_chars": 1024, "patience": None, "threads": arguments.threads}
@@ -89,20 +89,26 @@ def ours(
     run = run_training(corpus, shape, config, test=False)
     mixed = mixture(run.model, corpus, counted)
     assert mixed is not None
-    return exact_loss(run.model, val, before=int(corpus.train[-1])), mixed
+    return exact_loss(run.model, **corpus.scored("val")), mixed
 
 
 def main() -> None:
     parser = common.parser(__doc__ or "")
     parser.add_argument("--steps", type=int, default=2000, help="of nanoGPT")
     parser.add_argument("--preset", default="fast", help="of ours")
+    parser.add_argument(
+        "--tokens", default="bpe:1024", help="of ours: characters or bpe:N; losses are per character"
+    )
     parser.add_argument("--precision", default="auto", help="of ours: auto, fp32 or bf16; nanoGPT has fp32")
     parser.add_argument("--shares", type=float, nargs="*", default=[6, 10, 12], help="of nanoGPT's seconds")
     arguments = parser.parse_args()
     if not arguments.nanogpt:
         raise SystemExit("give --nanogpt PATH, a checkout of nanoGPT")
     torch.set_num_threads(arguments.threads)
-    counted = count(common.shakespeare()[0])
+    started = time.process_time()
+    corpus, _ = common.shakespeare(arguments.tokens)
+    print(f"our tokens, {arguments.tokens}: made in {time.process_time() - started:.1f} CPU s", flush=True)
+    counted = count(corpus)
     took: dict[str, list[float]] = {"nanoGPT": []}
     losses: dict[str, list[float]] = {"nanoGPT": []}
     for seed in range(arguments.rounds):
