@@ -170,6 +170,7 @@ def _run(
     from minilm.training.hardware import Hardware
     from minilm.training.progress import ProgressBar
     from minilm.training.session import fitting_block_size, resume_training, run_training
+    from minilm.tuner.sizing import rate_for
 
     def tell(hardware: Hardware) -> None:
         print(f"hardware  {hardware.line()}", file=stream, flush=True)
@@ -185,7 +186,21 @@ def _run(
             print(f"context   {context} instead of {shape.block_size}, the text is short", file=stream)
             shape = shape.replace(block_size=context)
         shape = shape.replace(vocab_size=corpus.tokenizer.vocab_size)
+        if "learning_rate" not in arguments and config.optimizer == "muon":
+            config = config.replace(learning_rate=rate_for(tokens_of(shape, config)))
         return run_training(corpus, shape, config, folder, on_record=bar, on_hardware=tell)
+
+
+def tokens_of(shape: ModelConfig, config: TrainConfig) -> float:
+    """How many tokens a training will see; one by the clock times a few steps to tell."""
+    from minilm.training.hardware import choose_hardware
+    from minilm.training.pace import step_seconds
+
+    steps: float | None = config.total_steps
+    if steps is None:
+        seconds = step_seconds(shape, config, choose_hardware(config, shape.attention))
+        steps = 60 * (config.minutes or 0.0) / seconds
+    return steps * config.batch_size * shape.block_size
 
 
 def _show(run: Run, page: Path | None, as_json: bool) -> None:

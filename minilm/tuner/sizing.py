@@ -27,6 +27,9 @@ from minilm.tuner.space import DEFAULT_POINT, Limits, Point, default_point, refu
 SHAPES = ((1, 64), (2, 64), (2, 96), (2, 128), (3, 128), (3, 160), (3, 192), (4, 192), (4, 256))  # fmt: skip
 CONTEXTS = (DEFAULT_POINT["block_size"], 256)  # characters that a window holds; the law counts from the first
 BATCHES = (8, 16, 32)  # windows
+# The best rate falls with the tokens that will be seen, as this power of them (for Muon: HyperP, arXiv:2603.28743);
+# up to RATED_TOKENS the default's is right: it was tuned at so many.
+RATE_POWER, RATED_TOKENS = -0.32, 1_024_000
 FEWEST_STEPS = 300  # of the final training, whatever each of them sees
 # Nats per e-fold of parameters, and those that a million tokens leave to be learnt: benchmarks/sizing.py. The law has
 # no constant of the text, since only its differences are used.
@@ -151,7 +154,19 @@ def fitted(priced: Prices, seconds: float, vocab_size: int, characters: int, lim
         found.append((loss, tokens, point))
     # the law was not fitted to a single layer: only where there is time for nothing else
     deep = [one for one in found if one[2]["num_layers"] > 1] or found
-    return min(deep, key=lambda one: one[:2])[2] if deep else default_point(limits)
+    if not deep:
+        return default_point(limits)
+    _, tokens, point = min(deep, key=lambda one: one[:2])
+    return {**point, "learning_rate": rate_for(tokens)}
+
+
+def rate_for(tokens: float) -> float:
+    """Muon's learning rate for a training that will see so many tokens.
+
+    >>> rate_for(500_000), round(rate_for(10_240_000), 4)
+    (0.03, 0.0144)
+    """
+    return TrainConfig.learning_rate * max(tokens / RATED_TOKENS, 1.0) ** RATE_POWER
 
 
 def expected(
