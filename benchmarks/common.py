@@ -199,7 +199,7 @@ def trainer(model: dict[str, Any], train: dict[str, Any], *, seed: int = 0, step
     quiet = {"evaluations": 1, "eval_chars": 2048, "patience": None, "threads": 1}
     shape, config = shape.replace(**model), config.replace(**{**quiet, **train, "steps": steps, "seed": seed})
     hardware = choose_hardware(config, shape.attention)
-    network = build(shape.replace(attention=hardware.attention), seed)
+    network = build(shape.replace(attention=hardware.attention), seed, corpus.train)
     clock = Clock(config, (len(val), 0), shape.vocab_size)
     return Trainer(network, corpus.train, corpus.scored("val"), config, hardware, clock)
 

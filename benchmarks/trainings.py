@@ -120,7 +120,7 @@ def trainer_of(corpus: Any, recipe: dict[str, Any], steps: int) -> Any:
     )
     hardware = choose_hardware(config, shape.attention)
     clock = Clock(config, (corpus.characters["val"], 0), shape.vocab_size)
-    network = build(shape.replace(attention=hardware.attention), config.seed)
+    network = build(shape.replace(attention=hardware.attention), config.seed, corpus.train)
     return Trainer(network, corpus.train, corpus.scored("val"), config, hardware, clock)
 
 

@@ -67,7 +67,7 @@ class ModelConfig(Checked):
 
     @property
     def bigram_rows(self) -> int:
-        """Rows of the table of pairs: one for each pair of 128 tokens; pairs of more tokens share them."""
+        """Rows of the table of pairs: one for each pair of 128 tokens; of more tokens, for the most frequent pairs."""
         return min(self.vocab_size**2, 2**14)
 
     @property

@@ -31,8 +31,7 @@ class RMSNorm(nn.Module):
 
     def __init__(self, channels: int, eps: float) -> None:
         super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(channels))
+        self.eps, self.weight = eps, nn.Parameter(torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         wide = x.to(torch.promote_types(x.dtype, torch.float32))  # half precision would round the sum
@@ -75,28 +74,29 @@ class SwigluMLP(nn.Module):
 MLPS: dict[str, type[nn.Module]] = {"swiglu": SwigluMLP, "gelu": GeluMLP, "gelu_erf": GeluMLP}
 
 
-def pair_rows(first: Tensor, second: Tensor, vocab_size: int, rows: int) -> Tensor:
-    """The row of each pair of tokens: its own where `rows` suffice, otherwise one that it shares by a hash."""
-    if rows >= vocab_size**2:
-        return first * vocab_size + second
-    return (first * 1_000_003 + second) % rows  # a prime, so that neighbouring tokens fall on distant rows
+def pair_vectors(pairs: Tensor, table: Tensor, keys: Any) -> Tensor:
+    """Rows of `table` for pairs (B, T), each previous * V + token: (B, T, C). Of those in `keys`, else zeros."""
+    if keys is None:
+        return F.embedding(pairs, table)
+    places = torch.searchsorted(keys, pairs).clamp(max=len(keys) - 1)  # (B, T)
+    return F.embedding(places, table) * (keys[places] == pairs)[..., None]
 
 
 class BigramTable(nn.Module):
     """One row per pair (previous token, token), (B, T) -> (B, T, C): what counting pairs knows, without a layer. Where
-    there are too many pairs, they share rows (Svenstrup et al., 2017, "Hash Embeddings"). A first token gets zeros."""
+    there are too many pairs, those in `keys`, ascending, have rows (see `session.build`). A first token gets zeros."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.vocab_size = config.vocab_size
-        self.table = nn.Embedding(config.bigram_rows, config.n_embd)
+        self.vocab_size, rows = config.vocab_size, config.bigram_rows
+        self.table = nn.Embedding(rows, config.n_embd)
+        self.register_buffer("keys", torch.arange(rows) if rows < config.vocab_size**2 else None)
 
     def forward(self, ids: Tensor, before: Tensor | None = None) -> Tensor:
         """`before` (B,) are the tokens in front of ids (B, T), where there are any."""
         known = ids if before is None else torch.cat((before[:, None], ids), dim=1)
-        rows = pair_rows(known[:, :-1], known[:, 1:], self.vocab_size, self.table.num_embeddings)
-        pairs = self.table(rows)  # (B, T, C), or one less at the beginning of a text
-        return F.pad(pairs, (0, 0, 1, 0)) if before is None else pairs
+        pairs = pair_vectors(known[:, :-1] * self.vocab_size + known[:, 1:], self.table.weight, self.keys)
+        return F.pad(pairs, (0, 0, 1, 0)) if before is None else pairs  # (B, T, C)
 
 
 def rotary_tables(block_size: int, head_size: int, base: float) -> tuple[Tensor, Tensor]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from minilm.config import PRESETS, ModelConfig
 from minilm.errors import ConfigError, RunError
-from minilm.model import GPT, MLPS, BigramTable, KVCache, RMSNorm, pair_rows
+from minilm.model import GPT, MLPS, BigramTable, KVCache, RMSNorm
+from minilm.training.session import build
 
 SMALL = {"n_layer": 2, "n_head": 2, "n_embd": 16, "block_size": 12}
 V = 11
@@ -220,18 +223,36 @@ def test_labels_and_targets_together_or_of_another_shape(ids):
 
 
 def test_the_table_of_pairs_against_a_loop(ids):
-    """Each pair its own row where rows suffice; with fewer, still one fixed row per pair."""
+    """Each pair its own row where rows suffice; else those in `keys`, and zeros for the others."""
     for vocab_size in (V, 5000):
         table = BigramTable(ModelConfig(vocab_size, **SMALL, bigrams=True))
         torch.nn.init.normal_(table.table.weight)
         rows = table.table.num_embeddings
         assert rows == min(vocab_size**2, 2**14)
-        found = table(ids)
+        if table.keys is not None:  # every other pair of these texts is known
+            pairs = (ids[:, :-1] * vocab_size + ids[:, 1:]).unique()[::2]
+            table.keys.copy_(torch.cat((pairs, vocab_size**2 + torch.arange(rows)))[:rows])
+        order = list(range(rows)) if table.keys is None else table.keys.tolist()
+        found, known = table(ids), 0
         for b, t in itertools.product(range(3), range(9)):
-            row = pair_rows(ids[b, t - 1], ids[b, t], vocab_size, rows)
-            expected = table.table.weight[row] if t else torch.zeros(16)
+            pair = int(ids[b, t - 1] * vocab_size + ids[b, t]) if t else -1
+            known += pair in order
+            expected = table.table.weight[order.index(pair)] if pair in order else torch.zeros(16)
             torch.testing.assert_close(found[b, t], expected)
-    assert len({pair_rows(a, b, V, V * V) for a in range(V) for b in range(V)}) == V * V
+        assert known > 3
+
+
+def test_the_pairs_that_get_rows_are_the_most_frequent_of_the_text(tmp_path):
+    tokens = np.random.default_rng(0).integers(0, 300, 60_000) ** 2 // 300
+    model = build(ModelConfig(300, **SMALL, bigrams=True), 0, tokens)
+    keys = model.bigrams.keys
+    assert len(keys) == 2**14 and (keys.diff() > 0).all()
+    counts = Counter((tokens[:-1] * 300 + tokens[1:]).tolist())
+    kept = set(keys.tolist())
+    assert len(counts) > len(kept) and kept <= set(counts)
+    assert max(n for pair, n in counts.items() if pair not in kept) <= min(counts[pair] for pair in kept)
+    model.save_pretrained(tmp_path)
+    assert set(GPT.from_pretrained(tmp_path).bigrams.keys.tolist()) == kept
 
 
 @pytest.mark.parametrize("shape", [(8,), (3, 8), (2, 3, 5, 8)])

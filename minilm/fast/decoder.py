@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from minilm.config import ModelConfig
 from minilm.errors import note
 from minilm.fast.agreement import TOLERANCE
-from minilm.model import GPT, pair_rows, rotary_tables
+from minilm.model import GPT, pair_vectors, rotary_tables
 from minilm.sampling import Window, reading
 
 Weights = Mapping[str, Tensor]
@@ -142,7 +142,7 @@ class Decoder:
         self.layers = [prepare_layer(config, weights, f"blocks.{i}") for i in range(config.n_layer)]
         self.norm_f = norm(config, weights, "norm_f")
         self.head = weights.get("lm_head.weight", self.wte)
-        self.pairs = weights.get("bigrams.table.weight")
+        self.pairs, self.keys = weights.get("bigrams.table.weight"), weights.get("bigrams.keys")
         self.turns = turning_tables(config, self.wte) if config.position == "rope" else None
         shape = (config.n_layer, batch_size, config.n_head, 2, config.block_size, config.head_size)
         self.cache = torch.zeros(shape, device=self.wte.device, dtype=self.wte.dtype)  # 2: keys and values
@@ -161,8 +161,8 @@ class Decoder:
             x = x + self.wpe[start : ids.size(1)]
         if self.pairs is not None:  # as in `model.BigramTable`: the first token of a text has no pair
             first = max(start, 1)
-            rows = pair_rows(ids[:, first - 1 : -1], ids[:, first:], self.config.vocab_size, len(self.pairs))
-            x = x + F.pad(F.embedding(rows, self.pairs), (0, 0, first - start, 0))
+            pairs = ids[:, first - 1 : -1] * self.config.vocab_size + ids[:, first:]
+            x = x + F.pad(pair_vectors(pairs, self.pairs, self.keys), (0, 0, first - start, 0))
         return x.flatten(0, 1)  # (N, C)
 
     def _blocks(self, x: Tensor, start: int, end: int, wanted: int) -> Tensor:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -41,6 +42,7 @@ from minilm.training.run import (
     run_folder,
 )
 
+COUNTED = 10_000_000  # tokens in which pairs are counted, the last ones
 OnRecord = Callable[[dict[str, Any]], None]
 OnHardware = Callable[[Hardware], None]
 
@@ -92,7 +94,7 @@ def run_training(
     check_shape(shape, corpus)
     hardware = choose_hardware(config, shape.attention)
     check_memory(shape.replace(attention=hardware.attention), config, hardware.device)
-    network = build(model, config.seed) if isinstance(model, ModelConfig) else model
+    network = build(model, config.seed, corpus.train) if isinstance(model, ModelConfig) else model
     hardware = timed(hardware, shape, config, (config.batch_size, shape.block_size))
     if on_hardware is not None:
         on_hardware(hardware)
@@ -146,7 +148,7 @@ def resume_training(
         on_hardware(hardware)
     if model is None:
         refuse_foreign(folder, stored)
-        model = build(shape, config.seed)
+        model = build(shape, config.seed, corpus.train)
     run = Run(folder, model, corpus.tokenizer, stored, result=result)
     if (
         done == len(legs) > 0
@@ -227,10 +229,27 @@ def scored(corpus: Corpus, test: bool = True) -> tuple[int, int]:
     return corpus.characters["val"], corpus.characters["test"] if test else 0
 
 
-def build(shape: ModelConfig, seed: int) -> GPT:
-    """A new model; seed and shape decide every weight."""
+def build(shape: ModelConfig, seed: int, tokens: np.ndarray | None = None) -> GPT:
+    """A new model; seed and shape decide every weight, the text which pairs of tokens get rows where not all can."""
     torch.manual_seed(seed)
-    return GPT(shape)
+    model = GPT(shape)
+    keys: Any = None if model.bigrams is None else model.bigrams.keys
+    if tokens is not None and keys is not None:
+        keys.copy_(torch.from_numpy(frequent_pairs(tokens, shape.vocab_size, shape.bigram_rows)))
+    return model
+
+
+def frequent_pairs(tokens: np.ndarray, vocab_size: int, rows: int) -> np.ndarray:
+    """The `rows` most frequent pairs of neighbours, each previous * V + token, ascending; where there are fewer, what
+    no pair can be fills them up.
+
+    >>> frequent_pairs(np.array([1, 2, 1, 2, 0]), vocab_size=3, rows=3)
+    array([5, 6, 7])
+    """
+    tokens = tokens[-COUNTED:].astype(np.int64)
+    pairs, counts = np.unique(tokens[:-1] * vocab_size + tokens[1:], return_counts=True)
+    kept = pairs[np.argsort(-counts, kind="stable")[:rows]]
+    return np.sort(np.append(kept, vocab_size**2 + np.arange(rows - len(kept))))
 
 
 def check_shape(shape: ModelConfig, corpus: Corpus) -> None:
