@@ -33,7 +33,7 @@ def book(books):
     return books("lab2")
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def warm():
     """Workers that outlive their runners: tests call the verb several times, and each start of torch costs seconds."""
     idle, started = [], Runner._started

@@ -13,7 +13,15 @@ from minilm.classroom.selftest import prove
 from minilm.training.optim import schedule
 
 
-@pytest.mark.parametrize("name", lab_names())
+QUICK = (
+    "lab1",
+    "lab2",
+)  # the others take half a minute and more each: `make test-slow`, `classroom selftest`
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in lab_names()]
+)
 def test_a_lab_proves_itself(name, runner):
     proof = prove(name, runner)
     assert not proof.failures, "\n".join(proof.failures)
