@@ -12,11 +12,8 @@ from minilm.classroom.lab import lab_names, load_lab, part, stub, variants
 from minilm.classroom.selftest import prove
 from minilm.training.optim import schedule
 
-
-QUICK = (
-    "lab1",
-    "lab2",
-)  # the others take half a minute and more each: `make test-slow`, `classroom selftest`
+# the others take half a minute and more each: `make test-slow`, `python -m minilm.classroom selftest`
+QUICK = ("lab1", "lab2")
 
 
 @pytest.mark.parametrize(
