@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from minilm.config import PRESETS, ModelConfig
 from minilm.errors import ConfigError, RunError
 from minilm.model import GPT, MLPS, BigramTable, KVCache, RMSNorm
+from minilm.training.checkpoint import load_weights
 from minilm.training.session import build
 
 SMALL = {"n_layer": 2, "n_head": 2, "n_embd": 16, "block_size": 12}
@@ -253,6 +254,9 @@ def test_the_pairs_that_get_rows_are_the_most_frequent_of_the_text(tmp_path):
     assert max(n for pair, n in counts.items() if pair not in kept) <= min(counts[pair] for pair in kept)
     model.save_pretrained(tmp_path)
     assert set(GPT.from_pretrained(tmp_path).bigrams.keys.tolist()) == kept
+    old = {name: tensor for name, tensor in model.state_dict().items() if name != "bigrams.keys"}
+    with pytest.raises(RunError, match="shared rows"):
+        load_weights(model, old, "runs/old")
 
 
 @pytest.mark.parametrize("shape", [(8,), (3, 8), (2, 3, 5, 8)])

@@ -92,6 +92,11 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor], source: str | Pat
         for name, tensor in tensors.items()
         if name in own and own[name].shape != tensor.shape
     ]
+    if faults == ["bigrams.keys is missing"]:
+        raise RunError(
+            f"{source} is from a minilm whose pairs of tokens shared rows (before 2026-11-30); read it with that, or "
+            "train anew"
+        )
     if faults:
         raise RunError(
             f"{source} does not fit the model: {'; '.join(faults[:3])}; restore the folder from a copy"
