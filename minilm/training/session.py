@@ -42,7 +42,7 @@ from minilm.training.run import (
     run_folder,
 )
 
-COUNTED = 10_000_000  # tokens in which pairs are counted, the last ones
+COUNTED = 1_000_000  # tokens in which pairs are counted, the last ones: a tenth of a second
 OnRecord = Callable[[dict[str, Any]], None]
 OnHardware = Callable[[Hardware], None]
 
