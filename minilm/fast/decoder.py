@@ -130,7 +130,7 @@ class Decoder:
     time; one whose weights change should be made anew.
 
     >>> model = GPT(ModelConfig(vocab_size=5, n_layer=1, n_head=1, n_embd=2, block_size=4))
-    >>> decoder = Decoder(model.config, dict(model.named_parameters()), batch_size=1)
+    >>> decoder = Decoder(model.config, weights_of(model), batch_size=1)
     >>> tuple(decoder.read(torch.tensor([[1, 2, 3]]), start=0, wanted=1).shape)
     (1, 1, 5)
     """
@@ -191,7 +191,7 @@ class QuickWindow(Window):
 
     def __init__(self, model: GPT, batch_size: int, keep: float = 1.0) -> None:
         super().__init__(model, batch_size, keep, use_cache=False)
-        self.decoder = Decoder(model.config, dict(model.named_parameters()), batch_size)
+        self.decoder = Decoder(model.config, weights_of(model), batch_size)
 
     def logits(self, start: int, wanted: int) -> Tensor:
         assert self.ids is not None
@@ -206,6 +206,11 @@ class QuickWindow(Window):
             torch.set_num_threads(threads)
 
 
+def weights_of(model: GPT) -> Weights:
+    """Parameters, and which pairs have rows."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
 def quick_window(model: GPT, batch_size: int = 1, keep: float = 1.0) -> Window:
     """A window read by a `Decoder` where it gives this model's own logits, otherwise by the model; a line says so.
 
@@ -218,14 +223,14 @@ def quick_window(model: GPT, batch_size: int = 1, keep: float = 1.0) -> Window:
     with reading(model):
         expected = model(ids).logits  # (1, T, V)
     try:
-        decoder = Decoder(model.config, dict(model.named_parameters()), batch_size=1)
+        decoder = Decoder(model.config, weights_of(model), batch_size=1)
         parts = [
             decoder.read(ids[:, :end], start, end - start) for start, end in ((0, T - 1), (T - 1, T)) if end
         ]
         difference = float(
             (torch.cat(parts, dim=1) - expected).abs().max() / expected.abs().max().clamp(min=1)
         )
-    except (KeyError, RuntimeError, AttributeError):  # the weights of another architecture
+    except (KeyError, IndexError, RuntimeError, AttributeError):  # the weights of another architecture
         difference = math.nan
     if difference <= TOLERANCE:
         return QuickWindow(model, batch_size, keep)
