@@ -192,14 +192,15 @@ def trainer(model: dict[str, Any], train: dict[str, Any], *, seed: int = 0, step
     from minilm.training.clock import Clock
     from minilm.training.hardware import choose_hardware
     from minilm.training.loop import Trainer
-    from minilm.training.session import build
+    from minilm.training.session import build, give_rows
 
     corpus, val = shakespeare()
     shape, config = default_recipe(corpus.tokenizer.vocab_size)
     quiet = {"evaluations": 1, "eval_chars": 2048, "patience": None, "threads": 1}
     shape, config = shape.replace(**model), config.replace(**{**quiet, **train, "steps": steps, "seed": seed})
     hardware = choose_hardware(config, shape.attention)
-    network = build(shape.replace(attention=hardware.attention), seed, corpus.train)
+    network = build(shape.replace(attention=hardware.attention), seed)
+    give_rows(network, corpus.train)
     clock = Clock(config, (len(val), 0), shape.vocab_size)
     return Trainer(network, corpus.train, corpus.scored("val"), config, hardware, clock)
 

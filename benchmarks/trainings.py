@@ -90,16 +90,16 @@ def price(corpus: Any, recipe: dict[str, Any], base_ms: float) -> float:
 
 def median_step(corpus: Any, recipe: dict[str, Any]) -> float:
     """CPU seconds of one step, on one thread."""
-    trainer = trainer_of(corpus, recipe, PRICE_STEPS)
+    trainer = trainer_of(corpus, recipe, PRICE_STEPS, evaluations=1)
     return statistics.median(common.step_seconds(trainer, PRICE_STEPS, time.process_time)[4:])
 
 
-def trainer_of(corpus: Any, recipe: dict[str, Any], steps: int) -> Any:
+def trainer_of(corpus: Any, recipe: dict[str, Any], steps: int, evaluations: int | None = None) -> Any:
     from minilm.config import PRESETS
     from minilm.training.clock import Clock
     from minilm.training.hardware import choose_hardware
     from minilm.training.loop import Trainer
-    from minilm.training.session import build
+    from minilm.training.session import build, give_rows
     from minilm.tuner.space import heads_for
 
     shape, config = PRESETS[recipe["presets"]].configs(corpus.tokenizer.vocab_size)
@@ -115,12 +115,13 @@ def trainer_of(corpus: Any, recipe: dict[str, Any], steps: int) -> Any:
         batch_size=recipe["batches"],
         learning_rate=recipe["rates"],
         weight_decay=recipe["decays"],
-        evaluations=20 if by_heart and steps != PRICE_STEPS else 1,
+        evaluations=evaluations or (20 if by_heart else 1),
         **{"eval_chars": 16384, "patience": None, "threads": 1},
     )
     hardware = choose_hardware(config, shape.attention)
     clock = Clock(config, (corpus.characters["val"], 0), shape.vocab_size)
-    network = build(shape.replace(attention=hardware.attention), config.seed, corpus.train)
+    network = build(shape.replace(attention=hardware.attention), config.seed)
+    give_rows(network, corpus.train)
     return Trainer(network, corpus.train, corpus.scored("val"), config, hardware, clock)
 
 

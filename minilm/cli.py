@@ -43,7 +43,11 @@ FLAGS: dict[str, tuple[type, str, str]] = {
     "--steps": (TrainConfig, "steps", "length of the training in steps"),
     "--minutes": (TrainConfig, "minutes", "length of the training in minutes, instead of --steps"),
     "--batch": (TrainConfig, "batch_size", "sequences per step"),
-    "--lr": (TrainConfig, "learning_rate", "highest learning rate"),
+    "--lr": (
+        TrainConfig,
+        "learning_rate",
+        "highest learning rate; unless given, lower in trainings of more than a million tokens",
+    ),
     "--schedule": (TrainConfig, "schedule", "shape of the learning rate over time"),
     "--warmup": (TrainConfig, "warmup", "share of the training spent raising the learning rate"),
     "--weight-decay": (TrainConfig, "weight_decay", "decoupled weight decay of the matrices"),

@@ -84,7 +84,7 @@ def pair_vectors(pairs: Tensor, table: Tensor, keys: Any) -> Tensor:
 
 class BigramTable(nn.Module):
     """One row per pair (previous token, token), (B, T) -> (B, T, C): what counting pairs knows, without a layer. Where
-    there are too many pairs, those in `keys`, ascending, have rows (see `session.build`). A first token gets zeros."""
+    there are too many pairs, those in `keys`, ascending, have rows (`session.give_rows`). A first token gets zeros."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ from minilm.config import PRESETS, ModelConfig
 from minilm.errors import ConfigError, RunError
 from minilm.model import GPT, MLPS, BigramTable, KVCache, RMSNorm
 from minilm.training.checkpoint import load_weights
-from minilm.training.session import build
+from minilm.training.session import give_rows
 
 SMALL = {"n_layer": 2, "n_head": 2, "n_embd": 16, "block_size": 12}
 V = 11
@@ -245,8 +245,9 @@ def test_the_table_of_pairs_against_a_loop(ids):
 
 def test_the_pairs_that_get_rows_are_the_most_frequent_of_the_text(tmp_path):
     tokens = np.random.default_rng(0).integers(0, 300, 60_000) ** 2 // 300
-    model = build(ModelConfig(300, **SMALL, bigrams=True), 0, tokens)
-    keys = model.bigrams.keys
+    model = GPT(ModelConfig(300, **SMALL, bigrams=True))
+    give_rows(model, tokens)
+    keys = model.bigrams.keys.clone()
     assert len(keys) == 2**14 and (keys.diff() > 0).all()
     counts = Counter((tokens[:-1] * 300 + tokens[1:]).tolist())
     kept = set(keys.tolist())
@@ -254,6 +255,9 @@ def test_the_pairs_that_get_rows_are_the_most_frequent_of_the_text(tmp_path):
     assert max(n for pair, n in counts.items() if pair not in kept) <= min(counts[pair] for pair in kept)
     model.save_pretrained(tmp_path)
     assert set(GPT.from_pretrained(tmp_path).bigrams.keys.tolist()) == kept
+    model.bigrams.table.weight.data[0, 0] = 1.0
+    give_rows(model, tokens[::-1].copy())
+    assert torch.equal(model.bigrams.keys, keys), "rows that have learnt something stay whose they are"
     old = {name: tensor for name, tensor in model.state_dict().items() if name != "bigrams.keys"}
     with pytest.raises(RunError, match="shared rows"):
         load_weights(model, old, "runs/old")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
 from minilm.config import PRESETS, ModelConfig
 from minilm.fast.decoder import QuickWindow, quick_window
-from minilm.model import GPT
+from minilm.model import GPT, BigramTable
 from minilm.sampling import Window
+from minilm.training.session import give_rows
 
 V, T = 11, 12
 SMALL = {"n_layer": 2, "n_head": 2, "n_embd": 16, "block_size": T}
@@ -111,6 +113,17 @@ def test_autocast_does_no_harm(preset, B, make):
         made = make(model, B)
         got = torch.cat([made.read(part, part.size(1)) for part in ids.split([5, 1, 3], dim=1)], dim=1)
     assert (got.float() - exact).abs().mean() < 0.1
+
+
+def test_an_edit_of_the_table_of_pairs_is_noticed_though_most_pairs_have_no_row(monkeypatch):
+    """Of 90,000 pairs 16,384 have rows; tokens drawn at random would hardly ever meet one."""
+    model = GPT(ModelConfig(300, n_layer=1, n_head=1, n_embd=8, block_size=40, bigrams=True))
+    give_rows(model, np.arange(4000) * 7 % 300)
+    model.bigrams.table.weight.data.normal_()
+    assert isinstance(quick_window(model), QuickWindow)
+    forward = BigramTable.forward
+    monkeypatch.setattr(BigramTable, "forward", lambda *inputs: 2 * forward(*inputs))
+    assert type(quick_window(model)) is Window
 
 
 def test_the_quick_window_is_used_only_where_it_agrees(capsys):

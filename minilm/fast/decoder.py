@@ -206,6 +206,18 @@ class QuickWindow(Window):
             torch.set_num_threads(threads)
 
 
+def probe(model: GPT, T: int) -> Tensor:
+    """T tokens drawn at random, (1, T); among many pairs every other one is a pair that has a row."""
+    generator, V = torch.Generator().manual_seed(0), model.config.vocab_size
+    ids = torch.randint(V, (1, T), generator=generator)
+    keys = getattr(model.bigrams, "keys", None)
+    if keys is not None:
+        known = keys[keys < V * V].cpu()
+        pairs = known[torch.randint(len(known), (T // 2,), generator=generator)]  # (T / 2,)
+        ids[0, : T // 2 * 2] = torch.stack((pairs // V, pairs % V), dim=1).flatten()
+    return ids
+
+
 def weights_of(model: GPT) -> Weights:
     """Parameters, and which pairs have rows."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
@@ -218,8 +230,7 @@ def quick_window(model: GPT, batch_size: int = 1, keep: float = 1.0) -> Window:
     """
     window = Window(model, batch_size, keep)
     T = min(model.config.block_size, 33)
-    ids = torch.randint(model.config.vocab_size, (1, T), generator=torch.Generator().manual_seed(0))
-    ids = ids.to(next(model.parameters()).device)
+    ids = probe(model, T).to(next(model.parameters()).device)  # (1, T)
     with reading(model):
         expected = model(ids).logits  # (1, T, V)
     try:

@@ -20,6 +20,10 @@ Tokenizer = CharTokenizer | BPETokenizer
 
 KINDS: dict[str, type[CharTokenizer] | type[BPETokenizer]] = {"char": CharTokenizer, "bpe": BPETokenizer}
 CHARACTERS, AUTO = "characters", "auto"
+# Measured, benchmarks/RESULTS.md: a short text's pieces are learnt by heart (letters won at 200,000 characters, pieces
+# at a million); where a letter is a word, letters win; and many passes ask for fewer pieces.
+LEAST_TEXT, LARGEST_ALPHABET = 400_000, 1000  # characters of a text, and different ones
+LONG = 450e-6  # core-seconds for each character of the text
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
@@ -39,24 +43,6 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     return KINDS[kind].from_pretrained(folder)
 
 
-# Measured, benchmarks/RESULTS.md: a short text's pieces are learnt by heart (letters won at 200,000 characters, pieces
-# at a million); where a letter is a word, letters win; and many passes ask for fewer pieces.
-LEAST_TEXT, TEXT_PER_PIECE = 400_000, 400  # characters
-LARGEST_ALPHABET, LONG = 1000, 450e-6  # characters; core-seconds per character of the text
-SIZES = (512, 1024, 2048, 4096)  # vocabularies of byte pairs
-
-
-def piece_sizes(characters: int, different: int) -> list[int]:
-    """The vocabularies of byte pairs that a text of so many characters, so many of them different, is large enough for.
-
-    >>> piece_sizes(1_000_000, 65), piece_sizes(200_000, 65), piece_sizes(1_000_000, 5000)
-    ([512, 1024, 2048], [], [])
-    """
-    if different > LARGEST_ALPHABET or characters < LEAST_TEXT:
-        return []
-    return [size for size in SIZES if size * TEXT_PER_PIECE <= characters and size >= 2 * min(different, 256)]
-
-
 def auto_tokens(characters: int, different: int, seconds: float) -> str:
     """What a token should be, for a training split of so many characters, so many of them different, and so many
     core-seconds of training.
@@ -64,9 +50,9 @@ def auto_tokens(characters: int, different: int, seconds: float) -> str:
     >>> auto_tokens(1_000_000, 65, 60), auto_tokens(1_000_000, 65, 600), auto_tokens(1_000_000, 4000, 60)
     ('bpe:1024', 'bpe:512', 'characters')
     """
-    most = 512 if seconds > LONG * characters else 1024
-    fitting = [size for size in piece_sizes(characters, different) if size <= most]
-    return f"bpe:{max(fitting)}" if fitting else CHARACTERS
+    if characters < LEAST_TEXT or different > LARGEST_ALPHABET:
+        return CHARACTERS
+    return "bpe:512" if seconds > LONG * characters else "bpe:1024"
 
 
 def piece_count(tokens: str) -> int | None:

@@ -94,7 +94,7 @@ def run_training(
     check_shape(shape, corpus)
     hardware = choose_hardware(config, shape.attention)
     check_memory(shape.replace(attention=hardware.attention), config, hardware.device)
-    network = build(model, config.seed, corpus.train) if isinstance(model, ModelConfig) else model
+    network = build(model, config.seed) if isinstance(model, ModelConfig) else model
     hardware = timed(hardware, shape, config, (config.batch_size, shape.block_size))
     if on_hardware is not None:
         on_hardware(hardware)
@@ -148,7 +148,7 @@ def resume_training(
         on_hardware(hardware)
     if model is None:
         refuse_foreign(folder, stored)
-        model = build(shape, config.seed, corpus.train)
+        model = build(shape, config.seed)
     run = Run(folder, model, corpus.tokenizer, stored, result=result)
     if (
         done == len(legs) > 0
@@ -229,14 +229,19 @@ def scored(corpus: Corpus, test: bool = True) -> tuple[int, int]:
     return corpus.characters["val"], corpus.characters["test"] if test else 0
 
 
-def build(shape: ModelConfig, seed: int, tokens: np.ndarray | None = None) -> GPT:
-    """A new model; seed and shape decide every weight, the text which pairs of tokens get rows where not all can."""
+def build(shape: ModelConfig, seed: int) -> GPT:
+    """A new model; seed and shape decide every weight."""
     torch.manual_seed(seed)
-    model = GPT(shape)
-    keys: Any = None if model.bigrams is None else model.bigrams.keys
-    if tokens is not None and keys is not None:
-        keys.copy_(torch.from_numpy(frequent_pairs(tokens, shape.vocab_size, shape.bigram_rows)))
-    return model
+    return GPT(shape)
+
+
+def give_rows(model: Any, tokens: np.ndarray) -> None:
+    """Gives the rows of the model's table of pairs, where there are not enough for all and nothing is learnt in them
+    yet, to the most frequent pairs of the text."""
+    keys = getattr(getattr(model, "bigrams", None), "keys", None)
+    if keys is not None and not model.bigrams.table.weight.any():
+        pairs = frequent_pairs(tokens, model.config.vocab_size, len(keys))
+        keys.copy_(torch.from_numpy(pairs))
 
 
 def frequent_pairs(tokens: np.ndarray, vocab_size: int, rows: int) -> np.ndarray:
@@ -277,6 +282,7 @@ def _train(
     on_record: OnRecord | None,
 ) -> Run:
     per_character = len(corpus.train) / corpus.characters["train"]  # tokens
+    give_rows(run.model, corpus.train)
 
     def record(values: dict[str, Any]) -> None:
         if values["train_loss"] is not None:

@@ -13,6 +13,8 @@ from concurrent.futures import Future, wait
 from typing import Any
 
 from minilm import files
+from minilm.text.characters import CharTokenizer
+from minilm.text.ngram import counting_baseline
 from minilm.training.mixture import mixture
 from minilm.training.run import Run, add_to_result
 from minilm.tuner.chores import counted, counting, draw_page
@@ -36,7 +38,8 @@ def run_sitting(sitting: Sitting) -> tuple[Run, dict[str, Any]]:
     (sitting.folder / RESULT).unlink(missing_ok=True)  # of an earlier sitting
     shutil.rmtree(sitting.folder / BEST, ignore_errors=True)  # or half of one
     with Workers(2, background=True) as counters, Workers(1) as painter:
-        baseline = counters.submit(counting, sitting.settings.corpus)
+        letters = isinstance(sitting.corpus.tokenizer, CharTokenizer)  # then one counting tells both
+        baseline = None if letters else counters.submit(counting, sitting.settings.corpus)
         chances = counters.submit(counted, sitting.settings.corpus, sitting.corpus.tokenizer)
         # an empty page, to load what pages need while others load torch: later it would disturb the final training
         sketch = painter.submit(draw_page, sitting.folder)
@@ -47,8 +50,13 @@ def run_sitting(sitting: Sitting) -> tuple[Run, dict[str, Any]]:
             run.model, run.tokenizer, SAMPLE_CHARS, sitting.settings.seed, sitting.moment(PAGE_SHARE)
         )
         end = sitting.moment(PAGE_SHARE)
-        numbers = _answer(counters, baseline, end)
-        if known := _answer(counters, chances, end):
+        known = _answer(counters, chances, end)
+        numbers = (
+            counting_baseline(sitting.corpus, known)
+            if letters and known
+            else _answer(counters, baseline, end)
+        )
+        if known:
             options = {"chars": run.result["eval_chars"], "deadline": end}
             add_to_result(run, {"mixture": mixture(run.model, sitting.corpus, known, **options)})
         result = result_of(chosen.trial, sitting.journal.trials, run.config, run.result, numbers, sample)

@@ -75,7 +75,7 @@ class Finish:
         tokens_per_step, most_steps = train.batch_size * model.block_size, None
         if self.deadline is None:
             whole = FINAL_STEPS * (self.settings.budget.steps or 1)
-            evaluations = evaluations_for(whole * tokens_per_step, self.corpus.characters["val"])
+            evaluations = evaluations_for(whole * tokens_per_step, len(self.corpus.val))
             config = train.replace(steps=whole, evaluations=evaluations)
         else:
             # its rate stays high for long, and at a high rate nothing need improve before it falls: no early stop

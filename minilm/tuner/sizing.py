@@ -7,7 +7,8 @@ first term is no other than a logarithm), and so many seconds pay for a large N 
 before counts for less (Muennighoff et al., 2023, "Scaling Data-Constrained Language Models", arXiv:2305.16264, section
 3). A longer context lowers it too, once what is near has been learnt, and so do small steps where tokens repeat: both
 measured here. What a step costs on this machine follows from two that were timed, and from those of the recipes that
-it chose. Arithmetic only: it trains nothing, and knows no clock.
+it chose. Arithmetic only: it trains nothing, and knows no clock. Its
+characters are tokens, whatever these are.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from minilm.tuner.space import DEFAULT_POINT, Limits, Point, default_point, refu
 
 # layers, width
 SHAPES = ((1, 64), (2, 64), (2, 96), (2, 128), (3, 128), (3, 160), (3, 192), (4, 192), (4, 256))  # fmt: skip
-CONTEXTS = (DEFAULT_POINT["block_size"], 256)  # characters that a window holds; the law counts from the first
+CONTEXTS = (DEFAULT_POINT["block_size"], 256)  # tokens that a window holds; the law counts from the first
 BATCHES = (8, 16, 32)  # windows
 # The best rate falls with the tokens that will be seen, as this power of them (for Muon: HyperP, arXiv:2603.28743);
 # up to RATED_TOKENS the default's is right: it was tuned at so many.
