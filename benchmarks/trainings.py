@@ -7,6 +7,11 @@ characters are timed in turns on one thread; then it gets as many steps as the s
 takes --base-ms. So neither a busy machine nor a slow one takes anything from a training, and the seconds of two
 machines are the same. What FILE holds already is not trained again; --table prints the lines, best first within each
 text and number of seconds. The law of the tuner is fitted to such records.
+
+    python benchmarks/trainings.py --records FILE --draw 100 --texts shakespeare de.txt --layers 1 2 3 --seconds 5 90
+
+draws instead: each training takes one value of every list at random, and seconds between the first and the last, their
+logarithm uniform. For a law prices do not matter, so here they are computed and not timed.
 """
 
 from __future__ import annotations
@@ -14,6 +19,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
+import random
 import statistics
 import time
 from collections.abc import Iterator
@@ -24,6 +31,7 @@ from typing import Any
 import common
 
 SMALL = 200_000  # characters
+FEWEST_STEPS, MOST_STEP_TOKENS = 60, 8192  # of a training that is drawn
 PRICE_STEPS, PRICE_ROUNDS = 14, 3  # of which the first steps are not counted
 LISTS: dict[str, tuple[type, list[Any]]] = {
     "texts": (str, ["shakespeare", "fables"]),
@@ -50,11 +58,10 @@ def corpus_of(text: str, tokens: str, split: tuple[float, float, float]) -> tupl
     return load_corpus(text, tokens, split=split), time.process_time() - started
 
 
-def one(corpus: Any, recipe: dict[str, Any], base_ms: float) -> dict[str, Any]:
+def one(corpus: Any, recipe: dict[str, Any], steps: int) -> dict[str, Any]:
     """Trains one recipe and measures it."""
     from minilm.training.evaluate import exact_loss
 
-    steps = max(1, round(1000 * recipe["seconds"] / price(corpus, recipe, base_ms)))
     trainer = trainer_of(corpus, recipe, steps)
     started = time.process_time()
     trainer.fit()
@@ -88,6 +95,17 @@ def price(corpus: Any, recipe: dict[str, Any], base_ms: float) -> float:
     return base_ms * statistics.median(ratios)
 
 
+def computed_price(corpus: Any, recipe: dict[str, Any], base_ms: float) -> float:
+    """Milliseconds of one step by arithmetic: operations and numbers kept, as many times as the base's."""
+    from minilm.tuner.sizing import Prices
+
+    base = {name: default[0] for name, (_, default) in LISTS.items()}
+    here, letters = (
+        configs_of(size, side, 1) for size, side in ((corpus.tokenizer.vocab_size, recipe), (65, base))
+    )
+    return base_ms * Prices(1.0, 0.1).step(*here) / Prices(1.0, 0.1).step(*letters)
+
+
 def median_step(corpus: Any, recipe: dict[str, Any]) -> float:
     """CPU seconds of one step, on one thread."""
     trainer = trainer_of(corpus, recipe, PRICE_STEPS, evaluations=1)
@@ -95,34 +113,42 @@ def median_step(corpus: Any, recipe: dict[str, Any]) -> float:
 
 
 def trainer_of(corpus: Any, recipe: dict[str, Any], steps: int, evaluations: int | None = None) -> Any:
-    from minilm.config import PRESETS
     from minilm.training.clock import Clock
     from minilm.training.hardware import choose_hardware
     from minilm.training.loop import Trainer
     from minilm.training.session import build, give_rows
-    from minilm.tuner.space import heads_for
 
-    shape, config = PRESETS[recipe["presets"]].configs(corpus.tokenizer.vocab_size)
-    width = recipe["hidden"]
-    shape = shape.replace(
-        n_layer=recipe["layers"], n_embd=width, n_head=heads_for(width), dropout=recipe["dropouts"]
-    )
-    shape = shape.replace(block_size=recipe["contexts"])
     by_heart = corpus.characters["train"] < SMALL  # before the end: the best weights are wanted
-    config = config.replace(
-        steps=steps,
-        seed=recipe["seeds"],
-        batch_size=recipe["batches"],
-        learning_rate=recipe["rates"],
-        weight_decay=recipe["decays"],
-        evaluations=evaluations or (20 if by_heart else 1),
-        **{"eval_chars": 16384, "patience": None, "threads": 1},
+    shape, config = configs_of(
+        corpus.tokenizer.vocab_size, recipe, steps, evaluations or (20 if by_heart else 1)
     )
     hardware = choose_hardware(config, shape.attention)
     clock = Clock(config, (corpus.characters["val"], 0), shape.vocab_size)
     network = build(shape.replace(attention=hardware.attention), config.seed)
     give_rows(network, corpus.train)
     return Trainer(network, corpus.train, corpus.scored("val"), config, hardware, clock)
+
+
+def configs_of(vocab_size: int, recipe: dict[str, Any], steps: int, evaluations: int = 1) -> tuple[Any, Any]:
+    from minilm.config import PRESETS
+    from minilm.tuner.space import heads_for
+
+    shape, config = PRESETS[recipe["presets"]].configs(vocab_size)
+    width = recipe["hidden"]
+    shape = shape.replace(
+        n_layer=recipe["layers"], n_embd=width, n_head=heads_for(width), dropout=recipe["dropouts"]
+    )
+    shape = shape.replace(block_size=recipe["contexts"])
+    config = config.replace(
+        steps=steps,
+        seed=recipe["seeds"],
+        batch_size=recipe["batches"],
+        learning_rate=recipe["rates"],
+        weight_decay=recipe["decays"],
+        evaluations=evaluations,
+        **{"eval_chars": 16384, "patience": None, "threads": 1},
+    )
+    return shape, config
 
 
 def lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -156,6 +182,10 @@ def main() -> None:
     parser.add_argument(
         "--base-ms", type=float, default=20.0, help="of the default's step on the machine that is meant"
     )
+    parser.add_argument("--draw", type=int, metavar="N", help="draw N trainings instead of all combinations")
+    parser.add_argument(
+        "--rest", type=int, help="characters at each text's end to score on, instead of --split"
+    )
     parser.add_argument("--records", required=True, help="file of finished trainings")
     parser.add_argument("--table", action="store_true", help="only print what is recorded")
     arguments = parser.parse_args()
@@ -173,22 +203,50 @@ def record(arguments: argparse.Namespace, path: Path) -> None:
     torch.set_num_threads(1)
     keys = [*LISTS, "split"]
     done = {tuple(map(str, (line[key] for key in keys))) for line in lines(path)}
-    for values in itertools.product(*(getattr(arguments, name) for name in LISTS)):
+    price_of = computed_price if arguments.draw else price
+    for values in drawn(arguments) if arguments.draw else combinations(arguments):
         recipe = {**dict(zip(LISTS, values, strict=True)), "split": arguments.split}
+        if arguments.rest:
+            recipe["split"] = rest_split(recipe["texts"], arguments.rest)
         if tuple(map(str, (recipe[key] for key in keys))) in done:
             continue
-        corpus, loading = corpus_of(recipe["texts"], recipe["tokens"], tuple(arguments.split))
+        corpus, loading = corpus_of(recipe["texts"], recipe["tokens"], tuple(recipe["split"]))
+        steps = max(1, round(1000 * recipe["seconds"] / price_of(corpus, recipe, arguments.base_ms)))
+        if arguments.draw and (
+            steps < FEWEST_STEPS or recipe["batches"] * recipe["contexts"] > MOST_STEP_TOKENS
+        ):
+            continue
         result = {
             **recipe,
-            **one(corpus, recipe, arguments.base_ms),
+            **one(corpus, recipe, steps),
             "base_ms": arguments.base_ms,
             "loading": round(loading, 2),
             "commit": common.commit(),
         }
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(result) + "\n")
-        facts = {key: recipe[key] for key in LISTS if len(getattr(arguments, key)) > 1}
+        varied = [key for key in LISTS if len(getattr(arguments, key)) > 1]
+        facts = {key: recipe[key] for key in varied}
         print(f"{facts}: val {result['val']:.4f} after {result['steps']} steps", flush=True)
+
+
+def combinations(arguments: argparse.Namespace) -> Iterator[tuple[Any, ...]]:
+    return itertools.product(*(getattr(arguments, name) for name in LISTS))
+
+
+def drawn(arguments: argparse.Namespace) -> Iterator[tuple[Any, ...]]:
+    random_ = random.Random(arguments.seeds[0])
+    for _ in range(arguments.draw):
+        values = {name: random_.choice(getattr(arguments, name)) for name in LISTS}
+        least, most = (math.log(end(arguments.seconds)) for end in (min, max))
+        values["seconds"] = round(math.exp(random_.uniform(least, most)), 1)
+        yield tuple(values[name] for name in LISTS)
+
+
+def rest_split(text: str, rest: int) -> list[float]:
+    """Shares that leave the last `rest` characters of a text to validation and test, half each."""
+    length = len(Path(text).read_text(encoding="utf-8"))
+    return [1 - rest / length, rest / 2 / length, rest / 2 / length]
 
 
 if __name__ == "__main__":
