@@ -26,6 +26,7 @@ VERBS = {
     "chat": "take turns with a model that was trained on dialogue",
     "lens": "look inside a trained model while it reads a text: surprise, attention, logit lens, ablation",
     "report": "rebuild the page and pictures of a run or a study",
+    "convert": "to Hugging Face's library and back, and from nanoGPT to here",
     "data": "list, show and prepare corpora",
     "classroom": "labs for students: packages, checks, hints; marking for teachers",
 }
@@ -72,7 +73,7 @@ def in_flags(sentence: str) -> str:
     ('--layers must be at least 1, got 0', 'try --lr 0.003')
     """
     names = {name: flag for flag, (_, name, _) in FLAGS.items()} | {
-        name: f"--{name}" for name in ("out", "resume", "tokens")
+        name: f"--{name}" for name in ("out", "resume", "tokens", "preset")
     }
     for name, flag in names.items():
         sentence = re.sub(rf"(?<![\w-]){name}='?([^\s;,)']+)'?", rf"{flag} \1", sentence)

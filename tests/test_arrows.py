@@ -42,10 +42,22 @@ FLOORS = [
     ],
     ["classroom.selftest", "classroom.hostile", "classroom.hostile_runs"],
     ["cli"],
-    ["train", "tune", "evaluate", "sample", "chat", "lens", "report", "data", "classroom"],
+    ["train", "tune", "evaluate", "sample", "chat", "lens", "report", "convert", "data", "classroom"],
     ["__main__"],
 ]
-VERBS = {"train", "tune", "evaluate", "sample", "chat", "lens", "report", "data", "classroom", "__main__"}
+VERBS = {
+    "train",
+    "tune",
+    "evaluate",
+    "sample",
+    "chat",
+    "lens",
+    "report",
+    "convert",
+    "data",
+    "classroom",
+    "__main__",
+}
 NO_TORCH = ("plots", "errors", "config", "cost", "cli", "tuner", "classroom")
 # the study only through the objective, see its test; students' code runs in the classroom's worker
 MAY_SEE_TORCH = {"tuner.objective", "tuner.study", "classroom.worker", "classroom.wire", "classroom.referee"}

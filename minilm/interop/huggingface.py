@@ -1,4 +1,4 @@
-"""Translates Hugging Face's GPT-2 and Qwen3, configuration and tensors, into ours and back by tables of names.
+"""Translates Hugging Face's GPT-2, Qwen3 and Llama, configuration and tensors, into ours and back by tables of names.
 
 Pure functions from dict to dict; whatever does not fit exactly is refused, all of it at once. This file reads
 no folders, builds no models and never imports transformers.
@@ -34,7 +34,9 @@ class Entry:
 class Family:
     """One architecture of Hugging Face, as far as ours can express it."""
 
-    required: Settings  # what our configuration must say to be one of them
+    required: dict[
+        str, tuple
+    ]  # what our configuration may say to be one of them; the first is what theirs mean
     defaults: Settings  # theirs, for what a config.json leaves out
     accepted: Callable[
         [Settings], dict[str, tuple]
@@ -52,6 +54,8 @@ def from_huggingface(settings: Any, tensors: Mapping[str, Tensor]) -> tuple[Mode
     config = read_config(settings)
     table = family.table(config)
     found = _trunk_names(family, tensors, config.tie_embeddings)
+    groups = settings.get("num_key_value_heads") or family.defaults.get("num_key_value_heads")
+    found = spread_groups(found, config, groups or config.n_head)
     check_tensors(found, dict(pair for entry in table for pair in _their_shapes(entry)), "the checkpoint")
     return config, {entry.ours: _join(entry, found) for entry in table}
 
@@ -60,16 +64,31 @@ def to_huggingface(
     config: ModelConfig, tensors: Mapping[str, Tensor]
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Their config.json and tensors of the model that computes the same; ConfigError if none does."""
-    name = next((n for n, family in FAMILIES.items() if not _misfits(config, family)), None)
-    if name is None:
-        reasons = "; ".join(f"{n} needs {', '.join(_misfits(config, f))}" for n, f in FAMILIES.items())
+    faults = {name: _misfits(config, family) for name, family in FAMILIES.items()}
+    name = min(faults, key=lambda name: len(faults[name]))
+    if faults[name]:
         raise ConfigError(
-            f"no Hugging Face model computes what this one does: {reasons}; train another preset"
+            f"no architecture of Hugging Face's library holds this model: the nearest, {name}, "
+            f"{' and '.join(faults[name])}; train with preset='modern' or preset='gpt2'"
         )
     table = FAMILIES[name].table(config)
+    if not config.bias:  # a GPT-2 without biases is one whose biases are zero
+        zeros = {entry.ours: torch.zeros(entry.shape) for entry in table if entry.ours.endswith(".bias")}
+        tensors = {**tensors, **zeros}
     check_tensors(tensors, {entry.ours: entry.shape for entry in table}, "the model")
     converted = {theirs: part for entry in table for theirs, part in _split(entry, tensors[entry.ours])}
     return FAMILIES[name].write(config), converted
+
+
+def spread_groups(tensors: Mapping[str, Tensor], config: ModelConfig, groups: int) -> dict[str, Tensor]:
+    """Keys and values of `groups` heads, each written out for every query head that shares it: the same numbers, and
+    what a decoder without grouped queries computes from them is the same too."""
+    D, each = config.head_size, config.n_head // groups
+    spread = dict(tensors)
+    for name, weight in tensors.items():  # (groups D, C) -> (H D, C)
+        if each > 1 and name.endswith(("k_proj.weight", "v_proj.weight")) and weight.size(0) == groups * D:
+            spread[name] = weight.unflatten(0, (groups, D)).repeat_interleave(each, dim=0).flatten(0, 1)
+    return spread
 
 
 def read_config(settings: Settings) -> ModelConfig:
@@ -88,7 +107,8 @@ def read_config(settings: Settings) -> ModelConfig:
     ]
     if faults:
         raise RunError(f"minilm cannot express this {name} model: " + "; ".join(faults))
-    return ModelConfig.from_dict({**family.required, **fields})
+    meant = {key: good[0] for key, good in family.required.items()}
+    return ModelConfig.from_dict({**meant, **fields})
 
 
 def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Shape], where: str) -> None:
@@ -108,14 +128,17 @@ def _family_name(settings: Any) -> str:
     kind = settings.get("model_type") if isinstance(settings, dict) else None
     if kind not in FAMILIES:
         raise RunError(
-            f"config.json must describe a minilm, gpt2 or qwen3 model, got model_type {kind!r}; "
+            f"config.json must describe a minilm, gpt2, qwen3 or llama model, got model_type {kind!r}; "
             + did_you_mean(str(kind), FAMILIES)
         )
     return str(kind)
 
 
 def _misfits(config: ModelConfig, family: Family) -> list[str]:
-    return [f"{key}={wanted!r}" for key, wanted in family.required.items() if getattr(config, key) != wanted]
+    """What of a configuration the family lacks, each as the end of a sentence."""
+    misfits = {key: good for key, good in family.required.items() if getattr(config, key) not in good}
+    lacks = ["has no table of token pairs (bigrams=True)"] if misfits.pop("bigrams", None) else []
+    return lacks + [f"needs {key}={good[0]!r}" for key, good in misfits.items()]
 
 
 def _trunk_names(family: Family, tensors: Mapping[str, Tensor], tied: bool) -> dict[str, Tensor]:
@@ -177,15 +200,16 @@ def _gpt2_table(config: ModelConfig) -> list[Entry]:
     return entries + _pair("norm_f", "transformer.ln_f", (C,)) + _head(config)
 
 
-def _qwen3_table(config: ModelConfig) -> list[Entry]:
+def _llama_table(config: ModelConfig) -> list[Entry]:
+    """Qwen3 is Llama with norms on queries and keys."""
     C, D, width = config.n_embd, config.head_size, config.mlp_width
     entries = [Entry("wte.weight", (config.vocab_size, C), ("model.embed_tokens.weight",))]
     for layer in range(config.n_layer):
         rows: list[tuple[str, Shape, tuple[str, ...]]] = [
             ("norm_1", (C,), ("input_layernorm",)),
             ("attention.qkv", (3 * C, C), ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")),
-            ("attention.q_norm", (D,), ("self_attn.q_norm",)),
-            ("attention.k_norm", (D,), ("self_attn.k_norm",)),
+            *([("attention.q_norm", (D,), ("self_attn.q_norm",))] if config.qk_norm else []),
+            *([("attention.k_norm", (D,), ("self_attn.k_norm",))] if config.qk_norm else []),
             ("attention.proj", (C, C), ("self_attn.o_proj",)),
             ("norm_2", (C,), ("post_attention_layernorm",)),
             ("mlp.gate_up", (2 * width, C), ("mlp.gate_proj", "mlp.up_proj")),
@@ -204,6 +228,7 @@ def _read_gpt2(values: Settings) -> Settings:
         "n_layer": values["n_layer"],
         "n_head": values["n_head"],
         "n_embd": values["n_embd"],
+        "mlp": "gelu_erf" if values["activation_function"] == "gelu" else "gelu",
         "mlp_hidden": values.get("n_inner"),
         "norm_eps": values["layer_norm_epsilon"],
         "init": "gpt2",  # of no effect on trained weights; what a training from scratch would take
@@ -222,7 +247,7 @@ def _write_gpt2(config: ModelConfig) -> Settings:
         "n_head": config.n_head,
         "n_embd": config.n_embd,
         "n_inner": config.mlp_width,
-        "activation_function": "gelu_new",
+        "activation_function": "gelu" if config.mlp == "gelu_erf" else "gelu_new",
         "layer_norm_epsilon": config.norm_eps,
         "embd_pdrop": config.dropout,
         "attn_pdrop": 0.0,  # ours drops no attention weights
@@ -233,7 +258,7 @@ def _write_gpt2(config: ModelConfig) -> Settings:
     }
 
 
-def _read_qwen3(values: Settings) -> Settings:
+def _read_llama(values: Settings) -> Settings:
     rope = values.get("rope_parameters", {})  # where transformers 5 keeps rope_theta
     if rope.get("rope_type", "default") != "default":
         raise RunError(f"minilm has plain rope only, got rope_type {rope['rope_type']!r}")
@@ -251,10 +276,11 @@ def _read_qwen3(values: Settings) -> Settings:
     }
 
 
-def _write_qwen3(config: ModelConfig) -> Settings:
+def _write_llama(config: ModelConfig) -> Settings:
+    kind, name = ("qwen3", "Qwen3") if config.qk_norm else ("llama", "Llama")
     return {
-        "model_type": "qwen3",
-        "architectures": ["Qwen3ForCausalLM"],
+        "model_type": kind,
+        "architectures": [f"{name}ForCausalLM"],
         "vocab_size": config.vocab_size,
         "max_position_embeddings": config.block_size,
         "num_hidden_layers": config.n_layer,
@@ -275,15 +301,49 @@ def _write_qwen3(config: ModelConfig) -> Settings:
     }
 
 
+def _accepted_llama(theirs: Settings) -> dict[str, tuple]:
+    heads = theirs["num_attention_heads"]
+    groups = theirs.get("num_key_value_heads", heads)
+    return {
+        "hidden_act": ("silu",),
+        "attention_bias": (False,),
+        "mlp_bias": (False,),
+        "use_sliding_window": (False,),
+        "rope_scaling": (),
+        "pretraining_tp": (1,),
+        "num_key_value_heads": (groups if groups and heads % groups == 0 else heads,),
+        "head_dim": (theirs["hidden_size"] / heads,),
+    }
+
+
+LLAMA_DEFAULTS = {
+    "vocab_size": 32000,
+    "max_position_embeddings": 2048,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "rms_norm_eps": 1e-6,
+    "attention_dropout": 0.0,
+    "tie_word_embeddings": False,
+}
+MODERN = {
+    "bigrams": (False,),
+    "position": ("rope",),
+    "norm": ("rmsnorm",),
+    "mlp": ("swiglu",),
+    "bias": (False,),
+}
+
 FAMILIES: dict[str, Family] = {
     "gpt2": Family(
         required={
-            "bigrams": False,
-            "position": "learned",
-            "norm": "layernorm",
-            "qk_norm": False,
-            "mlp": "gelu",
-            "bias": True,
+            "bigrams": (False,),
+            "position": ("learned",),
+            "norm": ("layernorm",),
+            "qk_norm": (False,),
+            "mlp": ("gelu", "gelu_erf"),
+            "bias": (True, False),
         },
         defaults={
             "vocab_size": 50257,
@@ -291,12 +351,13 @@ FAMILIES: dict[str, Family] = {
             "n_embd": 768,
             "n_layer": 12,
             "n_head": 12,
+            "activation_function": "gelu_new",
             "layer_norm_epsilon": 1e-5,
             "resid_pdrop": 0.1,
             "tie_word_embeddings": True,
         },
         accepted=lambda theirs: {
-            "activation_function": ("gelu_new", "gelu_pytorch_tanh"),  # two names of the same form
+            "activation_function": ("gelu_new", "gelu_pytorch_tanh", "gelu"),  # tanh, tanh, exact
             "scale_attn_weights": (True,),
             "scale_attn_by_inverse_layer_idx": (False,),
             "add_cross_attention": (False,),
@@ -308,14 +369,7 @@ FAMILIES: dict[str, Family] = {
         leftovers=(".attn.bias", ".attn.masked_bias"),
     ),
     "qwen3": Family(
-        required={
-            "bigrams": False,
-            "position": "rope",
-            "norm": "rmsnorm",
-            "qk_norm": True,
-            "mlp": "swiglu",
-            "bias": False,
-        },
+        required={**MODERN, "qk_norm": (True,)},
         defaults={
             "head_dim": 128,
             "num_key_value_heads": 32,
@@ -323,17 +377,20 @@ FAMILIES: dict[str, Family] = {
             "attention_dropout": 0.0,
             "tie_word_embeddings": False,
         },
-        accepted=lambda theirs: {
-            "hidden_act": ("silu",),
-            "attention_bias": (False,),
-            "use_sliding_window": (False,),
-            "rope_scaling": (),
-            "num_key_value_heads": (theirs["num_attention_heads"],),  # no grouped queries
-            "head_dim": (theirs["hidden_size"] / theirs["num_attention_heads"],),
-        },
-        read=_read_qwen3,
-        write=_write_qwen3,
-        table=_qwen3_table,
+        accepted=_accepted_llama,
+        read=_read_llama,
+        write=_write_llama,
+        table=_llama_table,
+        prefix="model.",
+        leftovers=("rotary_emb.inv_freq",),
+    ),
+    "llama": Family(
+        required={**MODERN, "qk_norm": (False,)},
+        defaults=LLAMA_DEFAULTS,
+        accepted=_accepted_llama,
+        read=_read_llama,
+        write=_write_llama,
+        table=_llama_table,
         prefix="model.",
         leftovers=("rotary_emb.inv_freq",),
     ),

@@ -203,6 +203,11 @@ def load_described(description: dict[str, Any], tokenizer: Tokenizer | None = No
 
     With a run's own `tokenizer` byte pairs need not be learnt again.
     """
+    if "source" not in description:  # training.run.write_imported
+        raise CorpusError(
+            f"the text that {description.get('name')} was trained on is not here, the model came from elsewhere; name "
+            "a text instead"
+        )
     try:
         was = description["source"]
         path, split, sha256 = str(was["path"]), tuple(was["split"]), str(was["sha256"])

@@ -63,6 +63,17 @@ def is_huggingface(folder: str | Path) -> bool:
     return isinstance(fields, dict) and "format" not in fields and "model" in fields
 
 
+def huggingface_characters(folder: str | Path) -> str | None:
+    """The vocabulary in Hugging Face's `folder` where each token is one character, in the order of the ids; or None."""
+    path = Path(folder) / FILE
+    model = files.read_json(path)["model"] if path.is_file() else {}
+    vocabulary = model.get("vocab") if isinstance(model, dict) and model.get("type") == "WordLevel" else None
+    if not isinstance(vocabulary, dict) or not all(len(text) == 1 for text in vocabulary):
+        return None
+    characters = "".join(sorted(vocabulary))
+    return characters if [vocabulary[c] for c in characters] == list(range(len(characters))) else None
+
+
 def read_huggingface(folder: str | Path) -> dict[str, Any]:
     """The fields of Hugging Face's folder as `pieces_from_json` takes them.
 

@@ -14,7 +14,7 @@ import numpy as np
 from minilm.errors import ConfigError, RunError, did_you_mean
 from minilm.text.bpe import BPETokenizer
 from minilm.text.characters import CharTokenizer
-from minilm.text.tokenizer_file import FILE, is_huggingface, read_tokenizer
+from minilm.text.tokenizer_file import FILE, huggingface_characters, is_huggingface, read_tokenizer
 
 Tokenizer = CharTokenizer | BPETokenizer
 
@@ -36,7 +36,8 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     CharTokenizer(characters='abc')
     """
     if is_huggingface(folder):
-        return BPETokenizer.from_pretrained(folder)
+        characters = huggingface_characters(folder)
+        return BPETokenizer.from_pretrained(folder) if characters is None else CharTokenizer(characters)
     kind = str(read_tokenizer(folder).get("kind"))
     if kind not in KINDS:
         raise RunError(f"{Path(folder) / FILE} has an unknown kind {kind!r}, {did_you_mean(kind, KINDS)}")

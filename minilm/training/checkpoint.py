@@ -21,6 +21,7 @@ from minilm.errors import RunError
 from minilm.interop import huggingface
 
 WEIGHTS, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
+INDEX = f"{WEIGHTS}.index.json"  # where weights lie in several files
 VERSION = "1"  # of a checkpoint
 Self = TypeVar("Self", bound="Pretrained")
 
@@ -32,7 +33,7 @@ class Pretrained:
 
     @classmethod
     def from_pretrained(cls: type[Self], folder: str | Path) -> Self:
-        """The model in a folder of ours, or in a Hugging Face folder of GPT-2 or Qwen3, in eval mode."""
+        """The model in a folder of ours, or in a Hugging Face folder of GPT-2, Qwen3 or Llama, in eval mode."""
         config, tensors = read_model(folder)
         with torch.random.fork_rng(devices=[]):  # the start values are overwritten, no draw should be spent
             model: Any = cls(config)  # type: ignore[call-arg]
@@ -47,9 +48,8 @@ class Pretrained:
 
 
 def read_model(folder: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """The architecture and the weights in a folder of ours, or in a Hugging Face folder of GPT-2 or Qwen3.
-
-    Pickled weights are refused, since loading them can run any code.
+    """The architecture and the weights in a folder of ours, or in a Hugging Face folder of GPT-2, Qwen3 or Llama, in
+    one file or in parts. Pickled weights are refused, since loading them can run any code.
     """
     folder = Path(folder)
     settings = files.read_json(folder / "config.json")
@@ -63,12 +63,28 @@ def read_model(folder: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
             raise RunError(
                 f"{pickled}: pickle refused, it can run any code; convert it to {WEIGHTS} where it came from"
             )
-        if (folder / f"{WEIGHTS}.index.json").exists():
-            raise RunError(f"{folder} holds weights in several parts, and one {WEIGHTS} is needed; join them")
+        if (folder / INDEX).exists():
+            return huggingface.from_huggingface(settings, read_parts(folder))
     tensors = files.read_tensors(folder / WEIGHTS)[0]
     if isinstance(settings, dict) and isinstance(settings.get("model"), dict):
         return ModelConfig.from_dict(settings["model"]), tensors
     return huggingface.from_huggingface(settings, tensors)
+
+
+def read_parts(folder: Path) -> dict[str, Tensor]:
+    """The tensors of a folder whose weights lie in several files, which its index names."""
+    index = files.read_json(folder / INDEX)
+    names = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(names, dict) or not names:
+        raise RunError(f"{folder / INDEX} must say in which file each tensor is; restore it from a copy")
+    tensors: dict[str, Tensor] = {}
+    for part in sorted(set(map(str, names.values()))):
+        if Path(part).name != part or not part.endswith(".safetensors"):
+            raise RunError(
+                f"{folder / INDEX} must name safetensors files beside it, got {part!r}; take another copy"
+            )
+        tensors |= files.read_tensors(folder / part)[0]
+    return tensors
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:

@@ -151,6 +151,17 @@ def load_run(path: str | Path, model: nn.Module | None = None) -> Run:
     return Run(folder, model, load_tokenizer(folder), config, metrics, result)
 
 
+def write_imported(model: GPT, tokenizer: Tokenizer, name: str, out: str | Path) -> Path:
+    """A run folder of a model that was trained elsewhere, on a text that nobody here has."""
+    folder = files.new_folder(out)
+    tokenizer.save(folder)
+    corpus = {"name": name, "vocab_size": tokenizer.vocab_size, "tokens": "given", "floors": None}
+    described = {"model": model.config.to_dict(), "train": TrainConfig().to_dict(), "corpus": corpus}
+    files.write_tensors(folder / WEIGHTS, model.state_dict(), {})
+    files.write_json(folder / CONFIG, {"format": FORMAT, "version": VERSION, **described})
+    return folder
+
+
 def refuse_foreign(folder: Path, config: dict[str, Any]) -> None:
     """A run of the user's own modules cannot be built from its configuration."""
     if own := config.get("modules"):
