@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from minilm.text.corpora import Corpus
+    from minilm.training.hardware import Hardware
     from minilm.training.run import Run
+    from minilm.training.start import Start
 
 
 def train(
@@ -99,6 +101,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tokens", default=off, help=f"{cli.TOKENS} (default: characters)")
     parser.add_argument("--out", default=off, help="new folder (default: runs/train-CORPUS-TIME)")
     parser.add_argument("--resume", metavar="DIR", default=off, help="continue the run in DIR")
+    parser.add_argument(
+        "--init",
+        dest="source",
+        metavar="DIR",
+        default=off,
+        help="start from the model there: a run, or a Hugging Face folder",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
 
@@ -118,12 +127,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ConfigError("--resume goes on in the run's own folder; give --resume or --out, not both")
     if "resume" in arguments and "tokens" in arguments:
         raise ConfigError(f"a resumed run keeps its tokens, got --tokens {arguments.tokens}; leave it out")
+    if "source" in arguments and (given := {"preset", "tokens", "resume"} & set(vars(arguments))):
+        raise ConfigError(
+            f"--init keeps the shape and the tokens of its model, got --{min(given)} too; leave it out"
+        )
     stream = sys.stderr if arguments.json else sys.stdout
-    corpus = _corpus(arguments)
+    start = _start(arguments, stream) if "source" in arguments else None
+    corpus = start.corpus if start else _corpus(arguments)
     print(f"corpus    {corpus.line()}", file=stream)
     folder = Path(arguments.resume if "resume" in arguments else _out(arguments, corpus))
     try:
-        run = _run(arguments, corpus, shape, config, folder, stream)
+        if start:
+            run = _go_on(start, arguments, folder, stream)
+        else:
+            run = _run(arguments, corpus, shape, config, folder, stream)
     except KeyboardInterrupt:
         if (folder / "config.json").is_file():
             print(
@@ -134,6 +151,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     page = _complete(run, corpus)
     _show(run, page, arguments.json)
     return 0
+
+
+def _start(arguments: argparse.Namespace, stream: TextIO) -> Start:
+    from minilm.training.start import start_from
+
+    data = getattr(arguments, "data", "fables")
+    start = start_from(arguments.source, data, cli.given(arguments, ModelConfig))
+    if start.added:
+        shown = " ".join(map(repr, start.added[:20])) + (" ..." if len(start.added) > 20 else "")
+        print(f"added     {len(start.added)} characters that the model had never seen: {shown}", file=stream)
+    return start
+
+
+def _go_on(start: Start, arguments: argparse.Namespace, folder: Path, stream: TextIO) -> Run:
+    """Trains the model that is there; says first what memory it takes."""
+    from minilm.training.hardware import choose_hardware, memory_line
+    from minilm.training.progress import ProgressBar
+    from minilm.training.session import run_training
+
+    old = {
+        key: value for key, value in start.recipe.items() if key not in ("steps", "minutes", "seed", "device")
+    }
+    config = TrainConfig.from_dict({**old, **cli.given(arguments, TrainConfig)})
+    device = choose_hardware(config, start.model.config.attention).device
+    print(f"memory    {memory_line(start.model.config, config, device)}", file=stream, flush=True)
+
+    def tell(hardware: Hardware) -> None:
+        print(f"hardware  {hardware.line()}", file=stream, flush=True)
+
+    with ProgressBar() as bar:
+        return run_training(start.corpus, start.model, config, folder, on_record=bar, on_hardware=tell)
 
 
 def _corpus(arguments: argparse.Namespace) -> Corpus:
@@ -167,7 +215,6 @@ def _run(
     folder: Path,
     stream: TextIO,
 ) -> Run:
-    from minilm.training.hardware import Hardware
     from minilm.training.progress import ProgressBar
     from minilm.training.session import fitting_block_size, resume_training, run_training
     from minilm.tuner.sizing import rate_for

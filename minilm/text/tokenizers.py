@@ -99,6 +99,23 @@ def learn_pieces(texts: Sequence[str], vocab_size: int, characters: CharTokenize
     return min(learnt, key=lambda tokenizer: sum(len(tokenizer.encode_array(text)) for text in texts))
 
 
+def with_characters(tokenizer: Tokenizer, characters: str) -> tuple[Tokenizer, str]:
+    """The tokenizer that also knows these characters, and those that it lacked. To pieces they are added at the end.
+
+    >>> with_characters(CharTokenizer.from_text("ac"), "abc")
+    (CharTokenizer(characters='abc'), 'b')
+    """
+    base = tokenizer if isinstance(tokenizer, CharTokenizer) else tokenizer.base
+    added = "" if base is None else "".join(sorted(set(characters) - set(base.characters)))
+    if base is None or not added:
+        return tokenizer, ""
+    wider = CharTokenizer.from_text(base.characters + added)
+    if isinstance(tokenizer, CharTokenizer):
+        return wider, added
+    pieces = dict.fromkeys([*tokenizer.pieces, *(c.encode("utf-8", "surrogatepass") for c in added)])
+    return BPETokenizer(tuple(pieces), tokenizer.merges, tokenizer.special_tokens, wider), added
+
+
 def in_words(tokenizer: Tokenizer) -> str:
     """What its tokens are.
 

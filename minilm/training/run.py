@@ -30,6 +30,8 @@ from minilm.training.hardware import Hardware
 
 FORMAT, VERSION = "minilm-run", 1
 CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
+# What has learnt for long elsewhere moves gently: the rate that GPT-2 and its kin are usually fine-tuned with.
+GENTLE: dict[str, Any] = {"optimizer": "adamw", "learning_rate": 1e-4, "warmup": 0.1}
 BEST = "best"  # a study's folder holds its best run under this name
 
 
@@ -109,6 +111,12 @@ def run_folder(path: str | Path) -> Path:
     raise RunError(f"{path} is not a run, it holds no {CONFIG}; give the folder that a training printed")
 
 
+def is_run(folder: Path) -> bool:
+    """Whether the folder itself is a run; other programs also write a file called config.json."""
+    settings = files.read_json(folder / CONFIG) if (folder / CONFIG).is_file() else None
+    return isinstance(settings, dict) and settings.get("format") == FORMAT
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """A run's config.json, known to be whole; its model and train entries make valid configurations."""
     config = files.read_json(folder / CONFIG)
@@ -156,7 +164,7 @@ def write_imported(model: GPT, tokenizer: Tokenizer, name: str, out: str | Path)
     folder = files.new_folder(out)
     tokenizer.save(folder)
     corpus = {"name": name, "vocab_size": tokenizer.vocab_size, "tokens": "given", "floors": None}
-    described = {"model": model.config.to_dict(), "train": TrainConfig().to_dict(), "corpus": corpus}
+    described = {"model": model.config.to_dict(), "train": TrainConfig(**GENTLE).to_dict(), "corpus": corpus}
     files.write_tensors(folder / WEIGHTS, model.state_dict(), {})
     files.write_json(folder / CONFIG, {"format": FORMAT, "version": VERSION, **described})
     return folder
