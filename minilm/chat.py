@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from minilm.training.run import Run
 
 SURVEYED = 2_000_000  # tokens of the text in which the speakers are looked for
+NO_TURNS = "the run's text holds no turns of a dialogue, so that its model will only write on from yours"
 WIDEST = 16  # characters that a token of the model's context may stand for
 
 
@@ -105,6 +106,11 @@ def _dialogue(run: Run) -> Dialogue:
     from minilm.text.corpora import load_described
     from minilm.text.turns import Dialogue, find_dialogue
 
+    if "dialogue" in run.config:
+        dialogue = Dialogue.from_dict(run.config["dialogue"])
+        if not dialogue:
+            _note(NO_TURNS)
+        return dialogue
     try:
         corpus = load_described(run.config["corpus"], run.tokenizer)
     except CorpusError as error:
@@ -112,7 +118,7 @@ def _dialogue(run: Run) -> Dialogue:
         return Dialogue()
     dialogue = find_dialogue(corpus.tokenizer.decode(corpus.train[:SURVEYED]))
     if not dialogue:
-        _note("the run's text holds no turns of a dialogue, so that its model will only write on from yours")
+        _note(NO_TURNS)
     return dialogue
 
 

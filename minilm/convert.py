@@ -25,6 +25,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("target", help="new folder")
     parser.add_argument(
+        "--to",
+        choices=("huggingface", "run"),
+        default="huggingface",
+        help="what a run becomes: a model of theirs, or a run to give away, without anything of this machine",
+    )
+    parser.add_argument(
+        "--checkpoint", action="store_true", help="--to run: with it the training can go on elsewhere"
+    )
+    parser.add_argument(
         "--tokenizer",
         metavar="DIR",
         default=off,
@@ -46,7 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     if kind == "minilm-run" and ("tokenizer" in arguments or "text" in arguments):
         raise ConfigError("a run has its own tokenizer, got --tokenizer or --text too; leave them out")
-    if kind == "minilm-run":
+    if kind == "minilm-run" and arguments.to == "run":
+        _give(load_run(source), arguments)
+    elif kind == "minilm-run":
         _out(load_run(source), arguments.target)
     elif kind == "minilm":
         _out(_without_run(source, arguments), arguments.target)
@@ -94,6 +105,17 @@ def _out(run: Run, target: str) -> None:
     print(
         f"opens in  transformers: AutoModelForCausalLM.from_pretrained({str(folder)!r}), pipeline(...) in the card"
     )
+
+
+def _give(run: Run, arguments: argparse.Namespace) -> None:
+    """To a friend."""
+    from minilm.plots.run_page import run_page
+    from minilm.training.held_out import give_away
+
+    folder = give_away(run, arguments.target, arguments.checkpoint)
+    run_page(folder)
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    print(f"written   {folder}, {size / 1e6:,.1f} MB: sample, chat, lens, evaluate and report work there")
 
 
 def _about(run: Run) -> str:

@@ -22,25 +22,27 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     from minilm.config import TrainConfig
-    from minilm.text.corpora import load_described
     from minilm.text.ngram import count, counting_baseline
     from minilm.training.hardware import choose_hardware
+    from minilm.training.held_out import text_of
     from minilm.training.mixture import mixture
     from minilm.training.run import load_run
     from minilm.training.scores import baseline_rows, compression_rows, model_row, table
 
     run = load_run(arguments.run)
-    corpus = load_described(run.config["corpus"], run.tokenizer)
+    corpus, whole = text_of(run)
     hardware = choose_hardware(TrainConfig(), run.model.config.attention)
     stride = max(1, run.model.config.block_size // 4) if arguments.sliding else None
     protocol = "exact" if stride is None else f"sliding, stride {stride}"
-    model, counted = run.model.to(hardware.device), count(corpus)
-    counting = run.result.get("counting") or counting_baseline(corpus, counted)
-    rows = [
-        model_row(model, corpus, stride),
-        *baseline_rows(counting, corpus.floors, mixture(model, corpus, counted, stride=stride)),
-        *compression_rows(corpus),
-    ]
+    model = run.model.to(hardware.device)
+    counting, mixed, squeezed = run.result.get("counting"), None, []
+    if whole:
+        counted = count(corpus)
+        counting = counting or counting_baseline(corpus, counted)
+        mixed, squeezed = mixture(model, corpus, counted, stride=stride), compression_rows(corpus)
+    elif stride is None and run.result.get("eval_chars") is None:
+        mixed = run.result.get("mixture")  # of the same windows
+    rows = [model_row(model, corpus, stride), *baseline_rows(counting, corpus.floors, mixed), *squeezed]
     if arguments.json:
         print(
             json.dumps({"folder": str(run.folder), "protocol": protocol, "unit": "nats/char", "rows": rows})

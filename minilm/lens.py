@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = load_run(arguments.run)
     assert run.folder is not None
     inside = look_inside(run.model, run.tokenizer, arguments.text)
-    page = lens_page(inside, getattr(arguments, "out", run.folder / PAGE), str(run.folder))
+    page = lens_page(inside, getattr(arguments, "out", run.folder / PAGE), run.folder.resolve().name)
     if arguments.json:
         print(json.dumps({"page": str(page), "unit": "nats/char", **numbers(inside)}, ensure_ascii=False))
         return 0

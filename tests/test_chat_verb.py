@@ -57,7 +57,10 @@ def desk(tmp_path_factory):
     shutil.copytree(folder / "talk", folder / "lost")
     config = (folder / "talk" / "config.json").read_text()
     assert "talk.txt" in config
-    (folder / "lost" / "config.json").write_text(config.replace("talk.txt", "lost.txt"))
+    (folder / "lost" / "config.json").write_text(
+        config.replace("talk.txt", "lost.txt").replace("dialogue", "older")
+    )
+    (folder / "lost" / "place.json").unlink()  # as older runs are, which do not carry how turns are written
     return folder
 
 

@@ -146,7 +146,8 @@ def corpus_rows(corpus: Mapping[str, Any]) -> list[tuple[str, str]]:
     floors = [f"{SPLITS.get(k, k)} {v:.4f}" for k, v in part(corpus, "floors").items() if number({k: v}, k)]
     if floors:
         found.append(("entropy floor", ", ".join(floors) + " nats per character"))
-    return found + rows({key: value for key, value in source.items() if key not in corpus})
+    where = {"path": Path(source["path"]).name} if "path" in source else {}  # a page is made to be shared
+    return found + rows({key: value for key, value in {**source, **where}.items() if key not in corpus})
 
 
 def rows(*parts: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -90,6 +90,10 @@ class Corpus:
             parts = [tokenizer.encode_array(text)[-most:] for text in texts]
         return parts, tokenizer.vocab_size
 
+    def beginning(self, most: int) -> str:
+        """The first `most` tokens of the training split as text."""
+        return self.tokenizer.decode(self.train[:most])
+
     @property
     def text(self) -> str:
         """The whole text, decoded at every call."""

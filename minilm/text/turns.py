@@ -9,9 +9,11 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 NAME = r"[^\W_][\w'’.&() -]{0,29}"
 EXCHANGES = 3  # fewer may be chance: a heading with a colon, an address
+KEPT = 100  # pairs of speakers in a run's folder
 CHARACTERS = 5000  # for each exchange at most; a manual's rare "Note:" is no dialogue
 
 
@@ -43,6 +45,21 @@ class Dialogue:
 
     layout: Layout = LAYOUTS[0]
     exchanges: tuple[tuple[str, str], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a run keeps of it: the layout, and how often each pair of speakers meets."""
+        pairs = [[a, b, count] for (a, b), count in Counter(self.exchanges).most_common(KEPT)]
+        return {"gap": self.layout.gap, "end": self.layout.end, "exchanges": pairs}
+
+    @classmethod
+    def from_dict(cls, kept: dict[str, Any]) -> Dialogue:
+        """
+        >>> talk = Dialogue(exchanges=(("Fox", "Owl"), ("Owl", "Fox")))
+        >>> Dialogue.from_dict(talk.to_dict()) == talk
+        True
+        """
+        pairs = [(str(a), str(b)) for a, b, count in kept["exchanges"] for _ in range(count)]
+        return cls(Layout(kept["gap"], kept["end"]), tuple(pairs))
 
     def __bool__(self) -> bool:
         return bool(self.exchanges)

@@ -248,6 +248,9 @@ def check_memory(model: ModelConfig, train: TrainConfig, device: str) -> None:
 def memory_line(model: ModelConfig, train: TrainConfig, device: str) -> str:
     """What a training needs and what there is, for a person who is about to start it."""
     need, free = needed_bytes(model, train, choose_backend(model.attention, device)), free_bytes(device)
+    need += (
+        3 * 4 * model.n_parameters
+    )  # a checkpoint, put together before it is written: weights and two moments
     beside = "" if free is None else f", {free / 2**30:,.1f} GiB are free"
     batch = f"{train.batch_size} x {model.block_size} tokens"
     size = f"{need / 2**30:,.1f} GiB" if need > 2**30 else f"{need / 2**20:,.0f} MiB"

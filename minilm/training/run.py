@@ -4,8 +4,10 @@ config.json       what was trained, on what, where
 tokenizer.json    the vocabulary
 model.safetensors the best weights
 metrics.jsonl     one record per line, as training went
-checkpoint.safetensors   where to go on after an interruption
 result.json       the final numbers
+held_out.safetensors     the part of the text that no training saw
+checkpoint.safetensors   where to go on after an interruption
+place.json        where the text lies; these two are of this machine, `minilm.convert RUN DST --to run` leaves them out
 
 This file reads and writes those; it trains nothing.
 """
@@ -25,11 +27,14 @@ from minilm.errors import ConfigError, RunError
 from minilm.model import GPT
 from minilm.text.corpora import Corpus
 from minilm.text.tokenizers import Tokenizer, in_words, load_tokenizer
+from minilm.text.turns import find_dialogue
 from minilm.training.checkpoint import WEIGHTS, load_weights
 from minilm.training.hardware import Hardware
 
 FORMAT, VERSION = "minilm-run", 1
+SURVEYED = 500_000  # tokens of a text in which its speakers are looked for: a second
 CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
+PLACE = "place.json"  # where the text lies on this machine: what a folder that is given away leaves behind
 # What has learnt for long elsewhere moves gently: the rate that GPT-2 and its kin are usually fine-tuned with.
 GENTLE: dict[str, Any] = {"optimizer": "adamw", "learning_rate": 1e-4, "warmup": 0.1}
 BEST = "best"  # a study's folder holds its best run under this name
@@ -95,6 +100,7 @@ def describe_run(model: nn.Module, train: TrainConfig, corpus: Corpus, hardware:
         },
     }
     own = foreign_modules(model)
+    described |= {"dialogue": find_dialogue(corpus.beginning(SURVEYED)).to_dict()}
     return {**described, "modules": own} if own else described
 
 
@@ -117,8 +123,20 @@ def is_run(folder: Path) -> bool:
     return isinstance(settings, dict) and settings.get("format") == FORMAT
 
 
+def write_config(folder: Path, config: dict[str, Any]) -> None:
+    """Writes config.json, and the text's place apart from it: a path has the name of its owner in it."""
+    source = config["corpus"].get("source", {})
+    if Path(source.get("path", "")).is_absolute():
+        if not (folder / PLACE).is_file() or files.read_json(folder / PLACE) != {"text": source["path"]}:
+            files.write_json(folder / PLACE, {"text": source["path"]})
+        here = {**source, "path": Path(source["path"]).name}
+        config = {**config, "corpus": {**config["corpus"], "source": here}}
+    files.write_json(folder / CONFIG, config)
+
+
 def read_config(folder: Path) -> dict[str, Any]:
-    """A run's config.json, known to be whole; its model and train entries make valid configurations."""
+    """A run's config.json, known to be whole; its model and train entries make valid configurations. Where the text
+    lies, if that is known here, stands in it again."""
     config = files.read_json(folder / CONFIG)
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise RunError(f"{folder / CONFIG} does not describe a run of ours; give the folder of a run")
@@ -136,6 +154,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     except ConfigError as error:
         advice = "" if "was removed" in str(error) else "; restore it from a copy"
         raise RunError(f"{folder / CONFIG} cannot be read: {error}{advice}") from error
+    place = files.read_json(folder / PLACE) if (folder / PLACE).is_file() else {}
+    if isinstance(config["corpus"].get("source"), dict) and isinstance(place, dict) and "text" in place:
+        config["corpus"]["source"]["path"] = place["text"]
     return config
 
 

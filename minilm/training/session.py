@@ -26,10 +26,10 @@ from minilm.training.checkpoint import CHECKPOINT, differences
 from minilm.training.clock import Clock, Stop
 from minilm.training.evaluate import exact_loss
 from minilm.training.hardware import Hardware, check_memory, choose_hardware, memory_errors
+from minilm.training.held_out import keep_held_out
 from minilm.training.loop import Trainer
 from minilm.training.probe import timed
 from minilm.training.run import (
-    CONFIG,
     METRICS,
     RESULT,
     Run,
@@ -40,6 +40,7 @@ from minilm.training.run import (
     read_config,
     refuse_foreign,
     run_folder,
+    write_config,
 )
 
 COUNTED = 1_000_000  # tokens in which pairs are counted, the last ones: a tenth of a second
@@ -102,7 +103,8 @@ def run_training(
     if out is not None:
         run.folder = files.new_folder(out)
         corpus.tokenizer.save(run.folder)
-        files.write_json(run.folder / CONFIG, run.config)  # last: with it the folder is a run
+        keep_held_out(run.folder, corpus)
+        write_config(run.folder, run.config)  # last: with it the folder is a run
     clock = Clock(config, scored(corpus, test), shape.vocab_size, deadline, most_steps)
     return _train(run, corpus, config, hardware, clock, start=start, on_record=on_record)
 
@@ -153,7 +155,7 @@ def resume_training(
     if (
         done == len(legs) > 0
     ):  # a leg begins, or has not ended: written only now that nothing is refused any more
-        files.write_json(folder / CONFIG, stored)
+        write_config(folder, stored)
     clock = Clock(config, scored(corpus), shape.vocab_size, deadline, leg=len(legs))
     return _train(run, corpus, config, hardware, clock, on_record=on_record)
 
