@@ -146,15 +146,15 @@ def _reply(run: Run, conversation: Conversation) -> None:
 
 def _lines(run: Run, prompt: str) -> Iterator[str]:
     """What the person says until the end of input."""
-    from minilm.conversation import unknown_characters
+    from minilm.conversation import known_part
 
     while True:
         try:
             line = input(prompt).strip()
         except EOFError:
             return
-        if unknown := unknown_characters(run.tokenizer, line):
-            _note(f"the model has never seen {' '.join(map(repr, unknown))} and reads something else instead")
+        if sentence := known_part(run.tokenizer, line)[1]:
+            _note(sentence)
         yield line
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import chain
+from typing import Any
 
 from minilm.errors import ConfigError, UnknownCharacterError
 from minilm.text.turns import Layout
@@ -64,6 +65,18 @@ def _knows(tokenizer: Tokenizer, character: str) -> bool:
     except UnknownCharacterError:
         return False
     return True
+
+
+def known_part(tokenizer: Any, text: str) -> tuple[str, str]:
+    """The text as the model can read it, other characters in the place of unknown ones; and a sentence about those."""
+    unknown = unknown_characters(tokenizer, text)
+    if not unknown:
+        return text, ""
+    shown = " ".join(map(repr, unknown[:10])) + (
+        f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""
+    )
+    known = tokenizer.decode(tokenizer.encode(text, errors="replace"))
+    return known, f"the model has never seen {shown} and reads something else instead"
 
 
 def check_name(tokenizer: Tokenizer, flag: str, name: str) -> None:

@@ -23,6 +23,7 @@ def _parser() -> argparse.ArgumentParser:
     told = "; ".join(f"{name}: {about}" for name, about in ACTIONS.items())
     parser.add_argument("action", nargs="?", choices=tuple(ACTIONS), default="list", help=told)
     parser.add_argument("name", nargs="?", default=argparse.SUPPRESS, help="corpus, file, folder or glob")
+    parser.add_argument("--raw", action="store_true", help="letters as they are, chats and tables too")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     elif "name" not in arguments:
         raise ConfigError(f"{arguments.action} needs the name of a corpus or a text; see minilm.data list")
     else:
-        facts = _facts(arguments.name, look=arguments.action == "show")
+        facts = _facts(arguments.name, look=arguments.action == "show", raw=arguments.raw)
         lines = _lines(facts)
     print(json.dumps(facts, ensure_ascii=False) if arguments.json else "\n".join(lines))
     return 0
@@ -49,11 +50,11 @@ def _listed() -> list[dict[str, str]]:
     return [{"name": name, "about": e.about, "licence": e.licence} for name, e in CORPORA.items()]
 
 
-def _facts(name: str, look: bool) -> dict[str, Any]:
+def _facts(name: str, look: bool, raw: bool) -> dict[str, Any]:
     """What there is to know of a text; loading it has fetched, checked and cached it."""
     from minilm.text.corpora import CORPORA, load_corpus
 
-    corpus = load_corpus(name)
+    corpus = load_corpus(name, raw=raw)
     licence = CORPORA[name].licence if name in CORPORA else "yours"
     sizes = {split: len(getattr(corpus, split)) for split in ("train", "val", "test")}
     facts = {**corpus.describe(), "licence": licence, "splits": sizes}
@@ -68,6 +69,8 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         f"licence             {facts['licence']}",
         f"sha256              {facts['source']['sha256']}",
     ]
+    if "read_as" in facts["source"]:
+        lines.insert(1, f"read                {facts['source']['read_as']}")
     if facts["floors"]:
         lines.append(f"entropy floor       {facts['floors']['val']:.4f} nats per character (val)")
     return lines if "look" not in facts else [*lines, "", facts["look"]]

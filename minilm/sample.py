@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from minilm.training.run import load_run
 
     run = load_run(arguments.run)
-    prompts = getattr(arguments, "prompt", [""])
+    prompts = [_known(run, prompt) for prompt in getattr(arguments, "prompt", [""])]
     if len(prompts) * arguments.streams == 1:
         _write_one(run, prompts[0], arguments)
     else:
@@ -76,6 +76,17 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"--draft is for one text at a time, got {texts}; leave it out for several")
     if arguments.counting and hasattr(arguments, "draft"):
         raise ConfigError("--draft guesses for the model alone, got --counting too; leave one of them out")
+
+
+def _known(run: Run, prompt: str) -> str:
+    """The prompt as the model reads it; a line says where that is not as it was typed."""
+    from minilm.conversation import known_part
+    from minilm.errors import note
+
+    known, sentence = known_part(run.tokenizer, prompt)
+    if sentence:
+        note(sentence)
+    return known
 
 
 def _write_one(run: Run, prompt: str, arguments: argparse.Namespace) -> None:

@@ -99,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     cli.add_config_flags(parser, list(cli.FLAGS))
     parser.add_argument("--tokens", default=off, help=f"{cli.TOKENS} (default: characters)")
+    parser.add_argument("--raw", action="store_true", help="letters as they are, chats and tables too")
     parser.add_argument("--out", default=off, help="new folder (default: runs/train-CORPUS-TIME)")
     parser.add_argument("--resume", metavar="DIR", default=off, help="continue the run in DIR")
     parser.add_argument(
@@ -157,7 +158,7 @@ def _start(arguments: argparse.Namespace, stream: TextIO) -> Start:
     from minilm.training.start import start_from
 
     data = getattr(arguments, "data", "fables")
-    start = start_from(arguments.source, data, cli.given(arguments, ModelConfig))
+    start = start_from(arguments.source, data, cli.given(arguments, ModelConfig), raw=arguments.raw)
     if start.added:
         shown = " ".join(map(repr, start.added[:20])) + (" ..." if len(start.added) > 20 else "")
         print(f"added     {len(start.added)} characters that the model had never seen: {shown}", file=stream)
@@ -196,10 +197,11 @@ def _corpus(arguments: argparse.Namespace) -> Corpus:
         if "data" not in arguments:
             return load_described(stored, load_tokenizer(folder))
         tokens = stored.get("tokens", "characters")
-        return load_corpus(arguments.data, load_tokenizer(folder) if tokens == GIVEN else tokens)
+        given = load_tokenizer(folder) if tokens == GIVEN else tokens
+        return load_corpus(arguments.data, given, raw=arguments.raw)
     tokens = getattr(arguments, "tokens", "characters")
     seconds = 60 * getattr(arguments, "minutes", 1.0) * physical_cores()
-    return load_corpus(getattr(arguments, "data", "fables"), tokens, seconds=seconds)
+    return load_corpus(getattr(arguments, "data", "fables"), tokens, seconds=seconds, raw=arguments.raw)
 
 
 def _out(arguments: argparse.Namespace, corpus: Corpus) -> str:

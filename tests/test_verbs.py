@@ -182,7 +182,6 @@ WRONG = [
     ("evaluate", ["{missing}"], "does not exist"),
     ("evaluate", ["{folder}"], "not a run"),
     ("evaluate", [], "required"),
-    ("sample", ["{run}", "--prompt", "\u4f60"], "\u4f60"),
     ("sample", ["{run}", "--temperature", "-1"], "temperature"),
     ("sample", ["{run}", "--top-k", "0"], "top_k"),
     ("sample", ["{run}", "--chars", "0"], "--chars"),

@@ -106,6 +106,10 @@ class Corpus:
 
     def line(self) -> str:
         """Name and sizes, for a person."""
+        read_as = self.source.get("read_as")
+        return self._sizes() + (f"\nread      {read_as}" if read_as else "")
+
+    def _sizes(self) -> str:
         sizes = " / ".join(f"{len(part):,}" for part in (self.train, self.val, self.test))
         length, kinds = self.source["characters"], self.tokenizer.vocab_size
         if self.choice == CHARACTERS:
@@ -151,8 +155,12 @@ def load_corpus(
     split: tuple[float, float, float] = SPLIT,
     seconds: float = 60.0,
     mapped_above: int = MAPPED_ABOVE,
+    raw: bool = False,
 ) -> Corpus:
-    """The corpus of that name (see CORPORA), or the text of a file, a folder (*.txt, *.md) or a glob.
+    """The corpus of that name (see CORPORA), or the text of a file, a folder or a glob.
+
+    Chats, lines of JSON, tables and subtitles are read for their words (see `minilm.text.formats`), with `raw` letter
+    by letter.
 
     `tokens` are its "characters", or "bpe:N": byte pairs in a vocabulary of N pieces (see `learn_pieces`), or
     "auto": what `auto_tokens` chooses for so many core-`seconds` of training, or those of a tokenizer that is
@@ -171,7 +179,7 @@ def load_corpus(
     count = piece_count(tokens) if isinstance(tokens, str) and tokens != AUTO else None
     name = str(name_or_path)
     entry = CORPORA.get(name)
-    source = entry.load() if entry else own_files(name)
+    source = entry.load() if entry else own_files(name, raw)
     survey = _survey(source)
     own_split = source.bounds if tuple(split) == SPLIT else None
     ends = own_split or _bounds(survey.length, split)
@@ -207,7 +215,7 @@ def load_described(description: dict[str, Any], tokenizer: Tokenizer | None = No
 
     With a run's own `tokenizer` byte pairs need not be learnt again.
     """
-    if "source" not in description:  # training.run.write_imported
+    if "source" not in description and description.get("tokens") == GIVEN:  # training.run.write_imported
         raise CorpusError(
             f"the text that {description.get('name')} was trained on is not here, the model came from elsewhere; name "
             "a text instead"
@@ -223,9 +231,8 @@ def load_described(description: dict[str, Any], tokenizer: Tokenizer | None = No
         ) from error
     if choice == GIVEN and tokenizer is None:
         raise CorpusError(f"the tokens of {path} are those of a tokenizer that was given; give it again")
-    corpus = load_corpus(
-        path, choice if tokenizer is None or choice == CHARACTERS else tokenizer, split=split
-    )
+    tokens = choice if tokenizer is None or choice == CHARACTERS else tokenizer
+    corpus = load_corpus(path, tokens, split=split, raw="read_as" not in was)
     if corpus.source["sha256"] != sha256:
         python = f" (Python {was['python']} then, {platform.python_version()} now)" if "python" in was else ""
         raise CorpusError(

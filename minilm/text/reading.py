@@ -1,7 +1,7 @@
 """Reads text files carefully: looks before it opens, decodes piece by piece, and says exactly what is wrong.
 
 Text is UTF-8 without a byte order mark, its lines end in "\\n", whatever the file had. A folder means its
-*.txt and *.md files, however deep, in sorted order. Refuses to know tokens, splits and corpora.
+files of text and code, however deep, in sorted order. Refuses to know tokens, splits and corpora.
 """
 
 from __future__ import annotations
@@ -13,15 +13,58 @@ import glob
 import io
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from minilm.errors import CorpusError, did_you_mean
 
-SUFFIXES = (
-    ".txt",
-    ".md",
-)  # what counts as text in a folder; a file named by itself or by a glob may have any
+# What counts as text in a folder; a file named by itself or by a glob may have any.
+PROSE = (".txt", ".md", ".markdown", ".rst", ".tex", ".org")
+CODE: tuple[str, ...] = (
+    ".py",
+    ".js",
+    ".ts",
+    ".jsx",
+    ".tsx",
+    ".java",
+    ".kt",
+    ".c",
+    ".h",
+    ".cc",
+    ".cpp",
+    ".hpp",
+    ".cs",
+    ".go",
+    ".rs",
+)
+CODE += (
+    ".rb",
+    ".php",
+    ".swift",
+    ".scala",
+    ".jl",
+    ".r",
+    ".lua",
+    ".hs",
+    ".sql",
+    ".sh",
+    ".css",
+    ".html",
+    ".vue",
+)
+WRAPPED = (
+    ".json",
+    ".jsonl",
+    ".ndjson",
+    ".csv",
+    ".tsv",
+    ".srt",
+    ".vtt",
+    ".parquet",
+)  # minilm.text.formats opens these
+SUFFIXES = PROSE + CODE + WRAPPED
+TOOLS = ("node_modules", "__pycache__", "venv")  # folders that no person writes, besides those with a dot
 CHUNK = 1 << 20  # bytes read at a time
 LARGEST = 4 * 2**30  # bytes; a sparse file claims terabytes, and no training here would see the end of it
 
@@ -77,15 +120,39 @@ def _refused(path: Path, error: OSError) -> str:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    found = []
-    for parent, _, files in os.walk(folder):  # does not follow links to folders, so cannot walk in a circle
-        found += [Path(parent) / name for name in files if name.lower().endswith(SUFFIXES)]
+    found = [path for path in _walk(folder) if path.name.lower().endswith(SUFFIXES)]
     if not found:
         raise CorpusError(
-            f"the folder {folder} has no {' or '.join('*' + s for s in SUFFIXES)} file; name the files "
-            f"with a glob such as '{folder / '*.html'}'"
+            f"the folder {folder} has no {' or '.join('*' + s for s in PROSE)} file, nor one of code; name the files "
+            f"with a glob such as '{folder / '*.log'}'"
         )
     return sorted(found)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(
+        folder
+    ):  # does not follow links to folders, so cannot walk in a circle
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in TOOLS]
+        yield from (Path(parent) / name for name in files)
+
+
+def kinds(paths: Iterable[Path]) -> str:
+    """How many files of each kind.
+
+    >>> kinds([Path("a.py"), Path("b.png"), Path("c.png")])
+    '2 png, 1 py'
+    """
+    counted = Counter(path.suffix.lower().lstrip(".") or "without an ending" for path in paths)
+    shown = [
+        f"{count:,} {kind}" for kind, count in sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    return ", ".join(shown[:6]) + (" and others" if len(shown) > 6 else "")
+
+
+def left_out(folder: Path, taken: Iterable[Path]) -> list[Path]:
+    """The files of a folder that are no part of its text."""
+    return sorted(set(_walk(folder)) - set(taken))
 
 
 def _check(path: Path) -> None:
@@ -115,7 +182,7 @@ def _suggest(path: Path, names: Iterable[str]) -> str:
     return did_you_mean(path.name, names + beside if close else names)
 
 
-def read_files(paths: Iterable[Path]) -> Iterator[str]:
+def read_files(paths: Iterable[Path], read: Callable[[Path], Iterator[str]] | None = None) -> Iterator[str]:
     """The text of the files one after the other, in pieces; each file but the last ends with a newline.
 
     >>> import tempfile
@@ -129,7 +196,7 @@ def read_files(paths: Iterable[Path]) -> Iterator[str]:
     for path in paths:
         if last != "\n":
             yield "\n"
-        for piece in read_file(path):
+        for piece in (read or read_file)(path):
             yield piece
             last = piece[-1]
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from minilm import files
 from minilm.errors import CorpusError, StorageError
-from minilm.text import reading
+from minilm.text import formats, reading
 
 SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
@@ -65,16 +65,37 @@ def cache_folder() -> Path:
         ) from error
 
 
-def own_files(where: str) -> Source:
-    """The user's file, folder or glob."""
+def own_files(where: str, raw: bool = False) -> Source:
+    """The user's file, folder or glob; `raw`: its letters as they are, whatever format they are in."""
     paths = reading.find_files(where, CORPORA)
     path = Path(os.path.expanduser(where)).absolute()
+    known = {} if raw else {one: found for one in paths if (found := formats.recognise(one))}
+    if path.is_dir():  # of what only a format can open, the letters are nobody's text
+        paths = [
+            one for one in paths if raw or one in known or not one.name.lower().endswith(reading.WRAPPED)
+        ]
+
+    def read(one: Path) -> Iterator[str]:
+        return formats.written(one, known[one]) if one in known else reading.read_file(one)
+
     return Source(
         name=path.stem if path.is_file() else path.name,
         path=str(path),
-        pieces=lambda: reading.read_files(paths),
-        facts={"files": len(paths)},
+        pieces=lambda: reading.read_files(paths, read),
+        facts={"files": len(paths)}
+        | ({} if raw or not (told := _told(path, paths, known)) else {"read_as": told}),
     )
+
+
+def _told(path: Path, paths: list[Path], known: dict[Path, formats.Format]) -> str:
+    """How the files were read and which were not, in one line; nothing to tell of a plain file."""
+    if len(paths) == 1 and paths[0] in known:
+        return formats.told(paths[0], known[paths[0]])
+    if not path.is_dir():
+        return f"{len(paths):,} files, of {len(known):,} the words alone" if known else ""
+    gone = reading.left_out(path, paths)
+    opened = f", of {len(known):,} the words alone" if known else ""
+    return f"{len(paths):,} files ({reading.kinds(paths)}){opened}; left out: {reading.kinds(gone) or 'none'}"
 
 
 def _fables() -> Source:

@@ -32,7 +32,9 @@ class Start(NamedTuple):
     added: str  # characters that the tokenizer did not know
 
 
-def start_from(folder: str | Path, data: str, changes: dict[str, Any] | None = None) -> Start:
+def start_from(
+    folder: str | Path, data: str, changes: dict[str, Any] | None = None, raw: bool = False
+) -> Start:
     """The model in `folder`, made ready for the text `data`.
 
     `changes` are fields of ModelConfig: what leaves every weight its place (a shorter context; dropout, attention) is
@@ -40,9 +42,9 @@ def start_from(folder: str | Path, data: str, changes: dict[str, Any] | None = N
     """
     folder, changes = Path(folder), dict(changes or {})
     old, tokenizer, recipe = _source(folder)
-    letters: Any = load_corpus(data).tokenizer  # of characters
+    letters: Any = load_corpus(data, raw=raw).tokenizer  # of characters
     extended, added = with_characters(tokenizer, letters.characters)
-    corpus = load_corpus(data, extended)
+    corpus = load_corpus(data, extended, raw=raw)
     fixed = [name for name in changes if name not in ("block_size", "dropout", "attention")]
     if fixed:
         raise ConfigError(
