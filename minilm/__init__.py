@@ -42,6 +42,8 @@ __all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("GPT", "load_run"):
+        importlib.import_module("minilm.taps")  # gives models `run_with_cache`
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     if name in _VERBS:

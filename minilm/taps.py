@@ -1,11 +1,12 @@
 """Activations by name: look at what flows through the decoder, or put something else in its place.
 
-The names are TransformerLens's (Nanda and Bloom, 2022). Taps are torch's own hooks, set for the length of a `with`
-block and then gone, so a model that nobody looks into pays nothing and has no line for it in its forward pass. One
-seam is ours: scores and pattern exist only inside the formula, so a tapped layer writes the formula out, whatever its
-backend. This file knows where things are, not what they mean; `minilm/interpret/` asks the questions.
+The names are those of TransformerLens 2 (Nanda and Bloom, 2022). Taps are torch's own hooks, set for the length of a
+`with` block and then gone, so a model that nobody looks into pays nothing and has no line for it in its forward pass.
+One seam is ours: scores and pattern exist only inside the formula, so a tapped layer writes the formula out, whatever
+its backend. This file knows where things are, not what they mean; `minilm/interpret/` asks the questions.
 
-Shapes: the residual stream is (B, T, C), q, k, v and z are (B, T, H, D), scores and pattern (B, H, T, S).
+Shapes: the residual stream is (B, T, C), q, k, v and z are (B, T, H, D), scores and pattern (B, H, T, S), the neurons
+of an MLP (B, T, width), the scale by which a norm divides (B, T, 1).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from minilm.attention import allowed_pairs, attention_scores, attention_weights, mix
 from minilm.errors import ConfigError, did_you_mean
-from minilm.model import GPT, CausalSelfAttention
+from minilm.model import GPT, CausalSelfAttention, GeluMLP, RMSNorm, SwigluMLP
 from minilm.sampling import reading
 
 See = Callable[
@@ -33,12 +34,17 @@ FORMULA = ("hook_rot_q", "hook_rot_k", "hook_v", "hook_attn_scores", "hook_patte
 # name in a block -> (where in the block, which end of it)
 PLACES: dict[str, tuple[str, str]] = {
     "hook_resid_pre": ("", "input"),
+    "ln1.hook_scale": ("norm_1", "scale"),
     "attn.hook_q": ("attention.q_norm", "heads"),
     "attn.hook_k": ("attention.k_norm", "heads"),
     **{f"attn.{name}": ("attention", "formula") for name in FORMULA},
     "attn.hook_z": ("attention.proj", "joined heads"),
     "hook_attn_out": ("attention", "output"),
     "hook_resid_mid": ("norm_2", "read"),
+    "ln2.hook_scale": ("norm_2", "scale"),
+    "mlp.hook_pre": ("mlp", "before the activation"),
+    "mlp.hook_pre_linear": ("mlp", "beside the gate"),
+    "mlp.hook_post": ("mlp.down", "input"),
     "hook_mlp_out": ("mlp", "output"),
     "hook_resid_post": ("", "output"),
 }
@@ -58,7 +64,9 @@ def names(model: GPT) -> list[str]:
         for place, (path, kind) in PLACES.items()
         if _is_there(block, path, kind)
     ]
-    return ["hook_embed", *inner, "ln_final.hook_normalized"]
+    first = ["hook_embed"] if model.wpe is None else ["hook_embed", "hook_pos_embed"]
+    last = ["ln_final.hook_scale"] if _is_there(model, "norm_f", "scale") else []
+    return [*first, *inner, *last, "ln_final.hook_normalized"]
 
 
 def _is_there(block: nn.Module, path: str, kind: str) -> bool:
@@ -68,7 +76,13 @@ def _is_there(block: nn.Module, path: str, kind: str) -> bool:
     except AttributeError:
         return False
     own = not isinstance(module, CausalSelfAttention) or not isinstance(module.attend, _Formula | None)
-    return kind != "formula" or not own
+    needed: dict[str, bool] = {
+        "formula": not own,
+        "scale": isinstance(module, RMSNorm | nn.LayerNorm),
+        "before the activation": isinstance(module, GeluMLP | SwigluMLP),
+        "beside the gate": isinstance(module, SwigluMLP),
+    }
+    return needed.get(kind, True)
 
 
 @contextmanager
@@ -116,6 +130,30 @@ def record(model: GPT, ids: Tensor, wanted: str | list[str] = "*") -> dict[str, 
     return {name: seen[name] for name in names(model) if name in seen}
 
 
+def run_with_cache(
+    model: GPT, ids: Tensor, wanted: str | list[str] = "*"
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The logits (B, T, V) on ids (B, T) and the activations by name, of one forward pass; else as `record`. Also a
+    method of GPT.
+
+    >>> from minilm import ModelConfig, GPT
+    >>> model = GPT(ModelConfig(vocab_size=5, n_layer=2, n_head=1, n_embd=4, block_size=4))
+    >>> logits, cache = model.run_with_cache(torch.tensor([[1, 2, 3]]))
+    >>> tuple(logits.shape), tuple(cache["blocks.0.mlp.hook_post"].shape)
+    ((1, 3, 5), (1, 3, 32))
+    """
+    answer: list[Tensor] = []
+    hook = model.register_forward_hook(lambda module, inputs, output: answer.append(output.logits))
+    try:
+        seen = record(model, ids, wanted)
+    finally:
+        hook.remove()
+    return answer[0], seen
+
+
+setattr(GPT, "run_with_cache", run_with_cache)  # noqa: B010  # `minilm.GPT` loads this file, the model itself need not
+
+
 def matching(model: GPT, pattern: str) -> list[str]:
     """The names that a pattern means; ConfigError with a suggestion where it means none."""
     known = names(model)
@@ -140,6 +178,10 @@ def _attach(model: GPT, name: str, see: See) -> Callable[[], Any]:
         return _on_output(model.wte, see)
     if name == "ln_final.hook_normalized":
         return _on_output(model.norm_f, see)
+    if name == "ln_final.hook_scale":
+        return _on_scale(model.norm_f, see, name)
+    if name == "hook_pos_embed":
+        return _on_positions(model, see)
     found = re.fullmatch(r"blocks\.(\d+)\.(.+)", name)
     assert found, name
     path, kind = PLACES[found[2]]
@@ -149,7 +191,13 @@ def _attach(model: GPT, name: str, see: See) -> Callable[[], Any]:
         assert isinstance(module, CausalSelfAttention)
         return _on_formula(module, found[2].removeprefix("attn."), see)
     if kind == "read":
-        return _on_input(module, _reading_only(see, name))
+        return _on_input(module, _reading_only(see, name, name.replace("hook_resid_mid", "hook_attn_out")))
+    if kind == "scale":
+        return _on_scale(module, see, name)
+    if isinstance(module, SwigluMLP) and kind in ("before the activation", "beside the gate"):
+        return _on_output(module.gate_up, _half(see, first=kind == "before the activation"))
+    if kind == "before the activation":
+        return _on_output(module.get_submodule("up"), see)
     H = model.config.n_head
     if kind == "heads":
         return _on_output(module, _moved(see))
@@ -170,15 +218,59 @@ def _on_input(module: nn.Module, see: See) -> Callable[[], None]:
     return module.register_forward_pre_hook(hook).remove
 
 
-def _reading_only(see: See, name: str) -> See:
-    """The stream between attention and MLP passes by the norm, where no hook can reach it."""
+def _reading_only(see: See, name: str, other: str) -> See:
+    """The stream between attention and MLP passes by the norm, where no hook can reach it; other numbers exist only
+    inside a function."""
 
     def look(x: Tensor) -> None:
         if see(x) is not None:
-            other = name.replace("hook_resid_mid", "hook_attn_out")
             raise ConfigError(f"{name} can be looked at but not replaced, got a new value; replace {other}")
 
     return look
+
+
+def _on_scale(norm: nn.Module, see: See, name: str) -> Callable[[], None]:
+    """sqrt(mean(x^2) + eps) of what goes into a norm, after its mean is taken off where the norm does that."""
+
+    def look(x: Tensor) -> None:
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        centred = wide - wide.mean(-1, keepdim=True) if isinstance(norm, nn.LayerNorm) else wide
+        eps: Any = norm.eps
+        _reading_only(see, name, "what goes into the norm")(
+            (centred.square().mean(-1, keepdim=True) + eps).sqrt()
+        )
+
+    return _on_input(norm, look)
+
+
+def _on_positions(model: GPT, see: See) -> Callable[[], None]:
+    """The rows of the table of positions, (B, T, C), which the model adds without a module."""
+
+    def hook(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        ids, cache = (*inputs, *[None] * 4)[0], named.get("cache", (*inputs, *[None] * 4)[3])
+        ids = named.get("ids", ids)
+        start = cache.length if cache is not None else 0
+        assert model.wpe is not None
+        rows = model.wpe.weight[start : start + ids.size(1)]
+        _reading_only(see, "hook_pos_embed", "hook_embed, to which it is added")(
+            rows.expand(len(ids), -1, -1)
+        )
+
+    return model.register_forward_pre_hook(hook, with_kwargs=True).remove
+
+
+def _half(see: See, first: bool) -> See:
+    """For one of two activations that a module gives in one tensor, (..., 2 width)."""
+
+    def half(x: Tensor) -> Tensor | None:
+        parts = list(x.chunk(2, dim=-1))
+        new = see(parts[not first])
+        if new is None:
+            return None
+        parts[not first] = new
+        return torch.cat(parts, dim=-1)
+
+    return half
 
 
 def _moved(see: See) -> See:

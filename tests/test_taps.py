@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from minilm.config import ModelConfig
 from minilm.errors import ConfigError
 from minilm.model import GPT, KVCache, rotate
-from minilm.taps import names, record, tapped
+from minilm.taps import names, record, run_with_cache, tapped
 from minilm.training.evaluate import exact_loss
 
 SHAPE = {"n_layer": 3, "n_head": 2, "n_embd": 16, "block_size": 12}
@@ -40,13 +40,16 @@ def by_hand(model: GPT, ids: torch.Tensor) -> dict[str, torch.Tensor]:
     T, D = ids.size(1), config.head_size
     x = model.wte.weight[ids]
     found["hook_embed"] = x
-    x = x if model.wpe is None else x + model.wpe.weight[:T]
+    if model.wpe is not None:
+        found["hook_pos_embed"] = model.wpe.weight[:T].expand(len(ids), T, -1)
+        x = x + found["hook_pos_embed"]
     if model.bigrams is not None:
         pairs = model.bigrams.table.weight[ids[:, :-1] * config.vocab_size + ids[:, 1:]]
         x = x + torch.cat((torch.zeros_like(x[:, :1]), pairs), dim=1)
     for i, block in enumerate(model.blocks):
         here = f"blocks.{i}."
         found[here + "hook_resid_pre"] = x
+        found[here + "ln1.hook_scale"] = scale(config, x)
         attention, outputs, inner = block.attention, [], {}
         qkv = attention.qkv(block.norm_1(x))
         for h in range(config.n_head):
@@ -71,11 +74,31 @@ def by_hand(model: GPT, ids: torch.Tensor) -> dict[str, torch.Tensor]:
         found[here + "hook_attn_out"] = out
         x = x + out
         found[here + "hook_resid_mid"] = x
-        found[here + "hook_mlp_out"] = block.mlp(block.norm_2(x))
+        found[here + "ln2.hook_scale"] = scale(config, x)
+        if config.mlp == "swiglu":
+            pre, linear = block.mlp.gate_up(block.norm_2(x)).chunk(2, -1)
+            found |= {here + "mlp.hook_pre": pre, here + "mlp.hook_pre_linear": linear}
+            post = pre / (1 + (-pre).exp()) * linear
+        else:
+            found[here + "mlp.hook_pre"] = pre = block.mlp.up(block.norm_2(x))
+            post = pre / 2 * (1 + torch.tanh((2 / math.pi) ** 0.5 * (pre + 0.044715 * pre**3)))
+        found[here + "mlp.hook_post"] = post
+        found[here + "hook_mlp_out"] = block.mlp.down(post)
         x = x + found[here + "hook_mlp_out"]
         found[here + "hook_resid_post"] = x
+    found["ln_final.hook_scale"] = scale(config, x)
     found["ln_final.hook_normalized"] = model.norm_f(x)
     return found
+
+
+def scale(config: ModelConfig, x: torch.Tensor) -> torch.Tensor:
+    """The standard deviation by which LayerNorm divides, or the root of the mean square."""
+    spread = (
+        x.var(-1, correction=0, keepdim=True)
+        if config.norm == "layernorm"
+        else (x * x).mean(-1, keepdim=True)
+    )
+    return (spread + config.norm_eps) ** 0.5
 
 
 SQUARE = {"hook_attn_scores", "hook_pattern"}
@@ -127,7 +150,10 @@ def test_nothing_is_left_behind_after_an_error():
     assert untouched(model)
 
 
-REPLACEABLE = [name for name in names(built("modern")) if "resid_mid" not in name and "scores" not in name]
+READ_ONLY = ("resid_mid", "scale", "pos_embed")
+REPLACEABLE = [
+    n for n in names(built("modern")) if "scores" not in n and not any(part in n for part in READ_ONLY)
+]
 
 
 @pytest.mark.parametrize("name", REPLACEABLE)
@@ -169,6 +195,33 @@ def test_generation_and_evaluation_pass_by_the_taps():
         count = len(seen)
         assert torch.equal(model.generate(IDS[:1], 4, temperature=0), before) and len(seen) > count
     assert before[0, -4:].tolist() != [0] * 4 and untouched(model)
+
+
+@pytest.mark.parametrize("name", ["hook_pos_embed", "blocks.1.ln1.hook_scale", "ln_final.hook_scale"])
+def test_what_is_only_inside_a_function_can_be_read_alone(name):
+    model = built("gpt2")
+    with pytest.raises(ConfigError, match="not replaced"), tapped(model, {name: lambda x: 0 * x}):
+        model(IDS)
+    assert untouched(model)
+
+
+def test_positions_are_those_of_the_cache():
+    model, seen = built("gpt2"), []
+    cache = KVCache(model.config, batch_size=2)
+    with torch.no_grad(), tapped(model, {"hook_pos_embed": lambda x: seen.append(x)}):
+        model(IDS[:, :4], cache=cache)
+        model(ids=IDS[:, 4:], cache=cache)
+    torch.testing.assert_close(torch.cat(seen, 1), model.wpe.weight[:7].expand(2, 7, -1))
+
+
+@pytest.mark.parametrize("kind", ["modern", "gpt2"])
+def test_run_with_cache_gives_both(kind):
+    model = built(kind)
+    logits, cache = run_with_cache(model, IDS)
+    assert torch.equal(logits, model(IDS).logits) or torch.allclose(logits, model(IDS).logits, atol=1e-5)
+    assert list(cache) == names(model)
+    few = model.run_with_cache(IDS, "blocks.*.mlp.hook_post")[1]
+    assert list(few) == [f"blocks.{i}.mlp.hook_post" for i in range(3)] and untouched(model)
 
 
 def test_the_stream_in_the_middle_can_only_be_read():

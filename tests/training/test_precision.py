@@ -15,6 +15,7 @@ from minilm.model import GPT, RMSNorm
 from minilm.text.corpora import load_corpus
 from minilm.training import hardware
 from minilm.training.hardware import choose_hardware, compile_now, loss_function
+from minilm.training.optim import adamw, build_optimizer
 from minilm.training.session import resume_training, run_training
 
 TEXT = "".join(f"{k} green bottles hanging on the wall, and {k * 7 % 13} fell.\n" for k in range(120))
@@ -261,3 +262,23 @@ def test_a_gpu_in_bf16_is_near_a_cpu_in_fp32(compiled):
     exact = passes(model, "fp32", ids, targets)
     loss = passes(model.cuda(), "bf16", ids.cuda(), targets.cuda(), compiled)
     assert abs(loss.cpu() - exact) < 0.03
+
+
+def other_arguments(*tensors, **options):
+    raise TypeError("this torch takes other arguments")
+
+
+@pytest.mark.parametrize("torchs", [None, other_arguments])
+def test_without_torchs_private_calls_adamw_moves_as_it_is_written(monkeypatch, capsys, torchs):
+    """They may go, or take other arguments, in any release of torch: the plain rule then moves, and a line says so."""
+    fast.adamw_agrees.cache_clear()
+    note.cache_clear()
+    with monkeypatch.context() as patch:
+        if torchs is None:
+            patch.delattr(torch, "_fused_adamw_")
+        else:
+            patch.setattr(torch, "_fused_adamw_", torchs)
+        optimizer = fast.speed_up(build_optimizer(model_and_batch()[0], TrainConfig(optimizer="adamw")))
+    assert all(group["rule"] is adamw for group in optimizer.groups)
+    assert "AdamW" in capsys.readouterr().err
+    fast.adamw_agrees.cache_clear()
