@@ -102,12 +102,12 @@ def fit(path: Path) -> None:
 def price(arguments: argparse.Namespace) -> None:
     """A step of each shape, all cores, what the law's two timed steps say it costs, and how far off that is."""
     from minilm import load_corpus
-    from minilm.tuner import objective
+    from minilm.tuner import measure
     from minilm.tuner.space import limits_for
 
     corpus = load_corpus(arguments.corpus)
     limits, vocab_size = limits_for(len(corpus.train)), corpus.tokenizer.vocab_size
-    priced = sizing.prices(objective.timed_steps(sizing.TIMED, vocab_size, limits, LONG))
+    priced = sizing.prices(measure.timed_steps(sizing.TIMED, vocab_size, limits, LONG))
     print(
         f"arithmetic {priced.arithmetic:.2f}, calls {priced.calls:.2f} times the machine of the constants\n"
     )
@@ -118,7 +118,7 @@ def price(arguments: argparse.Namespace) -> None:
     for layers, width in sizing.SHAPES:
         context, batch = sizing.CONTEXTS[-1], sizing.BATCHES[0]
         point = {"num_layers": layers, "hidden_size": width, "block_size": context, "batch_size": batch}
-        ((model, config, seconds),) = objective.timed_steps([point], vocab_size, limits, LONG)
+        ((model, config, seconds),) = measure.timed_steps([point], vocab_size, limits, LONG)
         said = priced.step(model, config)
         row = f"| {layers} x {width} | {context} x {batch} | {sizing.parameters(model)} "
         print(f"{row}| {seconds:.3f} | {said:.3f} | {seconds / said:.2f} |", flush=True)

@@ -29,8 +29,9 @@ MINUTES = 3.0
 # a test compares them with propose.ALGORITHMS, which needs Hyperopt
 ALGORITHMS = ("tpe", "random", "anneal", "genetic", "mix")
 BUDGET = ("minutes", "trials")
-SCHEDULERS = ("asha", "median", "none")  # and with rungs.SCHEDULERS
-SETTINGS = (*BUDGET, "algo", "scheduler", "deterministic", "workers", "seed")
+SCHEDULERS = ("asha", "none")  # and with rungs.SCHEDULERS
+DEVICES = ("auto", "cpu", "cuda", "mps")  # and with settings.DEVICES
+SETTINGS = (*BUDGET, "algo", "scheduler", "deterministic", "workers", "device", "seed")
 
 
 def tune(
@@ -45,16 +46,18 @@ def tune(
     *,
     scheduler: str | None = None,
     deterministic: bool = False,
+    device: str = "auto",
 ) -> Study:
-    """Searches for the best configuration and trains it; give `minutes` or `trials` (default: 3 minutes).
+    """Chooses the best configuration and trains it; give `minutes` or `trials` (default: 3 minutes).
 
-    `scheduler`: "asha" pauses trials at rungs and lets the best third climb (the default by the clock), "median" stops
-    what is worse than the median, "none" trains each trial to its end (the default by count). `deterministic`, with
-    `trials`: asha on one worker, the same study to the bit each time.
+    By minutes Hyperopt chooses, by minimising the loss that a law of trainings expects after them, and all the minutes
+    train that choice. With `trials`, and in a `space` of your own (a Hyperopt expression of named settings: fields of
+    ModelConfig and TrainConfig, or num_layers, hidden_size), real trials choose. `scheduler`: "asha" pauses trials at
+    rungs and lets the best third climb (the default by the clock), "none" trains each to its end (the default by
+    count). `deterministic`, with `trials`: asha on one worker, the same study to the bit each time.
 
-    `space` is a Hyperopt expression of named settings (fields of ModelConfig and TrainConfig, or
-    num_layers, hidden_size). Without `out` the study lives in a temporary folder as long as the returned
-    object. Raises the MinilmError family. Needs no `if __name__ == "__main__"` guard in a script.
+    Without `out` the study lives in a temporary folder as long as the returned object. Raises the MinilmError family.
+    Needs no `if __name__ == "__main__"` guard in a script.
 
     ```python
     study = tune(load_corpus("my.txt"), minutes=10, out="runs/mine")
@@ -64,15 +67,23 @@ def tune(
     from minilm.tuner.settings import Request
     from minilm.tuner.study import run_study
 
-    if edits := edited_in_memory():
+    request = Request(
+        MINUTES if minutes is None and trials is None else minutes,
+        trials,
+        space,
+        algo,
+        workers,
+        seed,
+        scheduler,
+        deterministic,
+        device,
+    )
+    if request.has_trials and (edits := edited_in_memory()):
         note(
             f"what was changed in memory ({', '.join(edits)}) does not reach this study's workers, which are processes "
             "of their own; edit the source, or use train_model in Hyperopt's fmin"
         )
-    minutes = MINUTES if minutes is None and trials is None else minutes
-    return run_study(
-        corpus, Request(minutes, trials, space, algo, workers, seed, scheduler, deterministic), out
-    )
+    return run_study(corpus, request, out)
 
 
 def edited_in_memory() -> list[str]:
@@ -96,20 +107,23 @@ def edited_in_memory() -> list[str]:
     return found + [f"BACKENDS[{name!r}]" for name in attention.BACKENDS if name not in ours]
 
 
-def train_model(params: Mapping[str, Any] | None = None, **settings: Any) -> dict[str, Any]:
+def train_model(
+    params: Mapping[str, Any] | None = None, *, corpus: Corpus | str | None = None, **settings: Any
+) -> dict[str, Any]:
     """Trains one configuration: the objective for `fmin(fn=train_model, space=space, ...)`.
 
-    Takes an evaluated point, keyword arguments, or what `fmin` returns. That has hp.choice as indexes: a
-    hidden_size below 8 is read as one, with num_layers, of the choices (2, 4, 6) layers and (64, 128, 256)
-    channels; for other choices pass `space_eval(space, best)`. Trains on the corpus MINILM_CORPUS (default
-    fables) for MINILM_TRIAL_STEPS steps (default 200), with a smaller batch where a step would cost more than
-    four of the default recipe's. Returns `loss` in validation nats per character, `status`, and as `params`
-    what was trained; a training that diverged has status "fail", a `reason` and no loss, so that Hyperopt
-    never sees a NaN.
+    Takes an evaluated point, nested where a space is conditional, or keyword arguments. Where the space says hp.choice,
+    what `fmin` returns is an index: pass `space_eval(space, best)`; a hidden size below 8, or no layers, can only be
+    one and is refused. `lr` is understood. Trains on `corpus`, a loaded one or what `load_corpus` takes, else on
+    MINILM_CORPUS (default fables), for MINILM_TRIAL_STEPS steps (default 200), with a smaller batch where a step would
+    cost more than four of the default recipe's. `functools.partial(train_model, corpus=...)` goes into `fmin`.
+
+    Returns `loss`, the lowest one measured, in validation nats per character, `status`, and as `params` what was
+    trained; a training that diverged has status "fail", a `reason` and no loss, so that Hyperopt never sees a NaN.
     """
     from minilm.tuner import objective
 
-    return objective.train_model(params, **settings)
+    return objective.train_model(params, corpus=corpus, **settings)
 
 
 def __getattr__(name: str) -> Any:
@@ -130,13 +144,15 @@ def _parser() -> argparse.ArgumentParser:
     budget.add_argument(
         "--minutes", type=float, default=off, help=f"for everything, page included (default: {MINUTES:g})"
     )
-    budget.add_argument("--trials", type=int, default=off, help="search by count, reproducible for a seed")
+    budget.add_argument(
+        "--trials", type=int, default=off, help="real trials by count, reproducible for a seed"
+    )
     parser.add_argument("--algo", choices=ALGORITHMS, default=off, help="who proposes (default: tpe)")
     parser.add_argument(
         "--scheduler",
         choices=SCHEDULERS,
         default=off,
-        help="who stops trials early (default: asha by the clock, none by count)",
+        help="with --trials: what stops them early (default: none)",
     )
     parser.add_argument(
         "--deterministic", action="store_true", default=off, help="with --trials: early stopping, one worker"
@@ -145,8 +161,9 @@ def _parser() -> argparse.ArgumentParser:
         "--workers",
         type=_workers,
         default=off,
-        help="trials side by side, or dask://host:port (default: one per core)",
+        help="with --trials: so many side by side, or dask://host:port (default: one per core)",
     )
+    parser.add_argument("--device", choices=DEVICES, default=off, help="where to compute (default: auto)")
     parser.add_argument("--out", default=off, help="new folder (default: runs/tune-CORPUS-TIME)")
     parser.add_argument("--resume", metavar="DIR", default=off, help="continue the study in DIR")
     parser.add_argument(
@@ -174,15 +191,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     fixed = [f"--{name}" for name in (*given, "tokens", "out") if name in arguments and name not in BUDGET]
     if "resume" in arguments and fixed:
         raise ConfigError(f"a resumed study keeps its settings, got {', '.join(fixed)}; leave them out")
-    from minilm.tuner.decide import process_started
-
-    begun = process_started() if argv is None else time.monotonic()
     if arguments.compare and "trials" in arguments:
         raise ConfigError("--compare gives all sides the same minutes, got --trials; give --minutes instead")
+    say = partial(print, file=sys.stderr if arguments.json else sys.stdout, flush=True)
+    say(f"minilm    reads {getattr(arguments, 'resume', getattr(arguments, 'data', 'fables'))}")
+    from minilm.tuner.budget import process_started
+
+    begun = process_started() if argv is None else time.monotonic()
     corpus = _corpus(arguments)
+    say(f"corpus    {corpus.line()}")
     folder = Path(arguments.resume if "resume" in arguments else _out(arguments, corpus))
     try:
-        study = _study(arguments, given, corpus, folder, begun)
+        study = _study(arguments, given, corpus, folder, begun, say)
     except KeyboardInterrupt:
         if folder.is_dir():
             text = f"interrupted; continue with: python -m minilm.tune --resume {folder}"
@@ -193,6 +213,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _corpus(arguments: argparse.Namespace) -> Corpus:
+    """The text; in characters where the tokens are still to be chosen."""
     from minilm.text.corpora import load_corpus, load_described
     from minilm.tuner.records import read_study
 
@@ -201,11 +222,10 @@ def _corpus(arguments: argparse.Namespace) -> Corpus:
         if "data" not in arguments:
             return load_described(stored)
         return load_corpus(arguments.data, stored.get("tokens", "characters"))
-    from minilm.training.hardware import physical_cores
-
     tokens = getattr(arguments, "tokens", "auto")
-    seconds = 60 * getattr(arguments, "minutes", MINUTES) * physical_cores()
-    return load_corpus(getattr(arguments, "data", "fables"), tokens, seconds=seconds)
+    if "trials" in arguments:  # no law chooses
+        return load_corpus(getattr(arguments, "data", "fables"), tokens)
+    return load_corpus(getattr(arguments, "data", "fables"), "characters" if tokens == "auto" else tokens)
 
 
 def _out(arguments: argparse.Namespace, corpus: Corpus) -> str:
@@ -214,42 +234,51 @@ def _out(arguments: argparse.Namespace, corpus: Corpus) -> str:
 
 
 def _study(
-    arguments: argparse.Namespace, given: dict[str, Any], corpus: Corpus, folder: Path, begun: float
+    arguments: argparse.Namespace,
+    given: dict[str, Any],
+    corpus: Corpus,
+    folder: Path,
+    begun: float,
+    say: Any,
 ) -> Study:
+    say("minilm    loads torch and Hyperopt")
     from minilm.tuner.settings import Request
     from minilm.tuner.study import resume_study, run_study
     from minilm.tuner.watch import StudyBar
 
-    say = partial(print, file=sys.stderr if arguments.json else sys.stdout, flush=True)
-    say(f"corpus    {corpus.line()}")
-    with StudyBar(say) as bar:
+    if "resume" not in arguments:
+        given |= {} if "trials" in given else {"minutes": given.get("minutes", MINUTES)}
+    total = 60 * given["minutes"] if "minutes" in given else None
+    with StudyBar(say, begun, total) as bar:
         if "resume" in arguments:
             study = resume_study(folder, **given, corpus=corpus, watch=bar, begun=begun)
         else:
-            given |= {} if "trials" in given else {"minutes": given.get("minutes", MINUTES)}
-            study = run_study(corpus, Request(**given), folder, watch=bar, begun=begun)
-        if arguments.compare:
-            _compare(study, corpus, bar, say)
+            opened = getattr(arguments, "tokens", "auto") == "auto"
+            study = run_study(corpus, Request(**given), folder, watch=bar, begun=begun, open_tokens=opened)
+    if arguments.compare:
+        _compare(study, corpus, say)
     return study
 
 
-def _compare(study: Study, corpus: Corpus, bar: Any, say: Any) -> None:
+def _compare(study: Study, corpus: Corpus, say: Any) -> None:
     from minilm.tuner.compare import check_compare, compare
+    from minilm.tuner.watch import StudyBar
 
     check_compare(study.settings.minutes)
     say(f"compare   the default recipe and a random search get {study.settings.minutes:g} minutes each now")
-    compare(study, corpus, bar)
+    with StudyBar(say) as bar:
+        compare(study, corpus, bar)
 
 
 def _show(study: Study, as_json: bool) -> None:
-    from minilm.tuner.summary import closing, settings_text, verdict
+    from minilm.tuner.summary import closing, settings_text
 
     result = study.result
     if as_json:
         print(json.dumps({"folder": str(study.folder), **result}, ensure_ascii=False))
         return
-    print(f"best      {verdict(result)}\n          {settings_text(result['best']['point'])}\n")
-    print(f"{study.table()}\n{closing(result, study.folder)}")
+    print(f"best      {settings_text(result['best']['point'])}\n\n{study.table()}")
+    print(closing(result, study.folder, study.settings.corpus["bounds"][0]))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from tests.plots.made_up import trials, write_run, write_study
 def test_a_run_and_a_study_are_told_apart(tmp_path, capsys):
     write_run(tmp_path / "run")
     write_study(tmp_path / "study", trials(3, ()))
-    for name, title in (("run", "A small language model"), ("study", "found in 3 trials")):
+    for name, title in (("run", "A small language model"), ("study", "3 trials")):
         assert report.main([str(tmp_path / name)]) == 0
         assert title in (tmp_path / name / "report.html").read_text(encoding="utf-8")
     assert str(tmp_path / "study" / "search.png") in capsys.readouterr().out

@@ -53,13 +53,14 @@ def study(tmp_path_factory):
 def test_what_the_verb_prints(study):
     folder, _, printed = study
     lines = printed.splitlines()
-    assert lines[0].startswith("corpus    tale")
-    assert "2 workers x 1 thread on cpu, 3 steps per trial" in lines[1]
+    assert lines[0].startswith("minilm    reads") and lines[1].startswith("corpus    tale")
+    assert any("2 workers x 1 thread on cpu, 3 steps per trial" in line for line in lines)
     for words in (
         "final model",
         "model and counting (weight",
         "counting (Kneser-Ney",
-        "a sample",
+        "sample 1",
+        "next      python -m minilm.sample",
         f"run       {folder / 'best'}",
         "learning",
     ):
@@ -82,7 +83,8 @@ def test_the_numbers_hold(study):
     assert result["protocol"] == "exact" and result["test_loss"] > 0 and result["counting"]["val"] > 0
     assert result["val_loss"] <= result["best_trial_loss"] + 1e-6
     assert run.config["train"]["steps"] == 4 * 3 or run.result["steps"] == 3
-    assert len(result["sample"]) > 100 and not (folder / "models").exists()
+    assert len(result["samples"]) == 3 and len(result["samples"][0]) > 100
+    assert not (folder / "models").exists()
 
 
 def test_the_records_hold(study):
@@ -178,9 +180,11 @@ def test_help_is_quick_and_loads_nothing_heavy():
 def test_the_verbs_algorithms_and_schedulers_are_the_tuners():
     from minilm.tuner.algorithms import ALGORITHMS
     from minilm.tuner.rungs import SCHEDULERS
+    from minilm.tuner.settings import DEVICES
 
     assert tuple(ALGORITHMS) == minilm.tune.ALGORITHMS
     assert tuple(SCHEDULERS) == minilm.tune.SCHEDULERS
+    assert DEVICES == minilm.tune.DEVICES
 
 
 @pytest.fixture
@@ -191,7 +195,7 @@ def bare(tmp_path, monkeypatch):
 
 def test_the_documents_snippet(bare):
     import numpy as np
-    from hyperopt import fmin, hp, tpe
+    from hyperopt import fmin, hp, space_eval, tpe
 
     space = {
         "learning_rate": hp.loguniform("learning_rate", -5, -2),
@@ -200,7 +204,9 @@ def test_the_documents_snippet(bare):
     }
     quiet = {"show_progressbar": False, "rstate": np.random.default_rng(0)}
     best = fmin(fn=train_model, space=space, algo=tpe.suggest, max_evals=2, **quiet)
-    again = train_model(best)  # indexes of hp.choice
+    with pytest.raises(ConfigError, match="space_eval"):
+        train_model(best)  # indexes of hp.choice, which only their space can resolve
+    again = train_model(space_eval(space, best))
     assert again["status"] == "ok" and again["params"]["hidden_size"] in (64, 128, 256)
     assert again["params"]["num_layers"] in (2, 4, 6)
 
@@ -304,7 +310,7 @@ def test_a_deterministic_study_killed_and_continued_equals_the_undisturbed_one(t
         trials = sorted(Journal(folder).trials, key=lambda trial: trial.tid)
         result = json.loads((folder / "result.json").read_text())
         told = [(trial.tid, trial.point, trial.losses, trial.state) for trial in trials]
-        return told, result["val_loss"], result["test_loss"], result["sample"], result.get("finalists")
+        return told, result["val_loss"], result["test_loss"], result["samples"]
 
     given = [str(write_text(tmp_path)), "--trials", "9", "--deterministic", "--out"]
     more = {"MINILM_TRIAL_STEPS": "9"}
@@ -355,3 +361,107 @@ def test_the_deadline_is_kept(tmp_path):
     assert time.monotonic() - began <= 30.0
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "best" / "model.safetensors").is_file()
+
+
+def test_minutes_that_are_too_few_are_refused_before_anything_is_written(tmp_path):
+    began = time.monotonic()
+    done = tune(str(write_text(tmp_path)), "--minutes", "0.01", "--out", str(tmp_path / "out"))
+    assert done.returncode == 2 and "100 training steps" in done.stderr and "give --minutes" in done.stderr
+    assert time.monotonic() - began < 30 and not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory):
+    """(folder, what the verb printed) of a study by minutes on a text that is soon used up."""
+    home = tmp_path_factory.mktemp("chosen")
+    done = tune(str(write_text(home)), "--minutes", "1", "--out", str(home / "out"))
+    assert done.returncode == 0, done.stderr
+    return home / "out", done.stdout
+
+
+def test_by_minutes_hyperopt_chooses_and_nothing_is_said_of_trials(chosen):
+    folder, printed = chosen
+    assert "imagined trainings Hyperopt chose" in printed and "trial" not in printed.replace(
+        "imagined tr", ""
+    )
+    settings = json.loads((folder / "study.json").read_text())
+    assert settings["budget"] is None and not (folder / "trials.jsonl").exists()
+    point = json.loads((folder / "result.json").read_text())["best"]["point"]
+    assert {"tokens", "num_layers", "hidden_size", "learning_rate", "batch_size"} <= set(point)
+
+
+def test_a_text_that_is_used_up_ends_early_and_says_so_beforehand(chosen):
+    folder, printed = chosen
+    assert "of 1:00: then this text has no more to teach" in printed.partition("final model")[0]
+    result = json.loads((folder / "result.json").read_text())
+    assert result["law"]["most_steps"] == result["steps"]
+
+
+def test_the_imagined_trainings_are_hyperopts_own_trials(chosen):
+    from hyperopt import Trials, space_eval
+
+    from minilm.tuner.study import resume_study
+
+    study = resume_study(chosen[0])
+    trials = study.trials
+    assert isinstance(trials, Trials) and len(trials) > 50 and not study.records
+    best = space_eval(study.space.expression, trials.argmin)
+    assert all(study.result["best"]["point"][name] == pytest.approx(value) for name, value in best.items())
+    assert "no trials" in repr(study)
+
+
+def test_more_minutes_go_on_with_a_finished_model(chosen):
+    folder, _ = chosen
+    before = json.loads((folder / "result.json").read_text())
+    done = tune("--resume", str(folder), "--minutes", "0.5")
+    assert done.returncode == 0, done.stderr
+    after = json.loads((folder / "result.json").read_text())
+    assert after["steps"] > before["steps"] and after["val_loss"] <= before["val_loss"] + 1e-9
+
+
+def test_train_model_takes_a_corpus_nested_points_and_lr(bare, tmp_path):
+    from minilm import load_corpus
+
+    other = load_corpus(write_text(tmp_path / "..", "quite another tale; "))
+    point = {"shape": {"num_layers": 1, "hidden_size": 32}, "lr": 0.01}
+    one, two = train_model(point), train_model(point, corpus=other)
+    assert one["params"] == two["params"] == {"num_layers": 1, "hidden_size": 32, "learning_rate": 0.01}
+    assert one["loss"] != two["loss"]
+    with pytest.raises(ConfigError, match="learning_rate once, got it twice"):
+        train_model({"lr": 0.01, "learning_rate": 0.02})
+
+
+@pytest.mark.parametrize(
+    "point", [{"hidden_size": 1}, {"num_layers": 0}, {"hidden_size": 5, "num_layers": 2}]
+)
+def test_what_can_only_be_an_index_is_refused(bare, point):
+    with pytest.raises(ConfigError, match="space_eval"):
+        train_model(point)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_study_by_minutes_killed_and_continued_ends_with_its_own_training(tmp_path):
+    folder = tmp_path / "out"
+    command = [sys.executable, "-m", "minilm.tune", "fables", "--minutes", "1.5", "--out", str(folder)]
+    process = subprocess.Popen(command, env=environment(), start_new_session=True)
+    while not (folder / "best" / "checkpoint.safetensors").exists():
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    steps = json.loads((folder / "best" / "metrics.jsonl").read_text().splitlines()[-1])
+    done = tune("--resume", str(folder))
+    assert done.returncode == 0, done.stderr
+    assert json.loads((folder / "result.json").read_text())["steps"] > 0 and steps
+
+
+@pytest.mark.slow
+def test_a_space_of_ones_own_by_minutes_has_real_trials(tmp_path):
+    from hyperopt import hp
+
+    from minilm import load_corpus
+
+    space = {"learning_rate": hp.loguniform("learning_rate", -6, -2), "num_layers": 1, "hidden_size": 32}
+    study = minilm.tune.tune(load_corpus(write_text(tmp_path)), minutes=0.8, space=space, workers=1)
+    assert len(study.records) >= 2 and study.result["best"]["tid"] is not None
+    assert study.result["val_loss"] <= min(trial.loss for trial in study.records if trial.loss) + 0.02

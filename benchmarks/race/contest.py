@@ -1,7 +1,6 @@
 """Lists the contestants of a race on recorded trainings: search algorithms as their users run them, and our own.
 
-All search the same numbers, begin with the same point, the default recipe, and know nothing of the table. Ours tries
-second what its law fits to the seconds of a training, as in a study by the clock; "ours, no law" does not. Hyperopt and
+All search the same numbers, begin with the same point, the default recipe, and know nothing of the table. Hyperopt and
 Optuna are taken with their own defaults. A training that diverged is told to them as the loss of a blind guess, the
 best that a careful user can do for them: as NaN or as a failure it would lead both astray. Optuna sees every mark and
 may stop a training at any. Ours pauses at rungs and goes on from checkpoints.
@@ -23,19 +22,15 @@ from hyperopt import tpe as tpe_search
 from hyperopt.base import Domain, spec_from_misc
 from hyperopt.fmin import generate_trials_to_calculate
 
+from benchmarks.race.forecast import predicted
 from benchmarks.race.table import Table
 from benchmarks.race.virtual import Leg, Searcher
 from minilm.tuner import genetic
-from minilm.tuner.forecast import predicted
 from minilm.tuner.propose import Proposer, SearchSpace
-from minilm.tuner.rungs import SCHEDULERS, Ladder, Standing
-from minilm.tuner.sizing import fitted, prices
-from minilm.tuner.space import Point, limits_for, to_configs, to_hyperopt
+from minilm.tuner.rungs import SCHEDULERS, Ladder, Standing, levelled
+from minilm.tuner.space import to_hyperopt
 
-TEXT, VOCABULARY = 1_003_854, 65  # Tiny Shakespeare's characters to train on, how many are different
-BLIND = math.log(VOCABULARY)  # nats per character of a guess
-SMALL = {"num_layers": 2, "hidden_size": 64, "batch_size": 8}  # whose steps are timed
-LARGE = {"num_layers": 3, "hidden_size": 128, "batch_size": 16}
+BLIND = math.log(65)  # nats per character of a guess among Tiny Shakespeare's characters
 Suggest = Callable[..., list[dict[str, Any]]]
 
 
@@ -125,20 +120,6 @@ def last_losses(standings: Sequence[Standing], ladder: Ladder) -> dict[int, floa
     return {trial.tid: trial.losses[-1] for trial in standings if trial.losses and not trial.failed}
 
 
-def fitted_to(table: Table) -> Point | None:
-    """The recipe that a study would fit to the seconds of the table's trainings from two timed steps; None where a
-    training had no seconds. The law was fitted to longer trainings than any of the table's."""
-    seconds = table.made.get("seconds")
-    if seconds is None:
-        return None
-    limits, timed = limits_for(TEXT), []
-    for point in (SMALL, LARGE):
-        steps = int(table.steps[table.index({**table.default, **point})])
-        timed.append((*to_configs(point, VOCABULARY, limits), seconds / steps))
-    chosen = fitted(prices(timed), seconds, VOCABULARY, TEXT, limits)
-    return {name: chosen[name] for name in table.grid}
-
-
 @dataclass
 class Ours:
     """Our search: rungs and checkpoints, and a proposer that is fed with predicted final losses."""
@@ -149,13 +130,11 @@ class Ours:
     scheduler: str = "asha"
     ladder: Ladder = field(default_factory=Ladder)
     feed: Feed = predicted
-    law: bool = True  # whether the second trial is the recipe fitted to the table's seconds
     legs: dict[int, Leg] = field(default_factory=dict)  # each trial's last one
     standings: dict[int, Standing] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        fits = fitted_to(self.table) if self.law else None
-        space = SearchSpace.of(self.table.dimensions(), self.table.default, fitted=fits)
+        space = SearchSpace.of(self.table.dimensions(), self.table.default)
         self.proposer = Proposer(space, self.algo, self.seed)
 
     def ask(self) -> Leg:
@@ -198,11 +177,10 @@ CONTESTANTS: dict[str, Callable[[Table, int], Searcher]] = {
 }
 DEFAULT = tuple(CONTESTANTS)
 CONTESTANTS |= {
-    "ours, no law": partial(Ours, law=False),
-    "ours, random": partial(Ours, algo="random", law=False),
+    "ours, random": partial(Ours, algo="random"),
     "ours, genetic": partial(Ours, algo="genetic"),
     "ours, last loss": partial(Ours, feed=last_losses),
     "ours, no rungs": partial(Ours, scheduler="none"),
-    "ours, median": partial(Ours, scheduler="median"),
+    "ours, levelled": partial(Ours, feed=levelled),
     "ours, from 1/27": partial(Ours, ladder=Ladder((1 / 27, 1 / 9, 1 / 3, 1.0))),
 }

@@ -141,7 +141,7 @@ def write_report(marks: Marks, title: str, path: Path) -> None:
         note = "" if task.note in (UNWRITTEN, *marks.notes) else task.note
         if said or note:
             text = "\n".join(f"- {line}" for line in said)
-            sections.append(Section(f"{task.number} {task.name}", intro=note, text=text))
+            sections.append(Section(f"{task.number} {task.name}", intro=note, texts=[text] if text else []))
     heads = [Headline(f"{marks.points:g}", "points", f"of {marks.possible}", "model")]
     sentences = [Sentence("bad" if marks.unread else "plain", note) for note in marks.notes]
     made = "Made by minilm.classroom."

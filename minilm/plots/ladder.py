@@ -35,13 +35,12 @@ def draw_ladder(rungs: Sequence[Rung], path_png: str | Path | None = None) -> Pi
     """One row per loss, best on top; its dot stands on the axis, its name and number beside it."""
     figure, axes = canvas(5.6, 0.9 + 0.42 * max(1, len(rungs)), left=1.6, right=0.2)
     style_axes(axes, grid="x")
-    losses = [rung.loss for rung in rungs] or [0.0, 1.0]
-    width = (max(losses) - min(losses)) or 0.1
-    axes.set_xlim(min(losses) - 0.08 * width, max(losses) + 0.08 * width)
+    most = max([rung.loss for rung in rungs], default=1.0) or 1.0
+    axes.set_xlim(0, 1.1 * most)  # from zero, or small differences would look large
     for row, rung in enumerate(rungs):
         color = COLOR[rung.role]
         ours = rung.role == "model"
-        axes.plot([axes.get_xlim()[0], rung.loss], [row, row], color=color, linewidth=1.2, alpha=0.5)
+        axes.plot([0, rung.loss], [row, row], color=color, linewidth=1.2, alpha=0.5)
         axes.plot(
             rung.loss, row, marker="o", markersize=11 if ours else 8, color=color, clip_on=False, zorder=4
         )

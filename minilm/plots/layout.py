@@ -56,14 +56,14 @@ class Table(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A heading with pictures, small panels, tables and a text, whichever there are; `png` shows the panels at once."""
+    """A heading with pictures, small panels, tables and texts, whichever there are; `png` shows the panels at once."""
 
     title: str
     intro: str = ""
     pictures: Sequence[Shown] = ()
     panels: Sequence[Markup] = ()
     tables: Sequence[Table] = ()
-    text: str = ""
+    texts: Sequence[str] = ()
     png: Png | None = None
 
 
@@ -89,10 +89,12 @@ def write_page(
     sentences: Sequence[Sentence] = (),
     headlines: Sequence[Headline] = (),
     made: str = "",
+    folded: Sequence[Section] = (),
 ) -> Path:
     """Writes the page, then its pictures as PNG, and returns its path; the same content gives the same bytes.
 
-    `made` replaces the last line, which says how pages of a folder's records are rebuilt.
+    `made` replaces the last line, which says how pages of a folder's records are rebuilt. `folded` sections stand at
+    the end and open when asked.
     """
     environment = Environment(
         loader=PackageLoader("minilm.plots", ""),
@@ -107,10 +109,13 @@ def write_page(
         sentences=sentences,
         headlines=headlines,
         sections=sections,
+        folded=folded,
         made=made,
         colors=style_sheet_colors(),
     )
     files.write_text(path, html)
-    for png in [one for part in sections for one in (*(p.png for p in part.pictures), part.png) if one]:
+    for png in [
+        one for part in (*sections, *folded) for one in (*(p.png for p in part.pictures), part.png) if one
+    ]:
         files.write_bytes(png.path, png.draw().png())
     return Path(path)

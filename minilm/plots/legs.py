@@ -77,13 +77,6 @@ def equal_loss(trial: Trial) -> float | None:
     return loss_at_rung(trial, 0)
 
 
-def common_rung(one: Trial, other: Trial) -> int | None:
-    """The highest rung at which both have a loss, or None."""
-    shared = {leg.rung for leg in legs_of(one) if leg.loss is not None}
-    shared &= {leg.rung for leg in legs_of(other) if leg.loss is not None}
-    return max(shared, default=None)
-
-
 def ranked(trials: Sequence[Trial]) -> list[Trial]:
     """Trials from best to worst: one that came further stands before one that did not, failures last.
 

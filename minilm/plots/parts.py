@@ -5,7 +5,7 @@ Each function turns records (plain dicts) into headlines, a section or a table; 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from minilm.plots.curves import CurveNumbers, curve_numbers, draw_curves, draw_l
 from minilm.plots.layout import Headline, Section, Shown, Table, shown
 from minilm.plots.reading import RunRecords, number, part, standing
 from minilm.plots.verdict import Standing, bits, closed, perplexity
+from minilm.tuner.records import PAGE as PAGE
 
-PAGE = "report.html"
 PROTOCOLS: dict[str, str] = {
     "exact": "exact: every character of the split scored once, in windows that do not overlap",
     "sliding": "sliding: windows that move by a quarter of the context, only the new tokens scored",
@@ -70,15 +70,32 @@ def run_curves(run: RunRecords) -> CurveNumbers:
 
 def curves_section(run: RunRecords, folder: Path, title: str) -> Section:
     """Learning curves and the learning rate; pictures are written into `folder`."""
+    pictures = learning_section(run, folder)
+    if not pictures:
+        return Section(title, "No measurement has been recorded yet.")
+    rate = [picture for section in learning_rate_section(run, folder) for picture in section.pictures]
+    return Section(title, pictures=[*pictures, *rate])
+
+
+def learning_section(run: RunRecords, folder: Path) -> list[Shown]:
+    """The picture of the learning curves, where something was measured."""
     numbers = run_curves(run)
     if not numbers.train and not numbers.val:
-        return Section(title, "No measurement has been recorded yet.")
-    pictures = [
-        shown(draw_curves(numbers), "Learning curves", _curves_caption(numbers), folder / "curves.png")
-    ]
-    if numbers.learning_rate:
-        pictures.append(_learning_rate(numbers, folder))
-    return Section(title, pictures=pictures)
+        return []
+    alt = "Learning curves: " + "; ".join(
+        f"{name} from {points[0][1]:.3f} to {points[-1][1]:.3f}"
+        for name, points in (("training loss", numbers.train), ("validation loss", numbers.val))
+        if points
+    )
+    drawn, caption = draw_curves(numbers), _curves_caption(numbers)
+    return [shown(drawn, "Learning curves", caption, folder / "curves.png", alt=alt)]
+
+
+def learning_rate_section(run: RunRecords, folder: Path) -> list[Section]:
+    numbers = run_curves(run)
+    if not numbers.learning_rate:
+        return []
+    return [Section("The learning rate", pictures=[_learning_rate(numbers, folder)])]
 
 
 def _curves_caption(numbers: CurveNumbers) -> str:
@@ -100,7 +117,9 @@ def _learning_rate(numbers: CurveNumbers, folder: Path) -> Shown:
         "small at first so that nothing breaks, then large, then" if rises else "large at first, then ever"
     )
     words = f"How large each step was: {first} smaller, so that the weights settle."
-    return shown(draw_learning_rate(numbers), "Learning rate", words, folder / "learning_rate.png")
+    highest = max(rate for _, rate in numbers.learning_rate)
+    alt = f"learning rate over {len(numbers.learning_rate)} records, highest {highest:.3g}"
+    return shown(draw_learning_rate(numbers), "Learning rate", words, folder / "learning_rate.png", alt=alt)
 
 
 def facts_section(run: RunRecords) -> Section:
@@ -194,6 +213,19 @@ def sample_section(result: Mapping[str, Any]) -> list[Section]:
     """What the model writes, if a sample was recorded."""
     sample = result.get("sample")
     text = sample.get("text") if isinstance(sample, dict) else sample
-    if not text:
-        return []
-    return [Section("What it writes", "Made up by the model, one token at a time.", text=str(text))]
+    return _written([str(text)]) if text else []
+
+
+def samples_section(result: Mapping[str, Any]) -> list[Section]:
+    """Several short samples side by side."""
+    found: Any = result.get("samples")
+    return (
+        _written([str(text) for text in found if text]) if isinstance(found, list) else sample_section(result)
+    )
+
+
+def _written(texts: Sequence[str]) -> list[Section]:
+    words = "Made up by the model, one token at a time" + (
+        ", each with other dice." if len(texts) > 1 else "."
+    )
+    return [Section("What it writes", words, texts=texts)] if texts else []

@@ -13,6 +13,7 @@ from minilm import files
 from minilm.errors import RunError
 from minilm.plots.verdict import Standing, is_number
 from minilm.tuner.records import BEST, RESULT, STUDY, TRIALS
+from minilm.tuner.records import read_study as study_settings
 
 RUN_FORMAT = "minilm-run"
 
@@ -63,7 +64,7 @@ def read_study(folder: str | Path) -> StudyRecords:
         raise RunError(f"{folder} is not a study: it has no study.json; give the folder that tuning wrote")
     best = folder / BEST
     return StudyRecords(
-        study=_json(folder / STUDY),
+        study=study_settings(folder),
         trials=latest(_records(folder / TRIALS)),
         result=_json(folder / RESULT),
         best=read_run(best) if is_run(best) else None,
@@ -98,6 +99,15 @@ def part(values: Mapping[str, Any], key: str) -> dict[str, Any]:
     """The dict under `key`, or an empty one."""
     value = values.get(key)
     return value if isinstance(value, dict) else {}
+
+
+def result_of(study: StudyRecords) -> dict[str, Any]:
+    """Final numbers: the study's own, and those of its best run where the study has none."""
+    return {**(study.best.result if study.best else {}), **study.result}
+
+
+def corpus_of(study: StudyRecords) -> dict[str, Any]:
+    return part(study.study, "corpus") or (part(study.best.config, "corpus") if study.best else {})
 
 
 def standing(split: str, corpus: Mapping[str, Any], result: Mapping[str, Any]) -> Standing:

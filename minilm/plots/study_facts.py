@@ -9,8 +9,7 @@ from minilm.plots.layout import Section, Table
 from minilm.plots.legs import seconds_trained
 from minilm.plots.parts import cell, corpus_rows, duration, facts_section, protocol, rows
 from minilm.plots.priors import Prior, priors_of
-from minilm.plots.reading import StudyRecords, number, part
-from minilm.plots.study_findings import corpus_of, result_of
+from minilm.plots.reading import StudyRecords, corpus_of, number, part, result_of
 from minilm.plots.trials import plain, short_name
 
 # of study.json; the rest is either shown elsewhere or for programs
@@ -19,12 +18,19 @@ SETTINGS = ("minutes", "trials", "algo", "scheduler", "rungs", "seed", "workers"
 
 def facts(study: StudyRecords) -> Section:
     found = study.study
+    names = SETTINGS if study.trials else ("minutes", "algo", "seed", "device")
     budget = {f"{unit} per trial": size for unit, size in part(found, "budget").items()}
+    point = part(part(study.result, "best"), "point")
     tables = [
-        Table("Search", (), rows({name: found.get(name) for name in SETTINGS}, budget, part(found, "plan"))),
+        Table("Study", (), rows({name: found.get(name) for name in names}, budget)),
+        Table("Recipe", (), rows(point)),
         Table("Where the time went", (), _time_rows(study)),
-        Table("What was searched", (), _space_rows(str(found.get("space") or ""))),
-        Table("Version and machine of the search", (), rows(part(found, "made_by"))),
+        Table(
+            "What was searched" if study.trials else "What was imagined",
+            (),
+            _space_rows(str(found.get("space") or "")),
+        ),
+        Table("Version and machine", (), rows(part(found, "made_by"))),
     ]
     if study.best:
         section = facts_section(study.best)
@@ -42,7 +48,7 @@ def _time_rows(study: StudyRecords) -> list[tuple[str, str]]:
         "search, by the clock": end,
         "training in it, all workers": sum(map(seconds_trained, study.trials)) or None,
         "training of the final model": last,
-        "training that uses the text up": number(study.study, "enough"),
+        "in its steps": number(result_of(study), "step_seconds"),
     }
     return [(words, duration(seconds)) for words, seconds in found.items() if seconds is not None]
 

@@ -1,7 +1,7 @@
-"""Builds the page of a search from its folder's records alone, in the order in which a person asks.
+"""Builds the page of a study from its folder's records alone, in the order in which a person asks.
 
-Is it good, what does it write, was it worth it; how it was found, what mattered, what failed; and at the end
-everything needed to do it again. This file knows the order, the parts live elsewhere.
+Is it good, what does it write, how did it learn, why this recipe, what would more minutes buy; everything else is
+folded away below. What has too little to show is not drawn. This file knows the order, the parts live elsewhere.
 """
 
 from __future__ import annotations
@@ -10,16 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from minilm.plots.ladder import draw_ladder, ladder_numbers
-from minilm.plots.layout import Section, Shown, shown, write_page
-from minilm.plots.more_time import MoreTime, draw_more_time
-from minilm.plots.parts import PAGE, curves_section, sample_section
-from minilm.plots.reading import StudyRecords, number, read_study
-from minilm.plots.seeds import compared, draw_finalists, finalist_numbers
+from minilm.plots.law import default_of, draw_expected, more_numbers, size_numbers, token_numbers, words_of
+from minilm.plots.layout import Headline, Section, Shown, shown, write_page
+from minilm.plots.parts import (
+    PAGE,
+    learning_rate_section,
+    learning_section,
+    loss_headlines,
+    samples_section,
+)
+from minilm.plots.reading import StudyRecords, corpus_of, number, part, read_study, result_of, standing
 from minilm.plots.study_facts import facts
-from minilm.plots.study_findings import corpus_of, headlines, more_time_of, result_of, sentences, standing_of
-from minilm.plots.study_search import failures_section, proposals_section, search_section, settings_sections
+from minilm.plots.study_search import failures_section, search_section, settings_sections
 from minilm.plots.trial_table import table_section
-from minilm.plots.trials import DEFAULT_TID, Trial, best_trial, default_trial, succeeded
+from minilm.plots.trials import best_trial
+from minilm.plots.verdict import Sentence
+from minilm.tuner.summary import COMPARED, COVERED, SHORT, more_time, settings_text, verdict
 
 
 def study_page(folder: str | Path) -> Path:
@@ -29,118 +35,134 @@ def study_page(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     study = read_study(folder)
-    future = more_time_of(study)
+    result = result_of(study)
+    sections = [
+        *samples_section(result),
+        *_learning(study, folder),
+        *_law(result, folder),
+        *([search_section(study.trials, folder)] if study.trials else []),
+    ]
+    folded = [
+        *(learning_rate_section(study.best, folder) if study.best else []),
+        *settings_sections(study.trials, folder),
+        *failures_section(study.trials),
+        *([table_section(study.trials)] if study.trials else []),
+        facts(study),
+    ]
     return write_page(
         folder / PAGE,
         _title(study),
-        [
-            *_ladder_section(study, folder),
-            *sample_section(result_of(study)),
-            *_worth_section(study, future, folder),
-            *([curves_section(study.best, folder, "The final model")] if study.best else []),
-            search_section(study.trials, _longer(study), folder),
-            *settings_sections(study.trials, folder),
-            *proposals_section(study.trials, study.study, folder),
-            *failures_section(study.trials),
-            table_section(study.trials, study.result.get("incumbent", DEFAULT_TID)),
-            facts(study),
-        ],
+        sections,
+        folded=folded,
         kicker=_kicker(study),
-        sentences=sentences(study, future),
-        headlines=headlines(study),
+        sentences=_sentences(study, result),
+        headlines=_headlines(study, result),
     )
 
 
 def _title(study: StudyRecords) -> str:
-    name = corpus_of(study).get("name", "your text")
-    count = len(study.trials)
-    if best_trial(study.trials) is None:
+    name, result = corpus_of(study).get("name", "your text"), result_of(study)
+    if number(result, "val_loss") is None:
         return f"No model of {name} yet"
-    return f"The best small language model of {name} found in {count} trial{'s' * (count != 1)}"
+    test = standing("test", corpus_of(study), result)
+    judged = (
+        test
+        if test.model is not None and test.counting is not None
+        else standing("val", corpus_of(study), result)
+    )
+    if judged.counting is None or judged.model is None:
+        return f"A small language model of {name}"
+    if judged.model < judged.counting:
+        return f"A small language model of {name} that predicts it better than counting"
+    return f"A small language model of {name} that does not yet predict it as well as counting"
 
 
 def _kicker(study: StudyRecords) -> str:
     settings = study.study
     words = ["minilm study"]
-    words += [
-        f"{key} {settings[key]}" for key in ("algo", "seed", "workers") if settings.get(key) is not None
-    ]
     words += [f"{settings['minutes']:g} minutes"] if number(settings, "minutes") else []
-    return " · ".join(words)
+    words += [f"{len(study.trials)} trials by {settings.get('algo')}"] if study.trials else []
+    return " · ".join(words + [f"seed {settings['seed']}"] * ("seed" in settings))
 
 
-def _longer(study: StudyRecords) -> list[Trial]:
-    """Trainings beside the trials, as studies with a race recorded them."""
-    found: Any = study.result.get("legs")
-    return [leg for leg in found if isinstance(leg, dict)] if isinstance(found, list) else []
+def _sentences(study: StudyRecords, result: dict[str, Any]) -> list[Sentence]:
+    """The same as on the terminal."""
+    if not study.result:
+        return [Sentence("plain", "This study has not ended: its final numbers are not there yet.")]
+    bounds = corpus_of(study).get("bounds") or [None]
+    return verdict(result, bounds[0])
 
 
-def _ladder_section(study: StudyRecords, folder: Path) -> list[Section]:
-    val = standing_of(study, "val")
-    best, default = best_trial(study.trials), default_trial(study.trials)
+def _headlines(study: StudyRecords, result: dict[str, Any]) -> list[Headline]:
+    cards = loss_headlines(
+        standing("val", corpus_of(study), result), standing("test", corpus_of(study), result)
+    )
+    if parameters := number(result, "n_parameters"):
+        size = f"{parameters / 1e6:.2g} M" if parameters >= 1e6 else f"{parameters / 1e3:.0f} k"
+        cards.append(Headline(size, "parameters"))
+    if seconds := number(result, "seconds"):
+        cards.append(Headline(f"{seconds / 60:.1f}", "minutes of training"))
+    return cards
+
+
+def _learning(study: StudyRecords, folder: Path) -> list[Section]:
+    """The ladder and the learning curves, side by side."""
+    result = result_of(study)
+    val, best = standing("val", corpus_of(study), result), best_trial(study.trials)
+    others: Any = part(result, "compare")
     rungs = ladder_numbers(
         [
             ("final model", val.model, "model"),
-            ("best trial", best["loss"] if best and best is not default else None, "train"),
-            (
-                "default recipe's trial",
-                default["loss"] if default and succeeded(default) else None,
-                "default",
-            ),
+            ("best trial", best["loss"] if best else None, "train"),
+            *((title, number(part(others, name), "val_loss"), "default") for name, title in COMPARED.items()),
             ("model and counting", val.mixture, "counting"),
-            ("counting baseline", val.counting, "counting"),
+            ("counting", val.counting, "counting"),
             ("entropy floor", val.floor, "floor"),
         ]
     )
-    if len(rungs) < 2:
+    pictures: list[Shown] = []
+    if len(rungs) > 1:
+        how = "Validation losses, from zero; shorter is better."
+        how += " No model can be shorter than the entropy floor." if val.floor is not None else ""
+        how += " Trials are shorter trainings than the final one." if best else ""
+        alt = "; ".join(f"{rung.name} {rung.loss:.3f}" for rung in rungs)
+        pictures.append(shown(draw_ladder(rungs), "Where it stands", how, folder / "ladder.png", alt=alt))
+    if study.best:
+        pictures += learning_section(study.best, folder)
+    return [Section("Is it good, and how did it learn?", pictures=pictures)] if pictures else []
+
+
+def _law(result: dict[str, Any], folder: Path) -> list[Section]:
+    """What the law expected of other recipes in the same minutes, and of more minutes."""
+    law, point = part(result, "law"), part(part(result, "best"), "point")
+    if not law:
         return []
+    pictures, default = [], default_of(law)
     how = (
-        "Every dot is a validation loss; further left is better. Trials are short, the final model has trained "
-        "longer than any of them. No model can pass the entropy floor."
+        "How much higher than the choice it was expected to end, in the same minutes on this machine, with 90 % "
+        "intervals; nothing of it was trained. "
     )
-    alt = "; ".join(f"{rung.name} {rung.loss:.3f}" for rung in rungs)
-    picture = shown(draw_ladder(rungs), "Losses on one line", how, folder / "ladder.png", alt=alt)
-    return [Section("Is it good?", pictures=[picture])]
-
-
-def _worth_section(study: StudyRecords, future: MoreTime | None, folder: Path) -> list[Section]:
-    pictures = [*_compared(study, folder), *_finalists(study, folder), *_future(future, folder)]
-    return [Section("Was it worth it?", pictures=pictures)] if pictures else []
-
-
-def _compared(study: StudyRecords, folder: Path) -> list[Shown]:
-    rungs = ladder_numbers(compared(result_of(study)))
-    if len(rungs) < 2:
-        return []
-    how = "The whole study against what else the same minutes could have bought, further left is better."
-    alt = "; ".join(f"{rung.name} {rung.loss:.3f}" for rung in rungs)
-    return [shown(draw_ladder(rungs), "Tuned against untuned", how, folder / "compared.png", alt=alt)]
-
-
-def _finalists(study: StudyRecords, folder: Path) -> list[Shown]:
-    found = finalist_numbers(study.result)
-    if not found:
-        return []
-    how = "Every dot is one training of a finalist with another random seed, the line their mean. "
-    if any(one.se is not None for one in found):
-        how += "The band is its standard error. "
-    how += "Where the dots of two mix, the difference may be luck."
-    alt = "; ".join(f"{one.name} {one.mean:.3f} over {len(one.losses)} seeds" for one in found)
-    return [
-        shown(draw_finalists(found), "The finalists, seed by seed", how, folder / "finalists.png", alt=alt)
-    ]
-
-
-def _future(future: MoreTime | None, folder: Path) -> list[Shown]:
-    if future is None:
-        return []
-    how = (
-        "A power law through the loss at a high learning rate, the line, carried on to twice and four times the "
-        "training. The final model lies lower because its rate came down; it is taken to gain as much. The bars "
-        "held the truth in about nine of ten recorded trainings; what a longer search might find is not in them."
+    if sizes := size_numbers(law, point):
+        drawn, alt = draw_expected(sizes, "layers x hidden size", default), words_of(sizes, default)
+        words = how + "Small models see more text, large ones learn more from each piece of it."
+        pictures.append(shown(drawn, "Why this size", words, folder / "sizes.png", alt=alt))
+    if tokens := token_numbers(law, point):
+        drawn, alt = draw_expected(tokens, "tokens"), words_of(tokens)
+        words = how + "Longer pieces read more text in a step, and each is rarer."
+        pictures.append(shown(drawn, "Why these tokens", words, folder / "tokens.png", alt=alt))
+    if more := more_numbers(law):
+        drawn, alt = draw_expected(more, "more minutes"), words_of(more)
+        words = "How much lower the loss was expected to end after more minutes, with 90 % intervals."
+        pictures.append(shown(drawn, "What more minutes would buy", words, folder / "more_time.png", alt=alt))
+    chosen = settings_text(
+        {name: value for name, value in point.items() if name in SHORT or name == "dropout"}
     )
-    alt = f"loss now {future.now[1]:.3f}; " + "; ".join(
-        f"after {gain.factor:g} times the training {gain.loss:.3f}, between {gain.low:.3f} and {gain.high:.3f}"
-        for gain in future.gains
-    )
-    return [shown(draw_more_time(future), "What more time would buy", how, folder / "more_time.png", alt=alt)]
+    intro = f"Of imagined trainings Hyperopt chose the one that a law of real ones expects to end lowest: {chosen}."
+    if default is not None:
+        low, high = default[0] - COVERED * default[1], default[0] + COVERED * default[1]
+        interval = f"90 % interval {low:.3f} to {high:.3f}"
+        intro += f" The default recipe was expected to end {default[0]:.3f} higher ({interval})."
+    if (bought := more_time(result)) is not None:
+        minutes, gain, low, high = bought
+        intro += f" {minutes:g} more minutes would have bought about {gain:.3f} ({low:.3f} to {high:.3f})."
+    return [Section("Why this recipe?", intro, pictures=pictures)]

@@ -1,38 +1,23 @@
-"""Builds the parts of a study's page about its search: what happened, which settings matter, why what was proposed.
+"""Builds the parts of a study's page about its trials: what happened, which settings matter, what failed.
 
 Each function turns trials into sections of pictures; the numbers come from the files of the pictures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from minilm.plots.contour import contour_numbers, draw_contour
-from minilm.plots.densities import (
-    Belief,
-    belief_numbers,
-    draw_belief,
-    draw_beliefs,
-    late_rows,
-    startup_trials,
-)
 from minilm.plots.failures import failure_numbers, refused_numbers, region_numbers
-from minilm.plots.importance import FEWEST, Importance, draw_importance, importance_numbers
+from minilm.plots.importance import Importance, draw_importance, importance_numbers
 from minilm.plots.layout import Png, Section, Shown, Table, panel, shown
 from minilm.plots.legs import last_rung
-from minilm.plots.parallel import draw_parallel, parallel_numbers
 from minilm.plots.parts import duration
 from minilm.plots.rungs import TrialCurves, draw_trial_curves, trial_curve_numbers
-from minilm.plots.scales import scales
 from minilm.plots.search import draw_search, search_numbers
-from minilm.plots.slices import draw_slice, draw_slices, slice_numbers
-from minilm.plots.timeline import draw_timeline, timeline_numbers
+from minilm.plots.slices import Slice, draw_slice, draw_slices, slice_numbers
 from minilm.plots.trials import Trial, hovers_of, short_name, succeeded
-from minilm.tuner.race import INCUMBENT
-from minilm.tuner.space import DEFAULT_TID
 
 SLICES_INTRO = (
     "One panel per setting, every trial a dot at its loss: a valley shows where that setting should be, a "
@@ -42,19 +27,14 @@ SLICES_INTRO = (
 EQUAL = " Losses are those of the first rung, where all trials had trained equally long; larger dots came further."
 
 
-def search_section(trials: Sequence[Trial], longer: Sequence[Trial], folder: Path) -> Section:
-    """The search over time, the trials' curves, the workers; `longer` are trainings beside the trials."""
-    if not trials:
-        return Section("The search", "No trial has ended yet.")
-    return Section(
-        "The search",
-        pictures=[
-            _over_time(trials, folder),
-            *_curves(trials, folder),
-            *_workers(trials, longer, folder),
-            *_race(longer, folder),
-        ],
-    )
+FEWEST_TRIALS = 3  # fewer are a table, no picture
+
+
+def search_section(trials: Sequence[Trial], folder: Path) -> Section:
+    """The search over time and the trials' curves, where there are enough."""
+    if len(trials) < FEWEST_TRIALS:
+        return Section("The search", f"{len(trials)} of its trials have ended; the table below has them.")
+    return Section("The search", pictures=[_over_time(trials, folder), *_curves(trials, folder)])
 
 
 def _over_time(trials: Sequence[Trial], folder: Path) -> Shown:
@@ -79,7 +59,9 @@ def _curves(trials: Sequence[Trial], folder: Path) -> list[Shown]:
     if len(curves.rungs) > 1:
         how += " " + _rung_words(curves)
     drawn = draw_trial_curves(curves)
-    return [shown(drawn, "The trials' learning curves", how, folder / "trial_curves.png")]
+    ends = [points[-1][1] for points in curves.curves.values() if points]
+    alt = f"{len(ends)} learning curves, their last losses from {min(ends):.3f} to {max(ends):.3f}"
+    return [shown(drawn, "The trials' learning curves", how, folder / "trial_curves.png", alt=alt)]
 
 
 def _rung_words(curves: TrialCurves) -> str:
@@ -96,62 +78,25 @@ def _rung_words(curves: TrialCurves) -> str:
     )
 
 
-def _workers(trials: Sequence[Trial], longer: Sequence[Trial], folder: Path) -> list[Shown]:
-    timeline = timeline_numbers(trials, longer)
-    if not timeline.bars:
-        return []
-    how = (
-        "Every bar is one training, as long as it took: strong blue the best trial, orange the default "
-        f"recipe, red a failure. Gaps are idle time: {100 * timeline.busy:.0f}\u00a0% of the workers' time went "
-        "into trainings."
-    )
-    if any(bar.rung for bar in timeline.bars):
-        how += " Pale bars are first legs, stronger ones go on from a rung."
-    return [shown(draw_timeline(timeline), "What each worker did", how, folder / "timeline.png")]
-
-
-def _race(longer: Sequence[Trial], folder: Path) -> list[Shown]:
-    """The incumbent's long training and the challenger's, where there was one."""
-    race = trial_curve_numbers(longer)
-    incumbent = next((trial["tid"] for trial in longer if trial["worker"] == INCUMBENT), None)
-    challenger = next((tid for tid in race.curves if tid != incumbent), None)
-    if challenger is None or incumbent not in race.curves:
-        return []
-    how = (
-        "The best trial continues beside the recipe that has trained all along. Small models lead early and large "
-        "ones late, so look at the slopes: the challenger wins only if its curve is heading clearly lower."
-    )
-    other = "default" if incumbent == DEFAULT_TID else "fitted"
-    drawn = draw_trial_curves(TrialCurves(race.curves, challenger, incumbent, other=other))
-    return [shown(drawn, "The race", how, folder / "race.png")]
-
-
 def settings_sections(trials: Sequence[Trial], folder: Path) -> list[Section]:
     """Importance, map and parallel coordinates; then every setting by itself."""
     slices = slice_numbers(trials)
-    if not slices:
+    if not slices or sum(map(succeeded, trials)) < FEWEST_TRIALS:
         return []
     found = importance_numbers(trials)
-    order = [one.name for one in found] or [one.name for one in slices]
-    pictures = [
-        *_importance(found, folder),
-        *_contour(trials, order, folder),
-        *_parallel(trials, order, folder),
-    ]
+    pictures = _importance(found, folder)
     hovers = hovers_of(trials)
-    panels = [
-        panel(draw_slice(one, hovers), f"loss against {short_name(one.name)}, {len(one.dots)} trials")
-        for one in slices
-    ]
+    panels = [panel(draw_slice(one, hovers), _slice_words(one)) for one in slices]
     png = Png(folder / "slices.png", partial(draw_slices, slices))
     intro = SLICES_INTRO + (EQUAL if any(last_rung(trial) for trial in trials) else "")
-    few = (
-        f"It takes {FEWEST} trials to say which settings matter; here are {len(trials)}." if not found else ""
-    )
-    return [
-        Section("Which settings matter", few, pictures=pictures),
-        Section("Each setting by itself", intro, panels=panels, png=png),
-    ]
+    important = [Section("Which settings matter", pictures=pictures)] if pictures else []
+    return [*important, Section("Each setting by itself", intro, panels=panels, png=png)]
+
+
+def _slice_words(one: Slice) -> str:
+    best = min(one.dots, key=lambda dot: dot.loss)
+    lowest = f"the lowest {best.loss:.3f} of trial {best.tid}"
+    return f"loss against {short_name(one.name)}, {len(one.dots)} trials, {lowest}"
 
 
 def _importance(found: Sequence[Importance], folder: Path) -> list[Shown]:
@@ -172,71 +117,6 @@ def _importance(found: Sequence[Importance], folder: Path) -> list[Shown]:
     return [
         shown(draw_importance(found), "Importance", how, folder / "importance.png", alt="importance: " + alt)
     ]
-
-
-def _contour(trials: Sequence[Trial], order: Sequence[str], folder: Path) -> list[Shown]:
-    """The map over the two foremost settings that are numbers."""
-    done = [trial for trial in trials if succeeded(trial)]
-    numeric = {scale.name: scale for scale in scales(done) if not scale.named}
-    both = [numeric[name] for name in order if name in numeric][:2]
-    numbers = contour_numbers(trials, *both) if len(both) == 2 else None
-    if numbers is None:
-        return []
-    how = (
-        "A map of the loss over the two settings at the head of the list: the darker, the better. Between trials "
-        "it is a guess, and far from all trials it is left empty."
-    )
-    title = f"{short_name(both[0].name)} and {short_name(both[1].name)}"
-    title = title[0].upper() + title[1:]
-    return [
-        shown(draw_contour(numbers), title, how, folder / "contour.png", alt=f"map of the loss over {title}")
-    ]
-
-
-def _parallel(trials: Sequence[Trial], order: Sequence[str], folder: Path) -> list[Shown]:
-    numbers = parallel_numbers(trials, order)
-    if not numbers.rows:
-        return []
-    how = (
-        "Every line is a trial on its way down through the settings to its loss, left is low. The better the trial, "
-        "the stronger its line: where the strong ones bundle, that value matters. Failures are dashed."
-    )
-    return [shown(draw_parallel(numbers), "All settings at once", how, folder / "parallel.png")]
-
-
-def proposals_section(trials: Sequence[Trial], study: Mapping[str, Any], folder: Path) -> list[Section]:
-    """TPE's two densities and the last proposals; nothing where another algorithm searched."""
-    space, rungs = str(study.get("space") or ""), study.get("rungs") or (1.0,)
-    if study.get("algo") != "tpe" or not space:
-        return []
-    title = "Why the last points were proposed"
-    # of an empty study too: a search draws one early, to load Hyperopt before it would disturb
-    beliefs = belief_numbers(trials, space, rungs)
-    if not trials:
-        return []
-    if not beliefs:
-        few = f"TPE draws its first {startup_trials()} trials at random, and hardly any came after: nothing to explain."
-        return [Section(title, few)]
-    intro = (
-        "TPE keeps two pictures of every setting: where its few best trials lie (blue), and where all others lie "
-        "(grey, dashed). It proposes values where blue is high and grey is low. Shown as it stood before the last "
-        "proposals, the orange ticks, as nearly as the records tell."
-    )
-    panels = [
-        panel(draw_belief(one), f"density of good and other trials over {short_name(one.prior.label)}")
-        for one in beliefs
-    ]
-    png = Png(folder / "proposals.png", partial(draw_beliefs, beliefs))
-    return [Section(title, intro, panels=panels, tables=[_late_table(beliefs)], png=png)]
-
-
-def _late_table(beliefs: Sequence[Belief]) -> Table:
-    head = ["trial", *(short_name(one.prior.label) for one in beliefs), "together"]
-    note = (
-        "In brackets: how many times denser the good trials lie at that value than the others; TPE multiplies them. "
-        "Below 1, the value came along with better ones or was all that was drawn."
-    )
-    return Table("The last proposals", head, late_rows(beliefs), note=note)
 
 
 def failures_section(trials: Sequence[Trial]) -> list[Section]:

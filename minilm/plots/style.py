@@ -1,6 +1,6 @@
 """Defines the look that all pictures share: a palette, a canvas, direct labels instead of legends, PNG and SVG.
 
-Colours have one meaning everywhere: blue is the model, pale blue its training loss and other trials, orange
+Colours have one meaning everywhere: blue is the model, grey-blue its training loss and other trials, orange
 the default recipe, grey the counting baseline, green the entropy floor, red a failure. They stay apart for
 colour-blind eyes (they also differ in lightness) and turn into CSS variables in the SVG, so that a page can
 be light or dark. This file knows nothing of losses or trials, and never touches pyplot: a Figure here is a
@@ -31,9 +31,9 @@ PALETTE: dict[str, tuple[str, str]] = {
     "grid": ("#e4e5e9", "#33363d"),
     "paper": ("#fffffe", "#17181c"),
     "model": ("#0b62a8", "#62b3f5"),
-    "train": ("#6aa3d2", "#4a86b8"),
-    "default": ("#c8590a", "#ff9d4d"),
-    "counting": ("#7b7468", "#b5ab9b"),
+    "train": ("#50789a", "#5a94c4"),
+    "default": ("#bd5208", "#ff9d4d"),
+    "counting": ("#736c60", "#b5ab9b"),
     "floor": ("#0a7d6b", "#3ccbb2"),
     "failed": ("#b3243a", "#ff7085"),
 }

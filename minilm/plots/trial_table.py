@@ -25,8 +25,7 @@ from minilm.plots.trials import (
 )
 
 
-def table_section(trials: Sequence[Trial], incumbent: int = DEFAULT_TID) -> Section:
-    """`incumbent` is the trial of the recipe that trained all along."""
+def table_section(trials: Sequence[Trial]) -> Section:
     ordered = ranked(trials)
     best = best_trial(trials)
     used = {name for trial in trials for name in settings_of(trial)}
@@ -44,7 +43,7 @@ def table_section(trials: Sequence[Trial], incumbent: int = DEFAULT_TID) -> Sect
             "time",
             "note",
         ],
-        [_row(trial, names, rungs, incumbent) for trial in ordered],
+        [_row(trial, names, rungs) for trial in ordered],
         ids=[address(trial["tid"])[1:] for trial in ordered],
         marks=["" if (role := role_of(trial, best)) == "other" else role for trial in ordered],
         note="Validation loss in nats per character, "
@@ -54,7 +53,7 @@ def table_section(trials: Sequence[Trial], incumbent: int = DEFAULT_TID) -> Sect
     return Section("All trials", tables=[table] if trials else [])
 
 
-def _row(trial: Trial, names: Sequence[str], rungs: bool, incumbent: int) -> list[str]:
+def _row(trial: Trial, names: Sequence[str], rungs: bool) -> list[str]:
     point = settings_of(trial)
     parameters, steps, seconds = (number(trial, key) for key in ("n_parameters", "steps", "seconds"))
     return [
@@ -65,13 +64,9 @@ def _row(trial: Trial, names: Sequence[str], rungs: bool, incumbent: int) -> lis
         "–" if parameters is None else f"{parameters:,.0f}",
         "–" if steps is None else f"{steps:,.0f}",
         "–" if seconds is None else duration(seconds),
-        str(trial.get("reason") or trial.get("state", ""))
-        if not succeeded(trial)
-        else _note(trial, incumbent),
+        str(trial.get("reason") or trial.get("state", "")) if not succeeded(trial) else _note(trial),
     ]
 
 
-def _note(trial: Trial, incumbent: int) -> str:
-    if trial["tid"] == DEFAULT_TID:
-        return "default recipe"
-    return "fitted to the minutes" if trial["tid"] == incumbent else str(trial.get("reason") or "")
+def _note(trial: Trial) -> str:
+    return "default recipe" if trial["tid"] == DEFAULT_TID else str(trial.get("reason") or "")

@@ -47,19 +47,9 @@ def succeeded(trial: Trial) -> bool:
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial | None:
-    """The lowest loss among the successful trials that came furthest, the earliest among equals."""
+    """The lowest loss that was measured, the earliest among equals: a trial is as good as its best weights."""
     done = [trial for trial in trials if succeeded(trial)]
-    return min(done, key=lambda t: (-reached(t), t["loss"], t["tid"])) if done else None
-
-
-def reached(trial: Trial) -> int:
-    """At how many rungs the trial arrived with a loss; 1 for a training in one piece.
-
-    >>> reached({"legs": [{"loss": 3.0}, {"loss": None}]}), reached({})
-    (1, 1)
-    """
-    legs = [leg for leg in trial.get("legs") or [] if isinstance(leg, dict)]
-    return sum(is_number(leg.get("loss")) for leg in legs) if legs else 1
+    return min(done, key=lambda trial: (trial["loss"], trial["tid"])) if done else None
 
 
 def default_trial(trials: Sequence[Trial]) -> Trial | None:

@@ -68,33 +68,6 @@ def closed(standing: Standing) -> float | None:
     return (counting - model) / (counting - floor)
 
 
-def against_default(best: float | None, default: float | None, reason: str | None = None) -> Sentence:
-    """Tuned against default at the same trial budget. `reason`: why the default's trial failed.
-
-    >>> against_default(1.50, 1.51).tone
-    'plain'
-    """
-    if best is None:
-        return Sentence("bad", "No trial succeeded, so nothing was learned about which settings work.")
-    if default is None:
-        why = f" ({reason})" if reason else ""
-        return Sentence("plain", f"The default recipe has no finished trial to compare with{why}.")
-    gain = default - best
-    if gain <= 0:
-        return Sentence("plain", "No trial beat the default recipe: its settings are the best found.")
-    if gain < NOISE:
-        return Sentence(
-            "plain",
-            f"The search is not clearly better than the default recipe: it gains {gain:.3f} nats per "
-            "character in equally long trials, no more than another random seed could.",
-        )
-    return Sentence(
-        "good",
-        f"The search found settings that beat the default recipe by {gain:.3f} nats per character "
-        f"({100 * gain / default:.1f}\u00a0%) in equally long trials.",
-    )
-
-
 def against_counting(standing: Standing) -> Sentence | None:
     """The network against the best that counting can do."""
     if standing.model is None or standing.counting is None:

@@ -29,7 +29,7 @@ PRICED = 2048  # characters scored to learn what a character costs
 SETTLING_STEPS = 10  # a first loss may be anything; after these it may not exceed
 DIVERGED = 3.0  # ... this many times the loss of a blind guess, ln(V)
 SAVED = (
-    *("first_step", "earlier", "eval_chars"),
+    *("first_step", "earlier", "eval_chars", "stepped"),
     *("next_evaluation", "next_record", "evaluation_seconds", "step_seconds"),
 )
 
@@ -85,6 +85,7 @@ class Clock:
         self.next_evaluation = self.next_record = 0.0  # progress
         self.evaluation_seconds = 0.0  # of the last evaluation, with the files it writes
         self.step_seconds: float | None = None  # of an update, a moving mean
+        self.stepped = 0.0  # seconds of all updates
 
     def state(self) -> dict[str, Any]:
         return {"seconds": self.seconds(), "leg": self.leg, **{name: getattr(self, name) for name in SAVED}}
@@ -188,7 +189,8 @@ class Clock:
         )
 
     def step_took(self, seconds: float, steps: int) -> None:
-        """The first step pays for warming up and is forgotten."""
+        """The first step pays for warming up and is forgotten in the mean."""
+        self.stepped += seconds
         if steps <= self.first_step + 2 or self.step_seconds is None:
             self.step_seconds = seconds
         else:

@@ -116,6 +116,7 @@ def resume_training(
     model: nn.Module | None = None,
     changes: dict[str, Any] | None = None,
     deadline: float | None = None,
+    most_steps: int | None = None,
     on_record: OnRecord | None = None,
     on_hardware: OnHardware | None = None,
 ) -> Run:
@@ -124,7 +125,7 @@ def resume_training(
     `corpus` and `changes` (fields of ModelConfig and TrainConfig) are what the user asked for this time: where they
     differ from what the run was started with, RunError lists how. But a finished run takes other `steps`, the
     new total, or `minutes`, so many more: another leg, in which the learning rate rises and descends afresh. `model` is
-    the user's own module, where the run has one.
+    the user's own module, where the run has one. `deadline` and `most_steps` as in `run_training`.
     """
     folder, changes = run_folder(folder), dict(changes or {})
     stored = read_config(folder)
@@ -156,7 +157,7 @@ def resume_training(
         done == len(legs) > 0
     ):  # a leg begins, or has not ended: written only now that nothing is refused any more
         write_config(folder, stored)
-    clock = Clock(config, scored(corpus), shape.vocab_size, deadline, leg=len(legs))
+    clock = Clock(config, scored(corpus), shape.vocab_size, deadline, most_steps, leg=len(legs))
     return _train(run, corpus, config, hardware, clock, on_record=on_record)
 
 
@@ -327,6 +328,7 @@ def final_numbers(trainer: Trainer, corpus: Corpus, stop: Stop, earlier: dict[st
         "best_step": s.best_step,
         "steps": s.step,
         "seconds": clock.earlier + clock.seconds(),
+        "step_seconds": clock.stepped,
         "stopped": stop.value,
         "tokens_seen": s.tokens_seen,
         "compile_seconds": trainer.compile_seconds,

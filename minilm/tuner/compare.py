@@ -18,7 +18,7 @@ from minilm.training.run import load_run
 from minilm.training.session import resume_training, run_training
 from minilm.tuner.records import RESULT, STUDY
 from minilm.tuner.settings import Request
-from minilm.tuner.space import to_configs
+from minilm.tuner.space import default_point, dimensions, to_configs, to_hyperopt
 from minilm.tuner.study import Study, resume_study, run_study
 from minilm.tuner.watch import Watch
 
@@ -55,19 +55,21 @@ def _default(study: Study, corpus: Corpus, out: Path, minutes: float) -> dict[st
         return _numbers(load_run(out).result)
     if out.is_dir():
         return _numbers(resume_training(out, corpus=corpus).result)
-    model, train = to_configs(study.space.default, corpus.tokenizer.vocab_size, study.settings.limits)
+    model, train = to_configs(
+        default_point(study.settings.limits), corpus.tokenizer.vocab_size, study.settings.limits
+    )
     config = train.replace(minutes=minutes, seed=study.settings.seed)
     return _numbers(run_training(corpus, model, config, out, deadline=time.monotonic() + 60 * minutes).result)
 
 
 def _random(study: Study, corpus: Corpus, out: Path, minutes: float, watch: Watch | None) -> dict[str, Any]:
-    """Points drawn blindly, each trained to its end, with the same confirmation and the same final training."""
-    if (out / STUDY).is_file():
-        return _numbers(resume_study(out, watch=watch).result)
-    space = None if study.space.first is not None else study.space.expression  # the user's own
+    """Points drawn blindly, each trained to its end, with the same finish."""
     settings = study.settings
-    workers = settings.engine or settings.workers
-    request = Request(minutes, None, space, "random", workers, settings.seed, scheduler="none")
+    mine = to_hyperopt(dimensions(settings.limits)) if settings.budget is None else study.space.expression
+    if (out / STUDY).is_file():
+        return _numbers(resume_study(out, space=mine, watch=watch).result)
+    workers = settings.engine if settings.budget else None
+    request = Request(minutes, None, mine, "random", workers, settings.seed, scheduler="none")
     return _numbers(run_study(corpus, request, out, watch=watch).result)
 
 

@@ -23,12 +23,10 @@ from hyperopt.pyll import as_apply
 
 from minilm.errors import ConfigError, did_you_mean
 from minilm.tuner.algorithms import ALGORITHMS
-from minilm.tuner.failures import doomed
-from minilm.tuner.space import DEFAULT_TID, FITTED_TID, Dimension, Draw, Point, draw_of, to_hyperopt
+from minilm.tuner.space import DEFAULT_TID, Dimension, Draw, Point, draw_of, to_hyperopt
 
 MOST_REFUSALS = 10  # of an algorithm's points for a trial; then chance draws, as an algorithm may insist
 ATTEMPTS = 60  # at a point that is not refused
-REDRAWS = 3  # of a point that lies among failures
 RANDOM_REDRAWS = 100  # of a known point, by chance; breeding looks for a new one by itself
 
 
@@ -37,14 +35,12 @@ class SearchSpace:
     """A Hyperopt expression and the default recipe, which is the first trial of every study.
 
     `first` is the recipe's draw where it is a member of the space. A space of the user's own may not hold
-    it: the recipe then still runs first, to be compared with, but Hyperopt is not told. `second` is the draw of the
-    recipe fitted to the minutes, where there is one.
+    it: the recipe then still runs first, to be compared with, but Hyperopt is not told.
     """
 
     expression: Any
     default: Point
     first: Draw | None = None
-    second: Draw | None = None
     refusal: Callable[[Point], str | None] | None = None  # why a point should not be tried, or None
 
     @classmethod
@@ -54,12 +50,10 @@ class SearchSpace:
         default: Point,
         refusal: Callable[[Point], str | None] | None = None,
         coupled: Mapping[str, float] | None = None,
-        fitted: Point | None = None,
     ) -> SearchSpace:
-        """Our own space; `coupled` as in `to_hyperopt`, `fitted` as in Settings."""
+        """Our own space; `coupled` as in `to_hyperopt`."""
         first = draw_of(default, dimensions, coupled)
-        second = None if fitted is None else draw_of(fitted, dimensions, coupled)
-        return cls(to_hyperopt(dimensions, coupled), default, first, second, refusal)
+        return cls(to_hyperopt(dimensions, coupled), default, first, refusal)
 
     @cached_property
     def domain(self) -> Domain:
@@ -121,8 +115,6 @@ def propose(
         raise ConfigError(f"unknown search algorithm {algo!r}, {did_you_mean(algo, ALGORITHMS)}")
     if tid == DEFAULT_TID:
         return dict(space.first or {}), []
-    if tid == FITTED_TID and space.second is not None:
-        return dict(space.second), []
     refused: list[Refused] = []
     while True:
         name = algo if len(refused) < MOST_REFUSALS else "random"
@@ -136,30 +128,24 @@ def propose(
 def _drawn(space: SearchSpace, algo: str, seeds: tuple[int, int, int], history: Mapping[int, Told]) -> Draw:
     """One draw that was not tried yet, while there is one.
 
-    Where the algorithm wants to go among failures chance draws again, REDRAWS times at most, since it may be wrong to
-    call a point doomed. A known point would be trained to the same loss once more; a child of the best, or for a
-    random search chance, takes its place.
+    A known point would be trained to the same loss once more; a child of the best, or for a random search chance, takes
+    its place.
     """
     seed, tid, attempt = seeds
     trials = hyperopt_trials(space, history)
-    good = [told.draw for told in history.values() if told.loss is not None]
-    failed = [told.draw for told in history.values() if told.loss is None and not told.running]
 
     def drawn(name: str, redraw: int) -> Draw:
         fresh = seed_of(seed, tid, attempt + redraw * (ATTEMPTS + 1))
         (doc,) = ALGORITHMS[name]([tid], space.domain, trials, fresh)
         return {label: values[0].item() for label, values in doc["misc"]["vals"].items() if len(values)}
 
-    for redraw in range(REDRAWS + 1):
-        draw = drawn("random" if redraw else algo, redraw)
-        if not doomed(draw, good, failed):
-            break
+    draw = drawn(algo, 0)
     tried = [told.draw for told in history.values()]
     name, tries = ("random", RANDOM_REDRAWS) if algo == "random" else ("genetic", 1)
     for number in range(tries):
         if draw not in tried:
             break
-        draw = drawn(name, REDRAWS + 1 + number)
+        draw = drawn(name, 1 + number)
     return draw
 
 

@@ -19,8 +19,9 @@ from minilm.errors import RunError
 from minilm.tuner.provenance import made_by
 from minilm.tuner.space import Draw, Point
 
-FORMAT, VERSION = "minilm-study", 1
+FORMAT, VERSION = "minilm-study", 2
 STUDY, TRIALS, RESULT, BEST, MODELS = "study.json", "trials.jsonl", "result.json", "best", "models"
+PAGE = "report.html"
 
 
 class TrialState(str, Enum):
@@ -39,13 +40,12 @@ class Trial:
     draw: Draw  # Hyperopt's raw values of the point
     known: int = 0  # how many lines the record had when the point was proposed: what the proposal could know
     state: TrialState = TrialState.RUNNING
-    loss: float | None = None  # validation, nats per character
+    loss: float | None = None  # validation, nats per character: the lowest one measured
     reason: str | None = None  # why it failed
     curve: list[list[float]] = field(default_factory=list)  # (seconds, validation loss) on the way
     n_parameters: int | None = None
     steps: int | None = None
     seconds: float | None = None  # of training
-    held: float | None = None  # the seconds of it until the learning rate began to fall
     tokens_per_second: float | None = None
     worker: int | None = None
     started: float | None = None
@@ -136,5 +136,8 @@ def read_study(folder: Path) -> dict[str, Any]:
     settings = files.read_json(folder / STUDY)
     if settings.get("format") != FORMAT or settings.get("version") != VERSION:
         found = f"{settings.get('format')!r} version {settings.get('version')!r}"
-        raise RunError(f"{folder / STUDY} must be {FORMAT!r} version {VERSION}, got {found}; update minilm")
+        advice = (
+            f"its model is whole, use {folder / BEST}" if (folder / BEST).is_dir() else "start a new study"
+        )
+        raise RunError(f"{folder / STUDY} must be {FORMAT!r} version {VERSION}, got {found}; {advice}")
     return settings

@@ -85,21 +85,6 @@ def asha(standings: Sequence[Standing], ladder: Ladder) -> int | None:
     return None
 
 
-def median(standings: Sequence[Standing], ladder: Ladder) -> int | None:
-    """Stops what is worse than the median of its rung; everything else continues, the furthest first.
-
-    >>> median([Standing(0, (2.0, 1.8)), Standing(1, (1.9,)), Standing(2, (2.5,))], Ladder())
-    0
-    """
-    for rung in reversed(range(ladder.top)):
-        members = _members(standings, rung)
-        middle = statistics.median(loss for loss, _ in members) if members else math.inf
-        for loss, trial in members:
-            if loss <= middle and trial.waits_at(rung):
-                return trial.tid
-    return None
-
-
 def straight(standings: Sequence[Standing], ladder: Ladder) -> int | None:
     """Every trial trains to the end, before a new one begins.
 
@@ -118,6 +103,21 @@ def _members(standings: Sequence[Standing], rung: int) -> list[tuple[float, Stan
 
 SCHEDULERS: dict[str, Callable[[Sequence[Standing], Ladder], int | None]] = {
     "asha": asha,
-    "median": median,
     "none": straight,
 }
+
+
+def levelled(standings: Sequence[Standing], ladder: Ladder) -> dict[int, float]:
+    """The loss of every trial that has one and has not failed, as if all had come to the top: losses of different rungs
+    do not compare, so what those that climbed have gained on average is taken off those that wait.
+
+    >>> levelled([Standing(0, (3.0, 2.0, 1.5)), Standing(1, (2.9,))], Ladder())
+    {0: 1.5, 1: 1.4}
+    """
+    found = {trial.tid: trial.losses[-1] for trial in standings if trial.losses and not trial.failed}
+    for rung in range(ladder.top):
+        falls = [t.losses[rung] - t.losses[rung + 1] for t in standings if len(t.losses) > rung + 1]
+        for trial in standings:
+            if falls and trial.tid in found and len(trial.losses) <= rung + 1:
+                found[trial.tid] -= statistics.fmean(falls)
+    return {tid: round(loss, 12) for tid, loss in found.items()}

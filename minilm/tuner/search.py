@@ -1,6 +1,6 @@
 """Searches: asks for points, hands their legs to workers, records what comes back, until the rules say stop.
 
-It joins `propose`, `decide`, `forecast`, `records` and a pool, and knows neither torch nor what a leg computes: the
+It joins `propose`, `decide`, `rungs`, `records` and a pool, and knows neither torch nor what a leg computes: the
 function, the pool and the clock are given. A worker that dies or hangs costs its trial one leg, which is tried once
 more from where the trial had paused; one that dies twice, or answers nonsense, is a failed trial with a reason.
 """
@@ -15,11 +15,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from minilm.tuner.decide import Act, Rules, decide, known_to, seconds_allowed, seconds_needed
-from minilm.tuner.forecast import predicted
 from minilm.tuner.propose import Proposer, is_loss
 from minilm.tuner.records import Journal, Trial, TrialState
-from minilm.tuner.rungs import Standing
-from minilm.tuner.space import DEFAULT_TID
+from minilm.tuner.rungs import Standing, levelled
 from minilm.tuner.workers import Pool
 
 LATE = "stopped: too slow for the time left"
@@ -109,7 +107,7 @@ class Search:
     def _tell(self) -> None:
         """Hands the proposer a loss for each trial: what it would reach at the end, as far as one can tell."""
         standings = self.standings()
-        for tid, loss in predicted(standings, self.rules.ladder).items():
+        for tid, loss in levelled(standings, self.rules.ladder).items():
             self.proposer.tell(tid, loss)
         for trial in standings:
             if trial.failed:
@@ -204,29 +202,20 @@ def _with_answer(trial: Trial, leg: dict[str, Any], answer: Any, top: int) -> Tr
     points = [[round(offset + x, 3), y] for x, y in answer.get("curve", []) if is_loss(x) and is_loss(y)]
     amounts = {name: answer[name] for name in FACTS if answer.get(name) is not None}
     sums = {name: value + (getattr(trial, name) or 0) for name, value in amounts.items()}
-    if is_loss(answer.get("held")):
-        sums["held"] = offset + answer["held"]
     trial, leg = replace(trial, **sums, curve=[*trial.curve, *points]), {**leg, **amounts}
     loss = answer.get("loss")
     if not is_loss(loss):
         return _failed(trial, leg, answer.get("reason") or f"the loss was {loss!r}, not a finite number")
     assert loss is not None
+    best = (
+        min(float(loss), *trial.losses) if trial.losses else float(loss)
+    )  # a trial is as good as its best weights
     state = TrialState.OK if leg["rung"] >= top else TrialState.PAUSED
-    legs = [*trial.legs[:-1], {**leg, "loss": float(loss), "reason": None}]
-    return replace(trial, state=state, loss=float(loss), reason=None, legs=legs, ended=leg["ended"])
+    legs = [*trial.legs[:-1], {**leg, "loss": best, "reason": None}]
+    return replace(trial, state=state, loss=best, reason=None, legs=legs, ended=leg["ended"])
 
 
-def best_trial(trials: list[Trial], margin: float = 0.0) -> Trial | None:
-    """The lowest loss of those that have come furthest; the default recipe, trial 0, unless another is better by more
-    than `margin`."""
+def best_trial(trials: list[Trial]) -> Trial | None:
+    """The trial with the lowest loss that was measured, the earliest among equals; failed ones are out."""
     able = [trial for trial in trials if trial.losses and trial.state is not TrialState.FAILED]
-    if not able:
-        return None
-    furthest = max(len(trial.losses) for trial in able)
-    best = min(
-        (t for t in able if len(t.losses) == furthest), key=lambda trial: (trial.losses[-1], trial.tid)
-    )
-    default = next((trial for trial in able if trial.tid == DEFAULT_TID), None)
-    if default is not None and len(default.losses) == furthest:
-        return best if best.losses[-1] < default.losses[-1] - margin else default
-    return best
+    return min(able, key=lambda trial: (min(trial.losses), trial.tid), default=None)

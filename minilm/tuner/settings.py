@@ -1,4 +1,4 @@
-"""Holds the settings of a study, which its first trial fixes: the text, the space, the budget of a trial, the seed.
+"""Holds the settings of a study, which its beginning fixes: the text, the space, the recipe or the budget of a trial.
 
 They are written to study.json and read back on resume. What a user may ask for is checked here too. No torch, no clock.
 """
@@ -6,28 +6,26 @@ They are written to study.json and read back on resume. What a user may ask for 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from minilm.config import default_recipe
 from minilm.errors import ConfigError, did_you_mean
 from minilm.tuner.algorithms import ALGORITHMS
 from minilm.tuner.rungs import SCHEDULERS, Ladder
-from minilm.tuner.space import DEFAULT_TID, FITTED_TID, Limits
+from minilm.tuner.space import Limits
 
 TRIAL_STEPS = 200
 EVALUATIONS = 8  # of a full training
 EVALUATION_SHARE = 0.1  # of a trial's work, for its evaluations
-FORWARD_SHARE = (
-    1 / 3
-)  # of a training step's work: to evaluate a character costs a third of a step's work on it
+FORWARD_SHARE = 1 / 3  # of a step's work on a character, what it costs to evaluate one
 CHARS_PER_SECOND = 250  # of a full training: a CPU core evaluates as many EVALUATIONS times in a tenth of it
-EARLY_SHARE = 0.5  # of the minutes; the study's first line says where a text is used up before
 FEWEST_CHARS = 4000  # an estimate from less would choose by luck
+DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 @dataclass(frozen=True)
-class Budget:
+class TrialBudget:
     """What a fully trained trial gets: `steps`, or `seconds` of training; `chars` scored in each evaluation."""
 
     steps: int | None = None
@@ -37,14 +35,13 @@ class Budget:
     @property
     def eval_chars(self) -> int:
         """Characters per evaluation, the same for every trial so that losses compare."""
-        return self.chars or max(FEWEST_CHARS, self._affordable_chars())
-
-    def _affordable_chars(self) -> int:
+        if self.chars:
+            return self.chars
         if self.seconds is not None:
-            return int(CHARS_PER_SECOND * self.seconds)
+            return max(FEWEST_CHARS, int(CHARS_PER_SECOND * self.seconds))
         model, train = default_recipe()
         trained = (self.steps or 0) * train.batch_size * model.block_size
-        return int(EVALUATION_SHARE / FORWARD_SHARE * trained / EVALUATIONS)
+        return max(FEWEST_CHARS, int(EVALUATION_SHARE / FORWARD_SHARE * trained / EVALUATIONS))
 
     def text(self) -> str:
         return f"{self.steps} steps" if self.seconds is None else f"{self.seconds:g} s"
@@ -55,81 +52,47 @@ class Settings:
     """The content of study.json."""
 
     corpus: dict[str, Any]  # Corpus.describe()
-    space: str  # SearchSpace.text
+    space: str  # SearchSpace.text, of the trials or of what `fmin` imagined
     limits: Limits
-    budget: Budget
     algo: str
     seed: int
-    workers: int
     device: str
     minutes: float | None = None
     trials: int | None = None
+    budget: TrialBudget | None = None  # of a trial; None: the study has no trials, the law has chosen
+    workers: int = 1
+    threads: int = 1  # of a worker
     scheduler: str = "none"  # a key of rungs.SCHEDULERS
     rungs: tuple[float, ...] = (1.0,)  # shares of a full training at which a trial pauses
-    threads: int = 1  # of a worker
-    pace: dict[str, float] = field(default_factory=dict)  # threads -> seconds of the default recipe's step
     engine: str | None = None  # dask://host:port where no local processes train
-    fitted: dict[str, Any] | None = None  # the recipe for these minutes, where it is another than the default
-    enough: float | None = None  # seconds of its training that use the text up, see sizing.useful_tokens
-
-    @property
-    def incumbent(self) -> int:
-        """The trial whose recipe trains all along."""
-        return DEFAULT_TID if self.fitted is None else FITTED_TID
+    chosen: dict[str, Any] | None = (
+        None  # by the law: the point, what is expected of it, what else was looked at
+    )
 
     @property
     def ladder(self) -> Ladder:
         return Ladder(self.rungs)
 
-    @property
-    def races(self) -> bool:
-        """Whether a worker is spared for the incumbent's long training."""
-        return self.minutes is not None and (self.workers > 1 or self.engine is not None)
-
     def to_dict(self) -> dict[str, Any]:
-        parts = {"limits": vars(self.limits), "budget": vars(self.budget)}
-        return {**vars(self), **{name: dict(part) for name, part in parts.items()}}
+        parts = {"limits": vars(self.limits), "budget": vars(self.budget) if self.budget else None}
+        return {**vars(self), **parts}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Settings:
         kept = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
-        parts = {"limits": Limits(**values["limits"]), "budget": Budget(**values["budget"])}
+        budget = TrialBudget(**values["budget"]) if values["budget"] else None
+        parts = {"limits": Limits(**values["limits"]), "budget": budget}
         return cls(**{**kept, **parts, "rungs": tuple(values["rungs"])})
 
-    def _pauses(self) -> str:
-        if len(self.rungs) == 1:
-            return ""
-        shares = " and ".join(f"{share:.0%}" for share in self.rungs[:-1])
-        return f" with pauses at {shares} ({self.scheduler})"
-
-    def _why(self) -> str:
-        if self.engine is not None:
-            return "a call at a time on each"
-        if self.device != "cpu":
-            return "small models leave a GPU idle, so they share it"
-        if len(self.pace) < 2:
-            return "trainings side by side on a core each beat one on all cores"
-        one, every = (self.pace[threads] for threads in sorted(self.pace, key=int))
-        cores = max(map(int, self.pace))
-        return f"measured: {cores / one:.0f} steps a second side by side, {1 / every:.0f} with all threads on one"
-
-    def _fitted_text(self) -> str:
-        assert self.fitted is not None
-        names = ("num_layers", "hidden_size", "block_size", "batch_size")
-        layers, width, context, batch = (self.fitted[name] for name in names)
-        return f"what fits these minutes ({layers} layers, {width} wide, context {context}, batch {batch})"
-
     def text(self) -> str:
-        """Workers, threads and why, in one line."""
+        """How the trials run, in one line."""
+        assert self.budget is not None
         workers = f"{self.workers} worker{'s' * (self.workers > 1)} x {self.threads} thread{'s' * (self.threads > 1)}"
-        why = self._why()
-        if self.races:
-            which = "the default recipe" if self.fitted is None else self._fitted_text()
-            why += f"; one of them trains {which} all along"
-        if self.enough is not None and self.enough < EARLY_SHARE * 60 * (self.minutes or 0.0):
-            why += f"; {self.enough:.0f} s of training use this text up, so the search gets more time"
-        trial = f"{self.budget.text()} per trial{self._pauses()}"
-        return f"{workers} on {self.engine or self.device}, {trial}, {self.algo} ({why})"
+        shares = " and ".join(f"{share:.0%}" for share in self.rungs[:-1])
+        pauses = f" with pauses at {shares} ({self.scheduler})" if shares else ""
+        return (
+            f"{workers} on {self.engine or self.device}, {self.budget.text()} per trial{pauses}, {self.algo}"
+        )
 
 
 @dataclass(frozen=True)
@@ -144,10 +107,16 @@ class Request:
     seed: int = 0
     scheduler: str | None = None
     deterministic: bool = False
+    device: str = "auto"
 
     @property
     def engine(self) -> str | None:
         return self.workers if isinstance(self.workers, str) else None
+
+    @property
+    def has_trials(self) -> bool:
+        """By minutes the law chooses within the default space; it knows no other."""
+        return self.trials is not None or self.space is not None
 
     def checked(self) -> Request:
         """This request, or a ConfigError for what no study can do, before anything is loaded or written."""
@@ -156,6 +125,8 @@ class Request:
             raise ConfigError(
                 f"unknown scheduler {self.scheduler!r}, {did_you_mean(self.scheduler, SCHEDULERS)}"
             )
+        if self.device not in DEVICES:
+            raise ConfigError(f"unknown device {self.device!r}, {did_you_mean(self.device, DEVICES)}")
         return replace(self, workers=deterministic_workers(self)) if self.deterministic else self
 
 

@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
-import numpy as np
-
-from minilm.config import ModelConfig, TrainConfig
-from minilm.cost import kept_numbers, matrices, step_flops
+from minilm.config import TrainConfig
+from minilm.tuner.budget import TIMED as TIMED
+from minilm.tuner.budget import Prices as Prices
+from minilm.tuner.budget import parameters as parameters
+from minilm.tuner.budget import prices as prices
 from minilm.tuner.space import DEFAULT_POINT, Limits, Point, default_point, refusal, to_configs
 
 # layers, width
@@ -44,87 +43,8 @@ PARAMETERS_PER_CHARACTER = 6.0  # of the text, at most: a larger model learns it
 # All further passes over a text together are worth so many first ones; with dropout more, which costs something from
 # the start, and makes a step dearer: it is drawn by one thread.
 FURTHER, FURTHER_PER_DROPOUT = 2.0, 20.0
-DROPOUTS, PER_DROPOUT, DROPOUT_PRICE = (0.0, 0.1), 0.15, 1.3
+DROPOUTS, PER_DROPOUT = (0.0, 0.1), 0.15
 USED_UP = 2.0  # e-folds of what further passes are worth, after which a text has little left to tell
-TIMED: tuple[Point, Point] = (  # the two steps that are timed: one mostly calls, one mostly arithmetic
-    {"num_layers": 2, "hidden_size": 64, "batch_size": 8},
-    {"num_layers": 3, "hidden_size": 128, "batch_size": 32},
-)
-# Seconds for an operation, for a number kept, for a layer: how they compare with one another, on one machine. What
-# another one costs is these times two factors, one for arithmetic and one for calls.
-PER_FLOP, PER_NUMBER, PER_LAYER = 2.9e-12, 1.34e-9, 4.9e-3
-
-
-@dataclass(frozen=True)
-class Prices:
-    """What a step costs: `arithmetic` and `calls` are how many times as much as on the machine of the constants, and
-    `corrections` say for models of which parameters that is how far off."""
-
-    arithmetic: float
-    calls: float
-    corrections: tuple[tuple[int, float], ...] = ()  # parameters, times as much; the least first
-
-    def step(self, model: ModelConfig, train: TrainConfig) -> float:
-        """Seconds of one training step."""
-        arithmetic, calls = _parts(model, train)
-        plain = (self.arithmetic * arithmetic + self.calls * calls) * (
-            DROPOUT_PRICE if model.dropout else 1.0
-        )
-        return plain * self._correction(parameters(model))
-
-    def corrected(self, model: ModelConfig, train: TrainConfig, seconds: float) -> Prices:
-        """These, now that a step of the model was timed too. A model may be dearer than two small ones say: what they
-        work on stays near the processor, and a large one's parameters do not.
-
-        >>> model, train = to_configs({"hidden_size": 256}, 65)
-        >>> priced = Prices(2.0, 3.0)
-        >>> measured = 1.5 * priced.step(model, train)
-        >>> math.isclose(priced.corrected(model, train, measured).step(model, train), measured)
-        True
-        """
-        size = parameters(model)
-        corrections = dict(self.corrections or ((_timed_size(), 1.0),))
-        corrections[size] = self._correction(size) * seconds / self.step(model, train)
-        return replace(self, corrections=tuple(sorted(corrections.items())))
-
-    def _correction(self, size: int) -> float:
-        """Between two that are known on the line over the logarithm, outside as the nearest."""
-        if not self.corrections:
-            return 1.0
-        sizes, factors = zip(*self.corrections, strict=True)
-        return float(np.interp(math.log(size), np.log(sizes), factors))
-
-
-def prices(timed: Sequence[tuple[ModelConfig, TrainConfig, float]]) -> Prices:
-    """From the seconds of two steps, a small one and a large one; one factor for both where a disturbed clock leaves no
-    solution.
-
-    >>> small, large = (to_configs({"batch_size": batch}, 65) for batch in (8, 32))
-    >>> priced = Prices(2.0, 3.0)
-    >>> found = prices([(*small, priced.step(*small)), (*large, priced.step(*large))])
-    >>> round(found.arithmetic, 6), round(found.calls, 6)
-    (2.0, 3.0)
-    """
-    (a, b), (c, d) = (_parts(model, train) for model, train, _ in timed)
-    s, t = (seconds for _, _, seconds in timed)
-    determinant = a * d - b * c
-    if determinant:
-        found = Prices((s * d - b * t) / determinant, (a * t - s * c) / determinant)
-        if found.arithmetic > 0 and found.calls > 0:
-            return found
-    return Prices(t / (c + d), t / (c + d))
-
-
-def _timed_size() -> int:
-    """Parameters of the larger model of TIMED."""
-    model, _ = to_configs(TIMED[1], 2)
-    return parameters(model)
-
-
-def _parts(model: ModelConfig, train: TrainConfig) -> tuple[float, float]:
-    """Seconds of a step on the machine of the constants: arithmetic and memory, calls."""
-    numbers = kept_numbers(model, train.batch_size, "blocked")
-    return PER_FLOP * step_flops(model, train) + PER_NUMBER * numbers, PER_LAYER * (model.n_layer + 1)
 
 
 def fitted(priced: Prices, seconds: float, vocab_size: int, characters: int, limits: Limits) -> Point:
@@ -220,11 +140,6 @@ def useful_tokens(characters: int, dropout: float) -> int:
 def _further(dropout: float) -> float:
     """What all passes after the first are worth together, in first ones."""
     return FURTHER + FURTHER_PER_DROPOUT * dropout
-
-
-def parameters(model: ModelConfig) -> int:
-    """The parameters of the layers' matrices; tables of embeddings are looked up, not computed with."""
-    return model.n_layer * sum(rows * columns for rows, columns in matrices(model))
 
 
 def _does_not_fit(point: Point, vocab_size: int, limits: Limits) -> bool:

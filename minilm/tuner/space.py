@@ -2,7 +2,8 @@
 from a point to configurations that are valid by construction.
 
 A point is a plain dict of values, `{"num_layers": 4, "learning_rate": 3e-3, ...}`. This file draws nothing,
-trains nothing, and loads Hyperopt only when asked for a Hyperopt expression.
+trains nothing, and loads Hyperopt only when asked for a Hyperopt expression. What cannot be trained here is refused
+with a sentence, before it costs anything.
 """
 
 from __future__ import annotations
@@ -14,9 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from minilm.config import ModelConfig, TrainConfig, default_recipe
-from minilm.cost import work
+from minilm.cost import needed_bytes, work
 from minilm.errors import ConfigError, did_you_mean, rules
-from minilm.tuner.feasible import Limits, objection
 
 # the words of the papers -> our field names; every other field goes by its own name
 ALIASES = {"num_layers": "n_layer", "hidden_size": "n_embd", "num_heads": "n_head"}
@@ -58,15 +58,12 @@ WIDE_SPACE: tuple[Dimension, ...] = tuple(
     for dimension in SPACE
 )
 
-# the first trials: the default recipe, and the one fitted to the minutes where there is one
-DEFAULT_TID, FITTED_TID = 0, 1
+DEFAULT_TID = 0  # the first trial is the default recipe's
 DEFAULT_POINT: Point = {d.name: _RECIPE[ALIASES.get(d.name, d.name)] for d in SPACE}
 
-# How the best learning rate grows with each setting: as which power of it, measured over the grid of
-# benchmarks/record.py. Trainings of equal seconds: a larger step is one of fewer. Of equal steps: a wider model wants
-# a smaller rate, its embeddings above all.
+# How the best learning rate grows with each setting in trainings of equal steps: as which power of it, measured over
+# the grid of benchmarks/record.py. A wider model wants a smaller rate, its embeddings above all.
 RATE, PEAK = "learning_rate", "peak_rate"
-COUPLED_BY_SECONDS = {"num_layers": 0.1, "hidden_size": 0.25, "batch_size": 0.5, "block_size": 0.5}
 COUPLED_BY_STEPS = {"hidden_size": -0.5, "batch_size": 0.3, "block_size": 0.3}
 
 WINDOWS = 8  # the training split holds at least this many windows of the longest context
@@ -74,26 +71,28 @@ COST = 4.0  # times the default recipe's cost of one step
 WIDE_COST = 250.0
 
 
-def limits_for(
-    train_tokens: int,
-    wide: bool = False,
-    memory: int | None = None,
-    rate: float | None = None,
-    seconds: float | None = None,
-) -> Limits:
-    """The limits for a training split of that many tokens; `wide` with an accelerator. The rest as in Limits.
+@dataclass(frozen=True)
+class Limits:
+    """What the text and the machine allow. Plain numbers: they are kept with the study.
+
+    `block_size`: the longest context. `step_work`: the most that one step may cost, see `cost.work`. `memory`: bytes
+    for one training.
+    """
+
+    block_size: int
+    step_work: float
+    memory: int | None = None
+
+
+def limits_for(train_tokens: int, wide: bool = False, memory: int | None = None) -> Limits:
+    """The limits for a training split of that many tokens; `wide` with an accelerator.
 
     >>> limits_for(1_000_000).block_size, limits_for(450).block_size
     (256, 56)
     """
     longest = max(d.high for d in SPACE if d.name == "block_size")
-    return Limits(
-        block_size=int(min(longest, max(1, (train_tokens - 1) // WINDOWS))),
-        step_work=work(*default_recipe()) * (WIDE_COST if wide else COST),
-        memory=memory,
-        rate=rate,
-        seconds=seconds,
-    )
+    block_size = int(min(longest, max(1, (train_tokens - 1) // WINDOWS)))
+    return Limits(block_size, work(*default_recipe()) * (WIDE_COST if wide else COST), memory)
 
 
 def dimensions(limits: Limits | None = None, wide: bool = False) -> tuple[Dimension, ...]:
@@ -116,17 +115,6 @@ def _within(dimension: Dimension, limits: Limits) -> Dimension:
 def default_point(limits: Limits) -> Point:
     """The default recipe, with a context that the text can fill."""
     return {**DEFAULT_POINT, "block_size": min(DEFAULT_POINT["block_size"], limits.block_size)}
-
-
-def recipe_name(tid: int, incumbent: int) -> str:
-    """What a trial is called in a sentence.
-
-    >>> recipe_name(0, 1), recipe_name(1, 1), recipe_name(1, 0)
-    ('the default recipe', 'the recipe fitted to the minutes', 'trial 1')
-    """
-    if tid == DEFAULT_TID:
-        return "the default recipe"
-    return "the recipe fitted to the minutes" if tid == incumbent else f"trial {tid}"
 
 
 def to_hyperopt(
@@ -231,9 +219,19 @@ def refusal(point: Mapping[str, Any], vocab_size: int, limits: Limits) -> str | 
     'n_head must divide n_embd, got 3 and 100'
     """
     try:
-        return objection(*to_configs(point, vocab_size, limits), limits)
+        model, train = to_configs(point, vocab_size, limits)
     except ConfigError as error:
         return str(error)
+    cost, usual, need = work(model, train), work(*default_recipe(vocab_size)), needed_bytes(model, train)
+    if cost > limits.step_work:
+        most = limits.step_work / usual
+        return f"a step must cost at most {most:.1f} times what the default recipe's does, got {cost / usual:.1f} times"
+    if limits.memory is not None and need > limits.memory:
+        return (
+            f"a training must fit into the {limits.memory / 2**20:,.0f} MiB of a worker, got {need / 2**20:,.0f} MiB "
+            f"for {model.n_parameters:,} parameters and a batch of {train.batch_size} x {model.block_size}"
+        )
+    return None
 
 
 def repaired(point: Mapping[str, Any], vocab_size: int, limits: Limits) -> Point:

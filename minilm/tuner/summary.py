@@ -1,19 +1,21 @@
-"""Words the result of a study for a terminal: lines and rows, from plain records."""
+"""Words a study for a person: the choice, the verdict, the next commands. Terminal and page say the same sentences.
+
+Plain records in, lines and sentences out; it computes nothing that is not in them.
+"""
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from minilm.plots.parts import PAGE
-from minilm.tuner.finalists import Outcome
-from minilm.tuner.records import BEST, Trial, TrialState
-from minilm.tuner.space import DEFAULT_TID, recipe_name
+from minilm.config import ModelConfig
+from minilm.plots.verdict import Sentence, Standing, against_counting, against_floor
+from minilm.tuner.records import BEST, PAGE
 
 SHORT = {
+    "tokens": "tokens",
     "num_layers": "layers",
     "hidden_size": "hidden",
     "learning_rate": "lr",
@@ -23,6 +25,9 @@ SHORT = {
 }
 # keys of result.json's "compare": what got the same minutes
 COMPARED = {"default": "default recipe, same time", "random": "random search, same time"}
+SHORT_TEXT = 50_000  # characters; below, counting is hard to beat, benchmarks/RESULTS.md
+MORE_MINUTES = 10  # of which the verdict speaks
+COVERED = 1.645  # standard deviations of a 90 % interval
 
 
 def settings_text(point: Mapping[str, Any]) -> str:
@@ -31,106 +36,148 @@ def settings_text(point: Mapping[str, Any]) -> str:
     >>> settings_text({"num_layers": 4, "learning_rate": 0.0030001, "dropout": 0.0})
     'layers 4, lr 0.003, dropout 0'
     """
-    return ", ".join(f"{SHORT.get(name, name)} {_short(value)}" for name, value in point.items())
+    names = [name for name in SHORT if name in point] + [name for name in point if name not in SHORT]
+    return ", ".join(f"{SHORT.get(name, name)} {_short(point[name])}" for name in names)
 
 
 def _short(value: Any) -> str:
     return f"{value:.2g}" if isinstance(value, float) else str(value)
 
 
-def result_of(
-    chosen: Trial,
-    trials: list[Trial],
-    config: Mapping[str, Any],
-    numbers: Mapping[str, Any],
-    counting: Mapping[str, Any] | None,
-    sample: str,
-) -> dict[str, Any]:
-    """The content of a study's result.json: `config` and `numbers` are the final run's."""
-    default = next((trial for trial in trials if trial.tid == DEFAULT_TID), None)
-    return {
-        "best": {
-            "tid": chosen.tid,
-            "point": chosen.point,
-            "model": config["model"],
-            "train": config["train"],
-        },
-        "best_trial_loss": chosen.loss,
-        "default_trial_loss": default.loss if default else None,
-        "trials": len(trials),
-        "failed": sum(trial.state is TrialState.FAILED for trial in trials),
-        **numbers,
-        "counting": counting,
-        "floors": config["corpus"]["floors"],
-        "sample": sample,
-    }
+def choice_text(chosen: Mapping[str, Any], model: ModelConfig, looked: int) -> str:
+    """What Hyperopt chose, on one line."""
+    of = f"of {looked} imagined trainings Hyperopt chose "
+    expected = f"expected loss {chosen['expected']:.2f} ± {COVERED * chosen['sd']:.2f}"
+    return f"{of}{settings_text(chosen['point'])}; {model.n_parameters:,} parameters, {expected}"
 
 
 def result_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The final model and the two trials to compare; losses in nats per character, None where unknown."""
-    chosen = result["best"]["tid"]
-    rows = [
-        {"name": "final model", "val": result["val_loss"], "test": result["test_loss"]},
-        {"name": f"its trial ({chosen})", "val": result["best_trial_loss"], "test": None},
-        {"name": "default recipe's trial", "val": result["default_trial_loss"], "test": None},
-    ]
+    """The final model, its trial where there is one, and what got the same minutes; losses in nats per character."""
+    rows = [{"name": "final model", "val": result["val_loss"], "test": result["test_loss"]}]
+    if result["best"]["tid"] is not None:
+        name = f"best trial ({result['best']['tid']})"
+        rows.append({"name": name, "val": result["best_trial_loss"], "test": None})
     for name, title in COMPARED.items():
-        numbers = (result.get("compare") or {}).get(name)
-        if numbers:
+        if numbers := (result.get("compare") or {}).get(name):
             rows.append({"name": title, "val": numbers["val_loss"], "test": numbers["test_loss"]})
-    return [
-        row for row in rows if row["val"] is not None and (chosen or row["name"] != f"its trial ({chosen})")
+    return [row for row in rows if row["val"] is not None]
+
+
+def verdict(result: Mapping[str, Any], characters: int | None = None) -> list[Sentence]:
+    """The sentences in the order in which a person asks: is it good, what does it write, is it copied, is the text long
+    enough, what would more minutes buy. `characters` are those of the training split."""
+    counting, floors = result.get("counting") or {}, result.get("floors") or {}
+    split = "test" if result.get("test_loss") is not None and counting.get("test") is not None else "val"
+    mixed = (result.get("mixture") or {}).get(split)
+    standing = Standing(result.get(f"{split}_loss"), counting.get(split), floors.get(split), mixed, None)
+    found = [
+        against_counting(standing),
+        _too_short(standing, characters),
+        *_writing(result.get("writing") or {}),
     ]
+    found += [against_floor(standing), _used_up(result), _expected(result), _more(result)]
+    return [sentence for sentence in found if sentence is not None]
 
 
-def verdict(result: Mapping[str, Any]) -> str:
-    """What the search has found, said plainly."""
-    best, default = result["best_trial_loss"], result["default_trial_loss"]
-    incumbent = result.get("incumbent", DEFAULT_TID)
-    chosen, race = result["best"]["tid"], result.get("race") or {}
-    name = recipe_name(chosen, incumbent)
-    if race.get("challenger_loss") is not None and race.get("incumbent_loss") is not None:
-        heading = f"{race['challenger_forecast']:.3f} against {race['incumbent_forecast']:.3f}"
-        losses = f"{race['challenger_loss']:.3f} against {race['incumbent_loss']:.3f}"
-        sides = f"{recipe_name(race['challenger'], incumbent)} against {recipe_name(incumbent, incumbent)}"
-        return f"{name}; {sides}: {losses} after {race['seconds']:.0f} s each, heading for {heading}"
-    ahead = (result.get("verdict") or {}).get("tid")
-    if ahead is not None and ahead != chosen == incumbent:
-        leader = recipe_name(ahead, incumbent)
-        return f"{name}; {leader} was ahead in short trainings, which say little about minutes"
-    if chosen == DEFAULT_TID:
-        return f"{name}; no trial was clearly better"
-    if default is None or best is None:
-        return f"{name}; the default recipe's own trial failed" if default is None else name
-    return f"{name}, {default - best:.3f} nats per character below the default recipe in short trainings"
-
-
-def outcome_of(outcome: Outcome) -> dict[str, Any]:
-    """How the finalists' comparison ended, for the records; numbers that do not exist are None.
-
-    >>> outcome_of(Outcome(4, 0.05, 0.01))["text"]
-    'trial 4 is 0.050 nats per character below the default recipe, +- 0.010: better'
-    """
-    known = math.isfinite(outcome.difference)
-    if outcome.tid == 0:
-        text = "the default recipe: no finalist is better by more than seeds would do"
-    elif not known:
-        text = f"trial {outcome.tid}; the default recipe was not trained to the end"
-    else:
-        says = "better" if outcome.better else "within noise"
-        lower = f"{outcome.difference:.3f} nats per character below the default recipe"
-        text = f"trial {outcome.tid} is {lower}, +- {outcome.se:.3f}: {says}"
-    numbers = (
-        {"difference": outcome.difference, "se": outcome.se} if known else {"difference": None, "se": None}
+def _too_short(standing: Standing, characters: int | None) -> Sentence | None:
+    if characters is None or characters >= SHORT_TEXT or standing.model is None or standing.counting is None:
+        return None
+    if standing.model < standing.counting:
+        return None
+    return Sentence(
+        "bad",
+        f"The text is short for a network, {characters:,} characters to learn from: {SHORT_TEXT:,} would be a start.",
     )
-    return {"tid": outcome.tid, "better": outcome.better, **numbers, "text": text}
 
 
-def closing(result: Mapping[str, Any], folder: Path) -> str:
-    """Under the table: what the model writes, and where everything is."""
-    text = textwrap.indent(result["sample"], "  | ", lambda line: True)
-    page = folder / PAGE
-    lines = ["", "a sample", text, "", f"study     {folder}", f"run       {folder / BEST}"]
-    if page.exists():
-        lines += [f"pictures  {folder}/*.png", f"page      {page}"]
+def _writing(writing: Mapping[str, Any]) -> list[Sentence]:
+    found = []
+    if writing.get("words"):
+        text, unseen, invented = (round(100 * writing[name]) for name in ("in_text", "in_unseen", "invented"))
+        tone = "good" if invented <= 10 else "plain"
+        found.append(
+            Sentence(
+                tone,
+                f"Of 100 words that it writes, {text} occur in the text that it learnt from, {unseen} in the part that "
+                f"it has never seen, and {invented} are invented.",
+            )
+        )
+    if writing.get("copied") is not None:
+        copied, chance = round(100 * writing["copied"]), round(100 * writing["copied_unseen"])
+        if copied == 0:
+            words = "Nothing that it wrote here stands word for word in the text for 20 characters or more."
+        else:
+            words = (
+                f"{copied}\u00a0% of what it wrote here stands word for word in the text, in runs of 20 characters or more; "
+                f"{chance}\u00a0% in the part that it has never seen."
+            )
+        found.append(Sentence("plain", words))
+    return found
+
+
+def _used_up(result: Mapping[str, Any]) -> Sentence | None:
+    early = (result.get("law") or {}).get("most_steps")
+    if not early or result.get("stopped") != "finished":
+        return None
+    return Sentence(
+        "plain", "It ended early because the text has no more to teach; more minutes would not help it."
+    )
+
+
+def _expected(result: Mapping[str, Any]) -> Sentence | None:
+    law = result.get("law") or {}
+    if law.get("expected") is None or result.get("val_loss") is None:
+        return None
+    low, high = law["expected"] - COVERED * law["sd"], law["expected"] + COVERED * law["sd"]
+    inside = "inside" if low <= result["val_loss"] <= high else "outside"
+    return Sentence(
+        "plain",
+        f"The law had expected a validation loss between {low:.2f} and {high:.2f} (90 % interval); it came to "
+        f"{result['val_loss']:.3f}, {inside} of that.",
+    )
+
+
+def _more(result: Mapping[str, Any]) -> Sentence | None:
+    if (more := more_time(result)) is None:
+        return None
+    minutes, gain, low, high = more
+    return Sentence(
+        "plain",
+        f"{minutes:g} more minutes would have bought about {gain:.3f} nats per character (90 % interval {low:.3f} to "
+        f"{high:.3f}), by the law.",
+    )
+
+
+def more_time(result: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
+    """How many minutes more would have bought how much, and the 90 % interval of that; None where nothing is known, or
+    nothing is to be had."""
+    rows = ((result.get("law") or {}).get("prospects") or {}).get("more") or []
+    row = next((row for row in rows if row[0] == MORE_MINUTES), None)
+    if row is None or row[1] <= 0 or (result.get("law") or {}).get("most_steps"):
+        return None
+    low, high = (max(0.0, row[1] + side * COVERED * row[2]) for side in (-1, 1))
+    return row[0], row[1], low, high
+
+
+def next_commands(result: Mapping[str, Any], folder: Path) -> list[str]:
+    """What to type next."""
+    commands = [f"python -m minilm.sample {folder}"]
+    if (result.get("writing") or {}).get("dialogue"):
+        commands.append(f"python -m minilm.chat {folder}")
+    if (more := more_time(result)) is not None:
+        commands.append(f"python -m minilm.tune --resume {folder} --minutes {more[0]:g}")
+    return commands
+
+
+def closing(result: Mapping[str, Any], folder: Path, characters: int | None = None) -> str:
+    """Under the table: the verdict, what the model writes, where everything is, what to type next."""
+    lines = [""]
+    for sentence in verdict(result, characters):
+        lines += textwrap.wrap(sentence.text, 100, initial_indent="- ", subsequent_indent="  ")
+    for number, sample in enumerate(result.get("samples") or [], start=1):
+        lines += ["", f"sample {number}", textwrap.indent(sample, "  | ", lambda line: True)]
+    lines += ["", f"study     {folder}", f"run       {folder / BEST}"]
+    if (folder / PAGE).exists():
+        lines.append(f"page      {folder / PAGE}")
+    lines += [f"next      {command}" for command in next_commands(result, folder)]
     return "\n".join(lines)

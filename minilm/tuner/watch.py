@@ -1,9 +1,10 @@
-"""Shows a running study: `Watch` shows nothing, `StudyBar` a bar on a terminal or in a notebook."""
+"""Shows a running study: `Watch` shows nothing, `StudyBar` one line with one clock, on a terminal or in a notebook."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 from tqdm import tqdm
@@ -11,89 +12,105 @@ from tqdm import tqdm
 from minilm.bars import in_notebook, progress_bar
 from minilm.tuner.records import Trial
 
+SHAPE, FINE = "{desc} |{bar}| {postfix}", 1000  # parts of the bar
+TICK = 1.0  # seconds between two looks at the clock
+
 
 class Watch:
     """What a study tells; override what is of interest."""
 
-    def start(self, line: str, trials: int | None, done: Sequence[Trial]) -> None:
-        """The search begins: `line` says with what; `trials` are planned if known, `done` are earlier."""
+    def say(self, line: str) -> None:
+        """A line that is worth keeping."""
+
+    def phase(self, words: str) -> None:
+        """What happens now."""
+
+    def record(self, values: dict[str, Any]) -> None:
+        """A metrics record of the final training."""
 
     def trial(self, trial: Trial) -> None:
         """A trial has ended and is recorded."""
 
-    def tick(self, seconds_left: float | None) -> None:
-        """Comes twice a second during the search; None where no clock limits it."""
-
-    def race(self, challenger: Trial) -> None:
-        """This trial continues, beside the incumbent, to be compared at equal seconds."""
-
-    def final(self, chosen: Trial) -> None:
-        """The search is over; this configuration is trained at length now."""
-
-    def record(self, values: dict[str, Any]) -> None:
-        """A metrics record of that training."""
+    def ends(self, seconds: float) -> None:
+        """The study is now expected to end after so many seconds, and not when its minutes are over."""
 
     def close(self) -> None:
         """The study is over, or was interrupted; may come more than once."""
 
 
 class StudyBar(Watch):
-    """Trials done, the best loss so far, the time left; then the progress of the final model.
+    """One line: what happens now, how far it has come, and the clock, which runs from `begun` to `total` seconds later.
 
-    Draws nothing where stderr is no terminal and no notebook shows it. `say` gets the one line about workers.
+    Draws nothing where stderr is no terminal and no notebook shows it. `say` gets the lines that stay.
 
     >>> with StudyBar(print) as bar:
-    ...     bar.start("2 workers", 10, [])
-    search    2 workers
+    ...     bar.say("corpus    a tale")
+    corpus    a tale
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
+    def __init__(
+        self, say: Callable[[str], None], begun: float | None = None, total: float | None = None
+    ) -> None:
+        self._say, self.total = say, total
+        self.begun = time.monotonic() if begun is None else begun
+        self._words, self._share, self._count, self._best = "", 0.0, 0, ""
         self._bar: tqdm | None = None
-        self._count, self._best = 0, math.inf
+        self._lock, self._over = threading.RLock(), threading.Event()
 
-    def start(self, line: str, trials: int | None, done: Sequence[Trial]) -> None:
-        self._say(f"search    {line}")
-        self._open("{desc} |{bar}| {elapsed}{postfix}" if trials else "{desc}, {elapsed}{postfix}", trials)
-        for trial in done:
-            self.trial(trial)
+    def say(self, line: str) -> None:
+        with self._lock:
+            if self._bar is not None and not self._bar.disable:
+                self._bar.clear()
+            self._say(line)
+
+    def phase(self, words: str) -> None:
+        self._words, self._share = words, 0.0
+        self._draw()
+
+    def record(self, values: dict[str, Any]) -> None:
+        if values.get("val_loss") is not None:
+            self._best = f", validation loss {values['val_loss']:.3f}"
+        self._words, self._share = f"training, step {values['step']:,}{self._best}", values["progress"]
+        self._draw()
 
     def trial(self, trial: Trial) -> None:
         self._count += 1
-        self._best = min(self._best, math.inf if trial.loss is None else trial.loss)
-        best = "-" if math.isinf(self._best) else f"{self._best:.3f}"
-        self._show(1, f"{self._count} trials done, best loss {best}")
+        ended = "failed" if trial.loss is None else f"{trial.loss:.3f}"
+        self._words = f"{self._count} legs of trials done, the last (trial {trial.tid}): {ended}"
+        self._draw()
 
-    def tick(self, seconds_left: float | None) -> None:
-        if self._bar is not None:
-            if seconds_left is not None:
-                self._bar.set_postfix_str(f"{left_text(seconds_left)} left", refresh=False)
+    def ends(self, seconds: float) -> None:
+        self.total = seconds
+
+    def _draw(self) -> None:
+        with self._lock:
+            if self._over.is_set():
+                return
+            if self._bar is None:
+                self._bar = progress_bar(FINE, SHAPE)
+                if (
+                    not self._bar.disable and not in_notebook()
+                ):  # a thread's words would end up below another cell
+                    threading.Thread(target=self._tick, daemon=True).start()
+            spent = time.monotonic() - self.begun
+            share = self._share if self.total is None else spent / max(self.total, 1e-6)
+            self._bar.n = round(FINE * min(1.0, share))
+            of = "" if self.total is None else f" of {clock_text(self.total)}"
+            self._bar.set_postfix_str(clock_text(spent) + of, refresh=False)
+            self._bar.set_description_str(self._words, refresh=False)
             self._bar.refresh()
 
-    def race(self, challenger: Trial) -> None:
-        self._show(0, f"trial {challenger.tid} races what has trained all along")
-
-    def final(self, chosen: Trial) -> None:
-        self._open("{desc} {percentage:3.0f}% |{bar}| {elapsed}, {remaining} left", 100)
-
-    def record(self, values: dict[str, Any]) -> None:
-        if self._bar is not None:
-            loss = f"loss {values['val_loss']:.3f}" if "val_loss" in values else f"step {values['step']}"
-            self._show(100 * values["progress"] - self._bar.n, f"final model, {loss},")
-
-    def _open(self, shape: str, total: int | None) -> None:
-        self.close()
-        self._bar = progress_bar(total, shape)
-
-    def _show(self, progress: float, text: str) -> None:
-        if self._bar is not None:
-            self._bar.set_description_str(text, refresh=False)
-            self._bar.update(progress)
+    def _tick(self) -> None:
+        """A person who looks on sees the clock move, whatever takes its time."""
+        while not self._over.wait(TICK):
+            self._draw()
 
     def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        with self._lock:
+            self._over.set()
+            if self._bar is not None:
+                self._bar.close()
+                self._bar = None
 
     def __enter__(self) -> StudyBar:
         return self
@@ -102,19 +119,18 @@ class StudyBar(Watch):
         self.close()
 
 
-def default_watch() -> Watch:
+def default_watch(begun: float, total: float | None) -> Watch:
     """The watch of a study that was given none: a bar in a notebook, nothing in a script."""
-    return StudyBar(_unsaid) if in_notebook() else Watch()
+    return StudyBar(_unsaid, begun, total) if in_notebook() else Watch()
 
 
 def _unsaid(line: str) -> None:
     """A notebook's cell shows the bar and what the cell itself prints."""
 
 
-def left_text(seconds: float) -> str:
-    """A time that is left.
-
-    >>> left_text(75.2), left_text(-3)
+def clock_text(seconds: float) -> str:
+    """
+    >>> clock_text(75.2), clock_text(-3)
     ('1:15', '0:00')
     """
     minutes, rest = divmod(max(0, int(seconds)), 60)

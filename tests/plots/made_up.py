@@ -46,6 +46,7 @@ RESULT = {
     "protocol": "exact",
     "counting": {"order": 7, "val": 1.245, "test": 1.251},
     "mixture": {"weight": 0.9, "order": 5, "val": 1.004, "test": 1.011},
+    "floors": CORPUS["floors"],
     "sample": SAMPLE,
 }
 
@@ -153,27 +154,38 @@ def _promoted(trial: dict[str, Any], rung: int, started: float, worker: int) -> 
     return {**further, **whole, "legs": [*trial["legs"], leg]}
 
 
-FINALISTS: dict[str, Any] = {
-    "finalists": [
-        {
-            "tid": 7,
-            "n_parameters": 801_000,
-            "losses": {"0": 1.02, "1": 1.04, "2": 1.03},
-            "mean": 1.03,
-            "se": 0.006,
-        },
-        {
-            "tid": 0,
-            "n_parameters": 788_000,
-            "losses": {"0": 1.09, "1": 1.06, "2": 1.08},
-            "mean": 1.077,
-            "se": 0.009,
-        },
-    ],
-    "verdict": {"better": True, "difference": 0.047, "se": 0.011, "text": "better by 0.047 +- 0.011"},
+COMPARE: dict[str, Any] = {
     "compare": {
         "default": {"loss": 1.071, "val_loss": 1.071, "test_loss": 1.077},
         "random": {"loss": 1.052, "val_loss": 1.052, "test_loss": 1.06},
+    },
+}
+# of a study by minutes: the law has chosen, nothing was searched
+CHOSEN: dict[str, Any] = {
+    "best": {
+        "tid": None,
+        "point": {"tokens": "bpe:512", "num_layers": 3, "hidden_size": 128, "dropout": 0.0},
+    },
+    "samples": [SAMPLE, "Crane: No.\n", "Fox: Why?\n"],
+    "writing": {
+        "words": 40,
+        "in_text": 0.95,
+        "in_unseen": 0.8,
+        "invented": 0.05,
+        "copied": 0.2,
+        "copied_unseen": 0.1,
+        "dialogue": True,
+    },
+    "law": {
+        "expected": 1.05,
+        "sd": 0.1,
+        "most_steps": None,
+        "prospects": {
+            "sizes": [[98_304, 2, 64, 0.04, 0.01], [589_824, 3, 128, 0.0, 0.0], [3e6, 4, 256, 0.02, 0.01]],
+            "tokens": [["characters", 0.06, 0.02], ["bpe:512", 0.0, 0.0]],
+            "default": [0.03, 0.01],
+            "more": [[1, 0.02, 0.005], [10, 0.08, 0.02]],
+        },
     },
 }
 
@@ -201,7 +213,7 @@ def write_study(
     folder.mkdir(parents=True, exist_ok=True)
     settings = {
         "format": "minilm-study",
-        "version": 1,
+        "version": 2,
         "algo": "tpe",
         "seed": 0,
         "minutes": 3.0,

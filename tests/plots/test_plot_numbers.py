@@ -10,17 +10,16 @@ from typing import Any
 import pytest
 
 from minilm.plots.curves import curve_numbers, loss_limits
-from minilm.plots.ladder import ladder_numbers
+from minilm.plots.ladder import draw_ladder, ladder_numbers
+from minilm.plots.law import default_of, draw_expected, more_numbers, size_numbers, token_numbers, words_of
 from minilm.plots.rungs import curve_window, trial_curve_numbers
 from minilm.plots.search import search_numbers
 from minilm.plots.slices import slice_numbers
-from minilm.plots.style import spread
-from minilm.plots.timeline import timeline_numbers
+from minilm.plots.style import PALETTE, spread
 from minilm.plots.verdict import (
     NOISE,
     Standing,
     against_counting,
-    against_default,
     against_floor,
     closed,
     perplexity,
@@ -119,23 +118,6 @@ def test_trial_curves_and_their_window():
     assert high > low
 
 
-def test_timeline_rows_and_roles():
-    trials = [
-        trial(0, 2.0, 0, 60, worker=0),
-        trial(1, 1.0, 6, 66, worker=10),
-        trial(2, None, 60, 90, worker=2),
-        trial(3, 1.5, 70, 90, worker=2),
-    ]
-    numbers = timeline_numbers(trials)
-    assert numbers.workers == ["0", "2", "10"]
-    assert [(bar.row, bar.start, bar.end, bar.role) for bar in numbers.bars] == [
-        (0, 0.0, 1.0, "default"),
-        (2, 0.1, 1.1, "best"),
-        (1, 1.0, 1.5, "failed"),
-        (1, 70 / 60, 1.5, "other"),
-    ]
-
-
 def test_spread_keeps_order_and_gap_and_moves_nothing_without_need():
     dice = random.Random(0)
     for _ in range(200):
@@ -149,22 +131,6 @@ def test_spread_keeps_order_and_gap_and_moves_nothing_without_need():
         assert all(placed[i] == wanted[i] for i in lonely)
         assert sum(placed) == pytest.approx(sum(wanted))  # nothing drifts to one side
     assert spread([0.0, 10.0], gap=1.0) == [0.0, 10.0]
-
-
-@pytest.mark.parametrize(
-    ("best", "default", "tone", "words"),
-    [
-        (1.0, 1.0 + 2 * NOISE, "good", "beat the default recipe by 0.040"),
-        (1.0, 1.0 + NOISE / 2, "plain", "not clearly better"),
-        (1.0, 1.0, "plain", "No trial beat the default recipe"),
-        (1.0, None, "plain", "no finished trial to compare with (too slow)"),
-        (None, None, "bad", "No trial succeeded"),
-    ],
-)
-def test_tuned_against_default(best, default, tone, words):
-    found = against_default(best, default, "too slow")
-    assert found.tone == tone
-    assert words in found.text
 
 
 def test_counting_that_wins_is_said_to_win():
@@ -200,12 +166,54 @@ def test_ladder_leaves_out_the_unknown():
     assert [rung.name for rung in rungs] == ["d", "a"]
 
 
-def test_a_longer_leg_has_its_trials_role_and_a_row_of_its_own():
-    trials = [trial(0, 2.0, 0, 60, worker=0), trial(1, 1.0, 60, 90, worker=0)]
-    legs = [
-        {"tid": 0, "worker": "default", "started": 0, "ended": 120},
-        {"tid": 1, "worker": 0, "started": 90, "ended": 120},
+def test_every_colour_of_words_is_read_on_both_papers():
+    """Contrast of 4.5 to 1 at least, by WCAG 2's own formula."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    for side in (0, 1):
+        paper = luminance(PALETTE["paper"][side])
+        for name, pair in PALETTE.items():
+            low, high = sorted((luminance(pair[side]), paper))
+            assert name in ("paper", "grid") or (high + 0.05) / (low + 0.05) >= 4.5, (name, side)
+
+
+LAW = {
+    "prospects": {
+        "sizes": [[9, 2, 64, 0.1, 0.01], [20, 3, 96, 0.0, 0.0], "damage", [1, 2], [30, 4, 96, None, 0.1]],
+        "tokens": [["characters", 0.2, 0.05], ["bpe:512", 0.0, 0.0]],
+        "default": [0.03, 0.02],
+        "more": [[1, 0.01, 0.004], [10, 0.05, 0.01]],
+    }
+}
+
+
+def test_what_the_law_expected_of_others():
+    point = {"num_layers": 3, "hidden_size": 96, "tokens": "bpe:512"}
+    sizes, tokens = size_numbers(LAW, point), token_numbers(LAW, point)
+    assert [(one.x, one.name, one.above, one.chosen) for one in sizes] == [
+        (9, "2 x 64", 0.1, False),
+        (20, "3 x 96", 0.0, True),
     ]
-    numbers = timeline_numbers(trials, legs)
-    assert numbers.workers == ["0", "default"]
-    assert [(bar.row, bar.role) for bar in numbers.bars[2:]] == [(1, "default"), (0, "best")]
+    assert [one.name for one in tokens if one.chosen] == ["bpe:512"]
+    assert [(one.name, one.above) for one in more_numbers(LAW)] == [
+        ("now", 0.0),
+        ("+1", -0.01),
+        ("+10", -0.05),
+    ]
+    assert more_numbers({**LAW, "most_steps": 9}) == [] == size_numbers({}, point)
+    words = words_of(sizes, default_of(LAW))
+    assert words == "2 x 64 +0.100 ± 0.016; 3 x 96 +0.000 ± 0.000 (chosen); default recipe +0.030 ± 0.033"
+    assert "chosen" in draw_expected(sizes, "layers x hidden size", default_of(LAW)).svg()
+
+
+def test_a_single_alternative_is_no_picture():
+    assert token_numbers({"prospects": {"tokens": [["characters", 0.0, 0.0]]}}, {}) == []
+
+
+def test_the_ladder_begins_at_zero():
+    figure = draw_ladder(ladder_numbers([("a", 1.50, "model"), ("b", 1.51, "counting")]))
+    assert figure.axes[0].get_xlim()[0] == 0.0

@@ -32,7 +32,6 @@ def climbing(task: Any) -> dict[str, Any]:
         "steps": 10,
         "seconds": 2.0,
         "curve": [(2.0, loss)],
-        "held": 1.5 if rung == 2 else None,
     }
 
 

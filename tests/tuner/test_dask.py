@@ -18,15 +18,15 @@ import pytest
 
 from minilm.config import default_recipe
 from minilm.errors import ConfigError, EngineError
-from minilm.tuner import engines, objective
+from minilm.tuner import engines
 from minilm.tuner.engines import address_of, pool_for
-from minilm.tuner.legs import leg_parts
 from minilm.tuner.propose import Proposer, SearchSpace
 from minilm.tuner.records import Journal, TrialState
 from minilm.tuner.rungs import Ladder
 from minilm.tuner.search import Rules, Search
-from minilm.tuner.settings import Budget
+from minilm.tuner.settings import TrialBudget
 from minilm.tuner.space import Dimension, limits_for
+from minilm.tuner.trial import Task, leg_of, prepare, run_leg
 from tests.test_tune_verb import write_text
 from tests.tuner import stubs
 from tests.tuner.test_workers import gone
@@ -232,13 +232,13 @@ def test_a_study_goes_on_after_a_worker_is_killed_in_mid_trial(pool, tmp_path):
     limits = limits_for(len(corpus.train))
     space = SearchSpace.of((Dimension("learning_rate", "log", 1e-3, 1e-1),), {"learning_rate": 0.01})
     _, train = default_recipe(corpus.tokenizer.vocab_size)
-    parts = leg_parts(Budget(seconds=1.5, chars=100), Ladder((1.0,)), 0, train)
+    leg = leg_of(TrialBudget(seconds=1.5, chars=100), Ladder((1.0,)), 0, train)
 
     def task(trial):
         out = str(tmp_path / "models" / str(trial.tid))
-        return objective.Task(trial.point, corpus.describe(), limits, parts, out=out)
+        return Task(trial.point, corpus.describe(), limits, leg, out=out)
 
-    pool.warm_up(objective.prepare, corpus.describe())
+    pool.warm_up(prepare, corpus.describe())
     assert _within(120, lambda: pool.free == 2)
     text.rename(tmp_path / "elsewhere.txt")
     pids = sorted(pool._client.run(os.getpid).values())
@@ -251,7 +251,7 @@ def test_a_study_goes_on_after_a_worker_is_killed_in_mid_trial(pool, tmp_path):
 
     rules = Rules(workers=2, trials=7)
     journal = Journal(tmp_path)
-    search = Search(Proposer(space, "random"), pool, journal, rules, objective.run_leg, task, on_tick=on_tick)
+    search = Search(Proposer(space, "random"), pool, journal, rules, run_leg, task, on_tick=on_tick)
     search.run()
     assert killed and [trial.state for trial in journal.trials] == 7 * [TrialState.OK]
     reasons = [leg.get("reason") for trial in journal.trials for leg in trial.legs]

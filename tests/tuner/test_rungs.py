@@ -1,4 +1,4 @@
-"""Schedulers and forecasts. The witness of `asha` is the paper's algorithm 2 with its own bookkeeping: a list per rung
+"""Schedulers. The witness of `asha` is the paper's algorithm 2 with its own bookkeeping: a list per rung
 of what came in, and a set per rung of who was promoted from it."""
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ import random
 import pytest
 
 from minilm.errors import ConfigError
-from minilm.tuner.forecast import predicted
-from minilm.tuner.rungs import SCHEDULERS, Ladder, Standing
+from minilm.tuner.rungs import SCHEDULERS, Ladder, Standing, levelled
 
 LADDER = Ladder()
 
@@ -106,15 +105,6 @@ def test_none_ends_each_trial_before_the_next():
     assert order == sorted(order)
 
 
-def test_median_stops_the_worse_half():
-    standings = [Standing(t, (float(t),)) for t in range(5)]
-    gone_on = []
-    while (tid := SCHEDULERS["median"](standings, LADDER)) is not None:
-        gone_on.append(tid)
-        standings[tid] = Standing(tid, (float(tid),), running=True)
-    assert gone_on == [0, 1, 2]
-
-
 def test_a_failure_is_worse_than_any_loss_but_counts():
     standings = [Standing(0, (9.0,)), Standing(1, failed=True), Standing(2, failed=True)]
     assert SCHEDULERS["asha"](standings, LADDER) == 0
@@ -136,33 +126,16 @@ def test_the_legs_add_up_to_a_training():
     assert sum(LADDER.leg(reached) for reached in range(3)) == pytest.approx(1.0)
 
 
-def test_forecasts_by_a_line_that_is_known():
-    """Rung 1 = 0.5 * rung 0 + 1 and the top = rung 1 - 0.3, exactly."""
-    bottom = (2.0, 2.2, 2.6, 3.0, 3.1)
-    seen = [Standing(t, (x, 0.5 * x + 1, 0.5 * x + 0.7)) for t, x in enumerate(bottom)]
-    more = [
-        Standing(9, (4.0,)),
-        Standing(10, (3.6, 2.8)),
-        Standing(11, running=True),
-        Standing(12, (1.0,), failed=True),
-    ]
-    found = predicted([*seen, *more], LADDER)
-    assert found.keys() == {0, 1, 2, 3, 4, 9, 10}
-    assert [found[t] for t in range(5)] == [t.losses[-1] for t in seen]
-    assert found[9] == pytest.approx(2.7) and found[10] == pytest.approx(2.5)
+def test_losses_are_levelled_by_what_those_who_climbed_have_gained():
+    """At the first rung 1.0 on average, at the second 0.5: a third trial waits at each of them, one has failed."""
+    climbed = [Standing(0, (3.0, 2.5, 2.25)), Standing(1, (3.5, 2.0, 1.25))]
+    others = [Standing(2, (2.0,)), Standing(3, (2.0, 1.0)), Standing(4, (1.0,), failed=True), Standing(5)]
+    found = levelled([*climbed, *others], LADDER)
+    assert found.keys() == {0, 1, 2, 3} and (found[0], found[1]) == (2.25, 1.25)
+    first = ((3.0 - 2.5) + (3.5 - 2.0) + (2.0 - 1.0)) / 3
+    assert found[3] == pytest.approx(1.0 - 0.5) and found[2] == pytest.approx(2.0 - first - 0.5)
 
 
-def test_forecasts_before_anything_climbed():
-    assert predicted([Standing(0, (2.5,)), Standing(1, (2.0,))], LADDER) == {0: 2.5, 1: 2.0}
-    assert predicted([], LADDER) == {}
-
-
-def test_a_forecast_trusts_no_slope_beyond_reason():
-    seen = [Standing(t, (x, -5 * x, -5 * x)) for t, x in enumerate((2.0, 2.1, 2.2, 2.3))]
-    better, worse = (predicted([*seen, Standing(9, (x,))], LADDER)[9] for x in (1.0, 3.0))
-    assert worse - better == pytest.approx(0.2 * 2.0 * 1.0)
-
-
-def test_equal_losses_have_no_slope():
-    seen = [Standing(t, (2.0, 1.5, 1.0)) for t in range(5)]
-    assert predicted([*seen, Standing(9, (2.5,))], LADDER)[9] == pytest.approx(1.5)
+def test_before_anything_climbed_losses_stay_as_they_are():
+    assert levelled([Standing(0, (2.5,)), Standing(1, (2.0,))], LADDER) == {0: 2.5, 1: 2.0}
+    assert levelled([], LADDER) == {}

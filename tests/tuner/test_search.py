@@ -176,13 +176,13 @@ def test_trials_pause_at_rungs_and_the_best_climb():
     best_at_the_bottom = sorted(trials, key=lambda trial: trial.losses[0])[:2]
     assert all(len(trial.legs) > 1 for trial in best_at_the_bottom)
     whole = trials[0]
-    assert (whole.steps, whole.seconds, whole.held) == (30, 6.0, 5.5)
+    assert (whole.steps, whole.seconds) == (30, 6.0)
     assert [x for x, _ in whole.curve] == [2.0, 4.0, 6.0] and whole.loss == whole.losses[-1]
 
 
 def test_a_trial_that_fails_on_its_way_up_has_failed_with_its_reason():
     pool = Here()
-    rules = Rules(1, trials=12, scheduler="median", ladder=Ladder())
+    rules = Rules(1, trials=12, scheduler="none", ladder=Ladder())
     failed = [t for t in climb(pool, Journal(None), rules, clock=pool.clock) if t.state is TrialState.FAILED]
     assert [(t.tid, t.reason, t.loss, len(t.losses)) for t in failed] == [(4, "diverged at step 7", None, 1)]
     assert best_trial(failed) is None
@@ -267,12 +267,27 @@ def test_killed_and_continued_equals_undisturbed(tmp_path):
     }
 
 
-def test_the_default_recipe_wins_unless_another_is_clearly_better():
-    def trial(tid: int, loss: float | None) -> Trial:
-        state = TrialState.FAILED if loss is None else TrialState.OK
-        return Trial(tid, {}, {}, state=state, loss=loss)
+def test_a_trial_is_judged_by_the_lowest_loss_that_was_measured():
+    def trial(tid: int, *losses: float, failed: bool = False) -> Trial:
+        state = TrialState.FAILED if failed else TrialState.PAUSED
+        return Trial(tid, {}, {}, state=state, legs=[{"loss": loss} for loss in losses])
 
-    assert best_trial([trial(0, 1.50), trial(1, 1.499)], margin=0.01).tid == 0
-    assert best_trial([trial(0, 1.50), trial(1, 1.40), trial(2, 1.40)], margin=0.01).tid == 1
-    assert best_trial([trial(0, None), trial(1, 9.0)], margin=0.01).tid == 1
-    assert best_trial([trial(0, None)]) is None
+    early, far = trial(1, 1.40), trial(2, 1.60, 1.45, 1.41)
+    assert best_trial([trial(0, 1.5), far, early]).tid == 1
+    assert best_trial([trial(0, 1.40), early]).tid == 0
+    assert best_trial([trial(0, 1.0, failed=True), far]).tid == 2
+    assert best_trial([trial(0, failed=True)]) is None
+
+
+def test_a_leg_that_ends_worse_than_the_one_before_does_not_lower_the_trial():
+    """Its weights of the first rung are as good as they were."""
+    pool = Here()
+
+    def overfits(task):
+        tid, _, rung = task
+        return {"loss": 1.0 + tid / 100 + rung, "steps": 1, "seconds": 1.0, "curve": []}
+
+    rules = Rules(1, trials=3, scheduler="none", ladder=Ladder())
+    trials = climb(pool, Journal(None), rules, overfits, clock=pool.clock)
+    assert [trial.losses for trial in trials] == [(1.0 + tid / 100,) * 3 for tid in range(3)]
+    assert [trial.loss for trial in trials] == [1.0, 1.01, 1.02]

@@ -1,4 +1,4 @@
-"""Failures grouped by reason, the region they have in common; finalists, verdict and comparison from a result."""
+"""Failures grouped by reason, the region they have in common, and what was never tried."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from typing import Any
 import pytest
 
 from minilm.plots.failures import failure_numbers, region_numbers
-from minilm.plots.reading import StudyRecords
-from minilm.plots.seeds import compared, draw_finalists, finalist_numbers, judged
-from minilm.plots.study_findings import sentences
 from minilm.plots.study_search import failures_section
-from tests.plots.made_up import FINALISTS, RESULT, trials
+from tests.plots.made_up import trials
 
 
 def points(count: int, failing: Any, seed: int = 0) -> list[dict[str, Any]]:
@@ -62,67 +59,6 @@ def test_failures_without_a_cause_are_hardly_ever_given_one():
 )
 def test_one_failure_no_failure_or_nothing_else_has_no_region(failing):
     assert region_numbers(points(20, failing)) is None
-
-
-def test_finalists_come_best_first_with_what_is_known():
-    found = finalist_numbers(FINALISTS)
-    assert [(one.tid, one.name, one.mean, one.se) for one in found] == [
-        (7, "trial 7", 1.03, 0.006),
-        (0, "default recipe", 1.077, 0.009),
-    ]
-    assert found[0].losses == [1.02, 1.04, 1.03]
-    assert "1.030" in draw_finalists(found).svg()
-
-
-@pytest.mark.parametrize(
-    "result",
-    [{}, {"finalists": None}, {"finalists": [None, {"tid": 1, "losses": {}}, {"losses": {"0": 1.0}}]}],
-)
-def test_missing_finalists_are_left_out(result):
-    assert finalist_numbers(result) == []
-
-
-def test_the_verdict_keeps_its_words_and_gets_a_tone():
-    sentence = judged(FINALISTS)
-    assert sentence is not None and sentence == ("good", "Better by 0.047 +- 0.011.")
-    within = judged({"verdict": {"better": False, "text": "within noise."}})
-    assert within == ("plain", "Within noise.")
-    assert judged({}) is None
-    better = {"verdict": {"tid": 4, "better": True, "text": "trial 4 is 0.2 below"}, "best": {"tid": 4}}
-    assert judged(better) == ("good", "Trial 4 is 0.2 below.")
-    assert judged({**better, "best": {"tid": 1}}) == ("plain", "In short trainings trial 4 is 0.2 below.")
-
-
-def test_the_comparison_is_on_the_split_that_all_have():
-    rows = compared({**RESULT, **FINALISTS})
-    assert rows == [
-        ("tuned", 1.019, "model"),
-        ("default recipe", 1.077, "default"),
-        ("random search", 1.06, "counting"),
-    ]
-    partly = {**RESULT, "compare": {"default": {"loss": 1.1}}}
-    assert compared(partly) == [("tuned", 1.012, "model"), ("default recipe", 1.1, "default")]
-    assert compared(RESULT) == []
-
-
-@pytest.mark.parametrize(
-    ("ahead", "chosen", "said"), [(4, 0, "Trial 4 could not race"), (4, 4, None), (0, 0, None)]
-)
-def test_a_finalist_that_could_not_race_is_not_passed_over_in_silence(ahead, chosen, said):
-    result = {"best": {"tid": chosen}, "verdict": {"tid": ahead, "better": True, "text": "Trial 4 is better"}}
-    texts = [sentence.text for sentence in sentences(StudyRecords({}, [], result, None), None)]
-    assert any(text.startswith(said or "Trial 4 could") for text in texts) is (said is not None)
-
-
-def test_a_finalist_that_is_smaller_than_the_fitted_recipe_is_called_so():
-    trials = [{"tid": 1, "n_parameters": 2000}, {"tid": 4, "n_parameters": 1000}]
-    result = {
-        "best": {"tid": 1},
-        "incumbent": 1,
-        "verdict": {"tid": 4, "better": True, "text": "trial 4 is better"},
-    }
-    texts = [sentence.text for sentence in sentences(StudyRecords({}, trials, result, None), None)]
-    assert any(text.startswith("Trial 4 is smaller than the recipe fitted to the minutes") for text in texts)
 
 
 def test_what_was_never_tried_is_told_with_its_reason():

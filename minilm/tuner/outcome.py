@@ -1,0 +1,99 @@
+"""Looks at the final model: samples, the mixture with counting, how its words compare with those of the text.
+
+Each part is left out where its time has come; the helper that counts is given, and was begun before the training.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, wait
+from typing import Any
+
+from minilm.text.characters import CharTokenizer
+from minilm.text.corpora import Corpus
+from minilm.text.ngram import counting_baseline
+from minilm.training.mixture import mixture
+from minilm.training.run import Run, add_to_result
+from minilm.tuner import chores
+from minilm.tuner.records import Trial, TrialState
+from minilm.tuner.settings import Settings
+from minilm.tuner.workers import Workers
+from minilm.writing import sample_text
+
+SAMPLES, SAMPLE_CHARS = 3, 280
+PATIENCE = 600.0  # seconds that a study without a clock waits for a helper
+# of the reserve: what is left of it when the samples, the numbers and the page must be there
+WRITTEN, SCORED, DRAWN = 0.75, 0.5, 0.15
+
+
+class Counting:
+    """Counting, begun in a helper process while the model trains."""
+
+    def __init__(self, helper: Workers, corpus: Corpus) -> None:
+        self.helper, self.corpus = helper, corpus
+        self.letters = isinstance(corpus.tokenizer, CharTokenizer)  # then one counting tells both
+        described = corpus.describe()
+        self.chances = helper.submit(chores.counted, described, corpus.tokenizer)
+        self.baseline = None if self.letters else helper.submit(chores.counting, described)
+
+    def known(self, end: float | None) -> tuple[Any, dict[str, Any] | None]:
+        """The probabilities that counting gives the model's own tokens, and the baseline; None what is not ready."""
+        chances = answer(self.helper, self.chances, end)
+        if not self.letters:
+            return chances, answer(self.helper, self.baseline, end)
+        return chances, counting_baseline(self.corpus, chances) if chances else None
+
+
+def looked_at(
+    run: Run, corpus: Corpus, seed: int, counting: Counting, moments: Mapping[float, float] | None
+) -> dict[str, Any]:
+    """The samples and numbers of the final model; `moments`: when each share of the reserve is left."""
+    written, scored = (moments[WRITTEN], moments[SCORED]) if moments else (None, None)
+    samples: list[str] = []
+    for number in range(SAMPLES):
+        if not samples or written is None or time.monotonic() < written:
+            samples.append(sample_text(run.model, run.tokenizer, SAMPLE_CHARS, seed + number, written))
+    chances, baseline = counting.known(scored)
+    compared = counting.helper.submit(chores.compared, corpus.describe(), samples)
+    if chances:
+        options = {"chars": run.result["eval_chars"], "deadline": scored}
+        add_to_result(run, {"mixture": mixture(run.model, corpus, chances, **options)})
+    return {"samples": samples, "counting": baseline, "writing": answer(counting.helper, compared, scored)}
+
+
+def result_of(
+    settings: Settings, run: Run, best: Trial | None, trials: Sequence[Trial], found: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The content of a study's result.json."""
+    chosen = settings.chosen or {}
+    return {
+        "best": {
+            "tid": None if best is None else best.tid,
+            "point": chosen["point"] if best is None else best.point,
+            "model": run.config["model"],
+            "train": run.config["train"],
+        },
+        "best_trial_loss": None if best is None else best.loss,
+        "trials": len(trials),
+        "failed": sum(trial.state is TrialState.FAILED for trial in trials),
+        **run.result,
+        "floors": run.config["corpus"]["floors"],
+        "law": {
+            name: chosen[name]
+            for name in ("expected", "sd", "seconds", "most_steps", "prospects")
+            if name in chosen
+        },
+        **found,
+    }
+
+
+def answer(helper: Workers, future: Future | None, end: float | None) -> Any:
+    """What the helper answered, or None where it failed or is not ready by `end`."""
+    if future is None:
+        return None
+    wait([future], timeout=PATIENCE if end is None else max(0.0, end - time.monotonic()))
+    if not future.done():
+        helper.kill(future)
+        return None
+    return None if future.exception() else future.result()

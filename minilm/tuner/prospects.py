@@ -1,0 +1,61 @@
+"""Asks the law about the choice's neighbours, for the page: other sizes and tokens, the default recipe, more minutes.
+
+Arithmetic only. Every number is a difference to the choice with its standard deviation, in nats per character, since a
+law knows differences much better than it knows a text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from minilm.tuner.budget import parameters
+from minilm.tuner.choose import Choice, Outlook, space_for
+from minilm.tuner.space import DEFAULT_POINT, Point, default_point, to_configs
+
+SHAPES = ((2, 64), (2, 96), (2, 128), (3, 128), (3, 192), (4, 192), (4, 256))  # layers, hidden size
+MORE_MINUTES = (1, 3, 10, 30)
+
+
+def prospects(outlook: Outlook, choice: Choice, seconds: float) -> dict[str, Any]:
+    """For result.json: "sizes", "tokens", "default" and "more", each what would be different and by how much."""
+
+    def above(point: Mapping[str, Any]) -> list[float]:
+        """How much higher than the choice it is expected to end, and the deviation of that."""
+        gain, sd = outlook.difference(point, choice.point, seconds)
+        return [round(gain, 5), round(sd, 5)]
+
+    chosen, sizes = choice.point, []
+    shapes = {*SHAPES, (chosen["num_layers"], chosen["hidden_size"])}
+    for layers, width in shapes:
+        point = {**chosen, "num_layers": layers, "hidden_size": width}
+        sizes.append([_size(outlook, point), layers, width, *above(point)])
+    tokens = [[kind, *above({**chosen, "tokens": kind})] for kind in outlook.open_tokens]
+    default = {**default_point(outlook.limits), "tokens": chosen["tokens"]}
+    return {
+        "sizes": sorted(sizes),
+        "tokens": tokens,
+        "default": above(default),
+        "more": _more(outlook, choice, seconds),
+    }
+
+
+def _more(outlook: Outlook, choice: Choice, seconds: float) -> list[list[float]]:
+    """[minutes more, what they would have bought, the deviation of that], with the best of the recipes that were looked
+    at for them."""
+    space, found = space_for(outlook.limits), []
+    points = [choice.point]
+    for draw, loss in choice.looked:
+        if loss is not None:
+            points.append({**DEFAULT_POINT, **choice.point, **space.point(draw)})
+    for minutes in MORE_MINUTES:
+        longer = seconds + 60 * minutes
+        best = min(points, key=lambda point: outlook.at(point, longer)[0])
+        gain, sd = outlook.gain_of_time(choice.point, seconds, best, longer)
+        found.append([minutes, round(max(gain, 0.0), 5), round(sd, 5)])
+    return found
+
+
+def _size(outlook: Outlook, point: Point) -> int:
+    model, _ = to_configs({k: v for k, v in point.items() if k != "tokens"}, 2, outlook.limits)
+    return parameters(model)
