@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("sample", 'python -m minilm.sample runs/my-run --prompt "Fox: " --chars 200')
     off = argparse.SUPPRESS  # where no default would mean anything
-    parser.add_argument("run", help="folder of a run or of a study")
+    parser.add_argument(
+        "run", nargs="?", default=off, help="folder of a run or of a study (default: the newest)"
+    )
     parser.add_argument(
         "--prompt",
         action="append",
@@ -54,9 +56,9 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     _check(arguments)
-    from minilm.training.run import load_run
+    from minilm.training.run import load_run, newest_run
 
-    run = load_run(arguments.run)
+    run = load_run(arguments.run if "run" in arguments else newest_run())
     prompts = [_known(run, prompt) for prompt in getattr(arguments, "prompt", [""])]
     if len(prompts) * arguments.streams == 1:
         _write_one(run, prompts[0], arguments)

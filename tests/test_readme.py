@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHORTER = {  # in README -> in this test
     "minilm.tune fables": "minilm.tune fables --trials 2 --workers 1",
-    "--minutes 10 --compare": "--minutes 0.1 --compare",
+    "--minutes 10 --compare": "--minutes 0.5 --compare",
     "--minutes 10": "--trials 2 --workers 1",
     "minutes=10": "trials=2, workers=1",
     "max_evals=100": "max_evals=2",

@@ -331,10 +331,10 @@ def test_a_deterministic_study_killed_and_continued_equals_the_undisturbed_one(t
 @pytest.mark.slow
 def test_a_comparison_is_added_to_result_and_page(tmp_path):
     folder = tmp_path / "out"
-    done = tune(str(write_text(tmp_path)), "--minutes", "0.3", "--compare", "--out", str(folder))
+    done = tune(str(write_text(tmp_path)), "--minutes", "0.6", "--compare", "--out", str(folder))
     assert done.returncode == 0, done.stderr
     compare = json.loads((folder / "result.json").read_text())["compare"]
-    assert compare["minutes"] == 0.3 and all(compare[side]["test_loss"] > 0 for side in ("default", "random"))
+    assert compare["minutes"] == 0.6 and all(compare[side]["test_loss"] > 0 for side in ("default", "random"))
     assert "default recipe, same time" in done.stdout and "random search, same time" in done.stdout
     before = (folder / "compare" / "random" / "result.json").read_bytes()
     again = tune("--resume", str(folder), "--compare")

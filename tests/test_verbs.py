@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from minilm import __main__ as root
 from minilm import cli, files
+from minilm.training.run import newest_run
 
 ROOT = Path(__file__).parent.parent
 TEXT = "".join(f"Fox: I have {k} plums.\nCrow: And I have {k * 5 % 7} pears, dear fox.\n" for k in range(80))
@@ -94,6 +96,20 @@ def test_sample_follows_seed_and_stop(desk, capsys):
     assert verb("sample", [str(desk / "run"), "--chars", "300", "--stop", "a", "--stop", "e", "--json"]) == 0
     text = json.loads(capsys.readouterr().out)["text"]
     assert "a" not in text and "e" not in text
+
+
+def test_sample_without_a_run_takes_the_newest(desk, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert verb("sample", ["--chars", "5"]) == 2
+    assert "runs holds none; train one" in capsys.readouterr().err
+    for name, age in (("old", 100), ("study/best", 0), ("older", 200)):
+        folder = shutil.copytree(desk / "run", tmp_path / "runs" / name)
+        written = (folder / "model.safetensors").stat().st_mtime - age
+        os.utime(folder / "model.safetensors", (written, written))
+    (tmp_path / "runs" / "not-a-run").mkdir()
+    assert newest_run() == Path("runs/study")
+    assert verb("sample", ["--prompt", "Fox: ", "--chars", "5"]) == 0
+    assert capsys.readouterr().out.startswith("Fox: ")
 
 
 def test_sample_writes_several_at_once(desk, capsys):

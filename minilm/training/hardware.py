@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -135,17 +136,56 @@ def _threads(wish: int | None) -> tuple[int, str]:
 
 
 def physical_cores(cpuinfo: str | None = None, allowed: set[int] | None = None) -> int:
-    """Physical cores that this process may use; logical ones where the system does not tell them apart.
+    """Physical cores that this process may use, efficiency cores left out: what waits for the slowest thread must not
+    have a slow one. Logical cores where the system does not tell them apart.
 
     >>> one_core = "processor: 0\\ncore id: 0\\n\\nprocessor: 1\\ncore id: 0"  # with two hardware threads
     >>> physical_cores(one_core, {0, 1})
     1
     """
     if allowed is None:
+        if (quick := _apple_cores()) is not None:
+            return quick
         affinity = getattr(os, "sched_getaffinity", None)  # Linux only
         allowed = set(affinity(0)) if affinity else set(range(os.cpu_count() or 1))
+        allowed = allowed & quick_cpus() or allowed
     cores = {core for number, core in _cores(_cpuinfo() if cpuinfo is None else cpuinfo) if number in allowed}
     return max(1, len(cores) or len(allowed))
+
+
+def quick_cpus(devices: Path = Path("/sys/devices")) -> set[int]:
+    """The logical cores that are no efficiency cores, on Linux; none where it does not tell."""
+    try:
+        return cpus_of((devices / "cpu_core/cpus").read_text(encoding="ascii"))  # Intel's hybrids
+    except (OSError, ValueError):
+        pass
+    found = {}
+    for path in (devices / "system/cpu").glob("cpu[0-9]*/cpu_capacity"):  # Arm: of the strongest one's 1024
+        try:
+            found[int(path.parent.name[3:])] = int(path.read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return set()
+    return {number for number, capacity in found.items() if 2 * capacity >= max(found.values())}
+
+
+def cpus_of(listed: str) -> set[int]:
+    """
+    >>> sorted(cpus_of("0-2,8"))
+    [0, 1, 2, 8]
+    """
+    ends = [part.split("-") for part in listed.strip().split(",")]
+    return {number for part in ends for number in range(int(part[0]), int(part[-1]) + 1)}
+
+
+def _apple_cores() -> int | None:
+    """The performance cores of a Mac; None elsewhere, and where it does not tell."""
+    if platform.system() != "Darwin":
+        return None
+    command = ["/usr/sbin/sysctl", "-n", "hw.perflevel0.physicalcpu"]
+    try:
+        return max(1, int(subprocess.run(command, capture_output=True, text=True, timeout=2).stdout))
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return None
 
 
 def cpu_name(cpuinfo: str | None = None) -> str:

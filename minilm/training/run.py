@@ -37,6 +37,7 @@ CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
 PLACE = "place.json"  # where the text lies on this machine: what a folder that is given away leaves behind
 # What has learnt for long elsewhere moves gently: the rate that GPT-2 and its kin are usually fine-tuned with.
 GENTLE: dict[str, Any] = {"optimizer": "adamw", "learning_rate": 1e-4, "warmup": 0.1}
+RUNS = "runs"  # the folder in which verbs put runs unless told otherwise
 BEST = "best"  # a study's folder holds its best run under this name
 
 
@@ -132,6 +133,20 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
         here = {**source, "path": Path(source["path"]).name}
         config = {**config, "corpus": {**config["corpus"], "source": here}}
     files.write_json(folder / CONFIG, config)
+
+
+def newest_run(folder: str | Path = RUNS) -> Path:
+    """The run in `folder`, or the study, whose weights were written last; RunError where there is none."""
+    found = [
+        path
+        for path in Path(folder).glob("*")
+        if (path / CONFIG).is_file() or (path / BEST / CONFIG).is_file()
+    ]
+    weights = {path: run_folder(path) / WEIGHTS for path in found}
+    able = [path for path, file in weights.items() if file.is_file()]
+    if not able:
+        raise RunError(f"a run must be given, since {folder} holds none; train one, or give its folder")
+    return max(able, key=lambda path: weights[path].stat().st_mtime)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

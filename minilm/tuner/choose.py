@@ -31,7 +31,7 @@ from minilm.tuner.sizing import (
 from minilm.tuner.space import DEFAULT_POINT, Draw, Limits, Point, default_point, refusal, to_configs
 
 IMAGINED = 150  # trainings; a second of Hyperopt's time
-LEVEL, UNSURE = 2.0, 0.3  # nats per character: where texts lie on average, and how far from it
+LEVEL, UNSURE = 2.0, 0.8  # nats per character: where texts lie on average, and how far from it
 APART = 0.02  # nats per character; how far off a difference between two recipes is
 
 

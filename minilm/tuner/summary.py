@@ -108,8 +108,8 @@ def _writing(writing: Mapping[str, Any]) -> list[Sentence]:
             words = "Nothing that it wrote here stands word for word in the text for 20 characters or more."
         else:
             words = (
-                f"{copied}\u00a0% of what it wrote here stands word for word in the text, in runs of 20 characters or more; "
-                f"{chance}\u00a0% in the part that it has never seen."
+                f"{copied}\u00a0% of what it wrote here stands word for word in the text, in runs of 20 characters or "
+                f"more; {chance}\u00a0% in the part that it has never seen."
             )
         found.append(Sentence("plain", words))
     return found

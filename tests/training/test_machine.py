@@ -14,7 +14,7 @@ from minilm.errors import ConfigError
 from minilm.model import GPT
 from minilm.training import clock, hardware, probe
 from minilm.training.clock import FINAL_SHARE, PRICED, Clock, State, Stop
-from minilm.training.hardware import Hardware, check_memory, choose_hardware, physical_cores
+from minilm.training.hardware import Hardware, check_memory, choose_hardware, physical_cores, quick_cpus
 
 CHARS = (1000, 0)  # of the validation split and of what is scored afterwards: nothing
 
@@ -167,6 +167,19 @@ CPUINFO = "\n\n".join(
     f"processor\t: {number}\nphysical id\t: {number // 4}\ncore id\t\t: {number // 2 % 2}"
     for number in range(8)
 )
+
+
+def test_efficiency_cores_do_not_count(tmp_path):
+    """Intel's hybrids list the others; Arm's have a capacity each; a plain machine says nothing."""
+    assert quick_cpus(tmp_path) == set()
+    for number, capacity in enumerate([446, 446, 1024, 871]):
+        folder = tmp_path / "system/cpu" / f"cpu{number}"
+        folder.mkdir(parents=True)
+        (folder / "cpu_capacity").write_text(f"{capacity}\n")
+    assert quick_cpus(tmp_path) == {2, 3}
+    (tmp_path / "cpu_core").mkdir()
+    (tmp_path / "cpu_core/cpus").write_text("0-1,3\n")
+    assert quick_cpus(tmp_path) == {0, 1, 3}
 
 
 @pytest.mark.parametrize(
