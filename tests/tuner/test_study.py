@@ -85,7 +85,7 @@ def test_the_verdict_says_what_the_numbers_say():
     for words in (
         "beats plain counting by 0.200",
         "90 occur in the text that it learnt from, 70 in the part that it has never seen, and 6 are invented",
-        "12 % of what it wrote here stands word for word in the text",
+        "12\u00a0% of what it wrote here stands word for word in the text",
         "between 1.34 and 1.66 (90 % interval); it came to 1.000, outside of that",
         "10 more minutes would have bought about 0.050 nats per character (90 % interval 0.034 to 0.066)",
     ):
