@@ -74,6 +74,7 @@ def draw_expected(
     x_label: str,
     default: tuple[float, float] | None = None,
     path_png: str | Path | None = None,
+    against: str = "the choice",
 ) -> Picture:
     """A dot and the 90 % band of each alternative over its place, the choice ringed at 0; the default a dashed line."""
     figure, axes = canvas(5.6, 3.2, left=0.75, right=0.25)
@@ -95,7 +96,8 @@ def draw_expected(
             axes.plot(
                 place, one.above, "o", markersize=11, markerfacecolor="none", markeredgecolor=COLOR["model"]
             )
-            note(axes, "chosen", (place, one.above), (0, -16), COLOR["model"], ha="center")
+            if against == "the choice":
+                note(axes, "chosen", (place, one.above), (0, -16), COLOR["model"], ha="center")
     if default is not None:
         axes.axhline(default[0], color=COLOR["default"], linewidth=1.2, linestyle=(0, (5, 3)))
         note(
@@ -108,7 +110,7 @@ def draw_expected(
         )
     axes.set_xticks(places, [one.name for one in numbers])
     axes.margins(x=0.08, y=0.18)
-    name_axes(axes, x_label, "expected loss, above the choice (nats)")
+    name_axes(axes, x_label, f"expected loss, against {against} (nats)")
     return save_png(figure, path_png)
 
 

@@ -151,7 +151,7 @@ def _law(result: dict[str, Any], folder: Path) -> list[Section]:
         words = how + "Longer pieces read more text in a step, and each is rarer."
         pictures.append(shown(drawn, "Why these tokens", words, folder / "tokens.png", alt=alt))
     if more := more_numbers(law):
-        drawn, alt = draw_expected(more, "more minutes"), words_of(more)
+        drawn, alt = draw_expected(more, "more minutes", against="now"), words_of(more)
         words = "How much lower the loss was expected to end after more minutes, with 90 % intervals."
         pictures.append(shown(drawn, "What more minutes would buy", words, folder / "more_time.png", alt=alt))
     chosen = settings_text(
@@ -160,8 +160,9 @@ def _law(result: dict[str, Any], folder: Path) -> list[Section]:
     intro = f"Of imagined trainings Hyperopt chose the one that a law of real ones expects to end lowest: {chosen}."
     if default is not None:
         low, high = default[0] - COVERED * default[1], default[0] + COVERED * default[1]
-        interval = f"90 % interval {low:.3f} to {high:.3f}"
-        intro += f" The default recipe was expected to end {default[0]:.3f} higher ({interval})."
+        side = "higher" if default[0] >= 0 else "lower"
+        interval = f"90 % interval {low:+.3f} to {high:+.3f}"
+        intro += f" The default recipe was expected to end {abs(default[0]):.3f} {side} ({interval})."
     if (bought := more_time(result)) is not None:
         minutes, gain, low, high = bought
         intro += f" {minutes:g} more minutes would have bought about {gain:.3f} ({low:.3f} to {high:.3f})."
