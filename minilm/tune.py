@@ -242,8 +242,9 @@ def _study(
     say: Any,
 ) -> Study:
     say("minilm    loads torch and Hyperopt")
+    from minilm.tuner.resume import resume_study
     from minilm.tuner.settings import Request
-    from minilm.tuner.study import resume_study, run_study
+    from minilm.tuner.study import run_study
     from minilm.tuner.watch import StudyBar
 
     if "resume" not in arguments:

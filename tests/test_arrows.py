@@ -27,7 +27,7 @@ FLOORS = [
     ["interpret"],
     ["tuner.measure", "tuner.trial", "tuner.objective", "tuner.finish", "tuner.chores"],
     ["tuner.plan", "tuner.outcome"],
-    ["tuner.study", "tuner.compare"],
+    ["tuner.trials", "tuner.study", "tuner.resume", "tuner.compare"],
     ["classroom.plain", "classroom.sandbox", "classroom.lab", "classroom.labs"],
     ["classroom.submissions", "classroom.wire", "classroom.platforms", "classroom.similarity"],
     ["classroom.worker", "classroom.referee", "classroom.runner", "classroom.book", "classroom.marking"],
@@ -164,6 +164,33 @@ def test_the_first_afternoon_is_closed_and_short():
         assert targets <= allowed | through_backends, (module, targets - allowed)
         lines += len(path.read_text(encoding="utf-8").splitlines())
     assert lines <= MOST_LINES
+
+
+# The second one: what runs in a study by minutes. It may import the first, and these besides.
+SECOND = [f"tuner.{name}" for name in ("study", "budget", "space", "choose", "plan", "finish")]
+SECOND_LEAVES = {
+    *("cost", "text.corpora", "text.tokenizers", "training.run", "training.session", "training.scores"),
+    *(
+        "tuner.algorithms",
+        "tuner.sizing",
+        "tuner.measure",
+        "tuner.prospects",
+        "tuner.outcome",
+        "tuner.chores",
+    ),
+    *("tuner.propose", "tuner.records", "tuner.settings", "tuner.summary", "tuner.watch", "tuner.workers"),
+    *("tuner.engines", "tuner.decide", "tuner.trial", "tuner.trials"),  # the door to real trials
+}
+MOST_LINES_SECOND = 1250
+
+
+def test_the_second_afternoon_is_closed_and_short():
+    lines = 0
+    for module in SECOND:
+        targets = imports(modules()[module]) & set(modules()) - {"tuner", "text", "training"}
+        assert targets <= {*ORDER, *LEAVES, *SECOND, *SECOND_LEAVES}, (module, targets)
+        lines += len(modules()[module].read_text(encoding="utf-8").splitlines())
+    assert lines <= MOST_LINES_SECOND
 
 
 def test_a_training_step_is_seen_in_one_function():

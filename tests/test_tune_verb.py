@@ -119,7 +119,7 @@ def test_a_study_from_before_options_were_removed_is_loaded(study, tmp_path, cap
 def test_study_as_an_object(study):
     import hyperopt
 
-    from minilm.tuner.study import resume_study
+    from minilm.tuner.resume import resume_study
 
     again = resume_study(study[0])
     assert isinstance(again.trials, hyperopt.Trials) and len(again.trials) == 3
@@ -131,7 +131,7 @@ def test_study_as_an_object(study):
 def test_resume_refuses_another_text_space_or_setting(study, tmp_path):
     from hyperopt import hp
 
-    from minilm.tuner.study import resume_study
+    from minilm.tuner.resume import resume_study
 
     other = write_text(tmp_path, "not so; ")
     with pytest.raises(RunError, match="another text"):
@@ -400,7 +400,7 @@ def test_a_text_that_is_used_up_ends_early_and_says_so_beforehand(chosen):
 def test_the_imagined_trainings_are_hyperopts_own_trials(chosen):
     from hyperopt import Trials, space_eval
 
-    from minilm.tuner.study import resume_study
+    from minilm.tuner.resume import resume_study
 
     study = resume_study(chosen[0])
     trials = study.trials

@@ -17,9 +17,10 @@ from minilm.training.run import RESULT as RUN_RESULT
 from minilm.training.run import load_run
 from minilm.training.session import resume_training, run_training
 from minilm.tuner.records import RESULT, STUDY
+from minilm.tuner.resume import resume_study
 from minilm.tuner.settings import Request
 from minilm.tuner.space import default_point, dimensions, to_configs, to_hyperopt
-from minilm.tuner.study import Study, resume_study, run_study
+from minilm.tuner.study import Study, run_study
 from minilm.tuner.watch import Watch
 
 COMPARE, DEFAULT, RANDOM = "compare", "default", "random"

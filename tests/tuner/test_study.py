@@ -10,8 +10,8 @@ from minilm.tuner.records import Trial, TrialState
 from minilm.tuner.search import LATE
 from minilm.tuner.settings import Request, Settings, TrialBudget, trial_steps
 from minilm.tuner.space import Limits
-from minilm.tuner.study import best_or_default
 from minilm.tuner.summary import more_time, next_commands, result_rows, verdict
+from minilm.tuner.trials import best_or_default
 
 
 def best_of(*reasons):
