@@ -128,8 +128,8 @@ def choose_backend(name: str, device_type: str) -> str:
     if name not in BACKENDS:
         hint = did_you_mean(name, BACKENDS)
         raise ConfigError(f"attention must be auto or a backend, got {name!r}; {hint}")
-    if name not in AUTO.values() or torch.compiler.is_compiling():
-        return name
+    if name not in AUTO.values() or torch.compiler.is_compiling():  # what is exported takes any length
+        return name if name not in AUTO.values() or not torch.compiler.is_exporting() else "manual"
     terms: tuple = (allowed_pairs, attention_scores, causal_mask, attention_weights, mix)
     terms += (scaled_dot_product_attention,)
     return name if backends_agree(BACKENDS[name], BACKENDS["manual"], device_type, terms) else "manual"

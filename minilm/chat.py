@@ -33,15 +33,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--top-k", type=int, default=off, help="choose among this many only")
     parser.add_argument("--top-p", type=float, default=off, help="choose among the likeliest that reach this")
     parser.add_argument("--seed", type=int, default=0, help="the same seed and lines give the same answers")
+    cli.add_device_flag(parser)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     _check(arguments)
+    from minilm.training.hardware import place
     from minilm.training.run import load_run
 
     run = load_run(arguments.run)
+    place(run.model, arguments.device)
     conversation = _begin(run, arguments)
     if not sys.stdin:  # closed by whoever started us
         return 0

@@ -82,6 +82,13 @@ def in_flags(sentence: str) -> str:
     return sentence
 
 
+class Shape(argparse.ArgumentDefaultsHelpFormatter):
+    """argparse's help with defaults, where they say something: None and False do not."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+
 class _Parser(argparse.ArgumentParser):
     """argparse, but an error is one sentence, with a suggestion for a misspelt flag or choice."""
 
@@ -108,12 +115,18 @@ def parser(verb: str, example: str, about: str | None = None) -> argparse.Argume
         prog=" ".join(example.split()[:3]),  # python -m MODULE
         description=about or VERBS[verb],
         epilog=f"example: {example}",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=Shape,
         allow_abbrev=False,
     )
 
 
-def add_config_flags(target: argparse.ArgumentParser, flags: Sequence[str]) -> None:
+def add_device_flag(parser: argparse.ArgumentParser, default: str = "cpu") -> None:
+    """Where a model that is there computes; small ones are as quick on a CPU."""
+    choices = rules(TrainConfig)["device"].choices
+    parser.add_argument("--device", choices=choices, default=default, help="where to compute")
+
+
+def add_config_flags(target: argparse._ActionsContainer, flags: Sequence[str]) -> None:
     """Adds `flags` from FLAGS. The help shows the default recipe's value; what is not given stays absent."""
     recipe = {name: value for config in default_recipe() for name, value in config.to_dict().items()}
     for flag in flags:

@@ -16,6 +16,7 @@ def _parser() -> argparse.ArgumentParser:
         "--sliding", action="store_true", help="windows a quarter of the context apart, slower and lower"
     )
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
+    cli.add_device_flag(parser, default="auto")
     return parser
 
 
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     run = load_run(arguments.run)
     corpus, whole = text_of(run)
-    hardware = choose_hardware(TrainConfig(), run.model.config.attention)
+    hardware = choose_hardware(TrainConfig(device=arguments.device), run.model.config.attention)
     stride = max(1, run.model.config.block_size // 4) if arguments.sliding else None
     protocol = "exact" if stride is None else f"sliding, stride {stride}"
     model = run.model.to(hardware.device)

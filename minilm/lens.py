@@ -24,6 +24,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", default=off, help=f"the page (default: {PAGE} in the run's folder)")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    cli.add_device_flag(parser)
     return parser
 
 
@@ -31,9 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     from minilm.interpret.overview import look_inside
     from minilm.plots.lens_page import findings, lens_page
+    from minilm.training.hardware import place
     from minilm.training.run import load_run
 
     run = load_run(arguments.run)
+    place(run.model, arguments.device)
     assert run.folder is not None
     inside = look_inside(run.model, run.tokenizer, arguments.text)
     page = lens_page(inside, getattr(arguments, "out", run.folder / PAGE), run.folder.resolve().name)

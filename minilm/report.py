@@ -5,6 +5,7 @@ It opens no weights and measures nothing, so it works on a folder from elsewhere
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,11 +31,17 @@ def report(folder: str | Path) -> Path:
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def _parser() -> argparse.ArgumentParser:
     arguments = parser("report", "python -m minilm.report runs/fables")
     arguments.add_argument("run", metavar="RUN", help="folder of a run or a study")
-    arguments.add_argument("--json", action="store_true", help="print the paths as JSON")
-    given = arguments.parse_args(argv)
+    arguments.add_argument(
+        "--json", action="store_true", help="print the paths as JSON (default: for a person)"
+    )
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    given = _parser().parse_args(argv)
     page = report(given.run)
     pictures = sorted(page.parent.glob("*.png"))
     if given.json:

@@ -50,15 +50,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same text")
     parser.add_argument("--json", action="store_true", help="print prompt and text as JSON")
+    cli.add_device_flag(parser)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     _check(arguments)
+    from minilm.training.hardware import place
     from minilm.training.run import load_run, newest_run
 
     run = load_run(arguments.run if "run" in arguments else newest_run())
+    place(run.model, arguments.device)
     prompts = [_known(run, prompt) for prompt in getattr(arguments, "prompt", [""])]
     if len(prompts) * arguments.streams == 1:
         _write_one(run, prompts[0], arguments)

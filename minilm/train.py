@@ -15,6 +15,8 @@ from minilm import cli
 from minilm.config import DEFAULT_PRESET, PRESETS, ModelConfig, TrainConfig
 from minilm.errors import ConfigError
 
+MODEL = ("--layers", "--heads", "--hidden", "--context", "--dropout", "--attention")  # groups of the help
+MACHINE = ("--precision", "--threads", "--compile")
 SAMPLE = 200  # characters that a training writes at its end
 
 if TYPE_CHECKING:
@@ -93,23 +95,32 @@ def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("train", "python -m minilm.train my.txt --steps 500 --lr 1e-3")
     off = argparse.SUPPRESS  # where no default would mean anything
     parser.add_argument("data", nargs="?", default=off, help="corpus, file, folder or glob (default: fables)")
+    most, model, training, machine = (
+        parser.add_argument_group(title)
+        for title in ("what most need", "the model", "the training", "the machine")
+    )
+    cli.add_config_flags(most, ["--minutes", "--steps"])
     presets = "; ".join(f"{name}: {preset.about}" for name, preset in PRESETS.items())
-    parser.add_argument(
+    most.add_argument(
         "--preset", choices=tuple(PRESETS), default=off, help=f"{presets} (default: {DEFAULT_PRESET})"
     )
-    cli.add_config_flags(parser, list(cli.FLAGS))
-    parser.add_argument("--tokens", default=off, help=f"{cli.TOKENS} (default: characters)")
-    parser.add_argument("--raw", action="store_true", help="letters as they are, chats and tables too")
-    parser.add_argument("--out", default=off, help="new folder (default: runs/train-CORPUS-TIME)")
-    parser.add_argument("--resume", metavar="DIR", default=off, help="continue the run in DIR")
-    parser.add_argument(
+    most.add_argument("--tokens", default=off, help=f"{cli.TOKENS} (default: characters)")
+    most.add_argument("--raw", action="store_true", help="letters as they are, chats and tables too")
+    most.add_argument("--out", default=off, help="new folder (default: runs/train-CORPUS-TIME)")
+    most.add_argument("--resume", metavar="DIR", default=off, help="continue the run in DIR")
+    most.add_argument(
         "--init",
         dest="source",
         metavar="DIR",
         default=off,
         help="start from the model there: a run, or a Hugging Face folder",
     )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    cli.add_config_flags(most, ["--device"])
+    cli.add_config_flags(model, MODEL)
+    rest = [flag for flag in cli.FLAGS if flag not in ("--minutes", "--steps", "--device", *MODEL, *MACHINE)]
+    cli.add_config_flags(training, rest)
+    cli.add_config_flags(machine, MACHINE)
+    machine.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
 
 

@@ -44,7 +44,8 @@ def verb(module, *arguments: str) -> int:
 
 def numbers(folder) -> dict:
     result = json.loads((folder / "result.json").read_text())
-    result.pop("seconds")
+    for measured in ("seconds", "step_seconds"):
+        result.pop(measured, None)
     return result
 
 

@@ -288,6 +288,73 @@ def test_the_root_lists_the_verbs(capsys):
     assert exit_.value.code == 2 and "did you mean 'tune'?" in capsys.readouterr().err
 
 
+def root_says(capsys, *arguments):
+    with pytest.raises(SystemExit) as exit_:
+        root.main(list(arguments))
+    return exit_.value.code or 0, capsys.readouterr()
+
+
+def test_the_root_says_its_version_and_helps(capsys):
+    import minilm
+
+    code, shown = root_says(capsys, "--version")
+    assert code == 0 and shown.out == f"minilm {minilm.__version__}\n"
+    assert root_says(capsys, "help") == root_says(capsys, "--help")
+    code, shown = root_says(capsys, "help", "sample")
+    assert code == 0 and "--temperature" in shown.out
+    assert root_says(capsys, "help", "sampel")[0] == 2
+
+
+def test_a_shell_can_complete_every_verb_and_option(capsys, monkeypatch):
+    pytest.importorskip("shtab", reason="shtab is not installed: pip install -e .[completion]")
+    code, shown = root_says(capsys, "--completion", "bash")
+    assert code == 0 and all(verb in shown.out for verb in cli.VERBS) and "--temperature" in shown.out
+    done = subprocess.run(["bash", "-n"], input=shown.out, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    code, shown = root_says(capsys, "--completion", "fishy")
+    assert code == 2 and "did you mean 'fish'?" in shown.err
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    code, shown = root_says(capsys, "--completion", "bash")
+    assert code == 2 and "pip install shtab" in shown.err
+
+
+@pytest.mark.parametrize("name", cli.VERBS)
+def test_no_help_says_that_a_default_is_nothing(name, capsys):
+    with pytest.raises(SystemExit):
+        importlib.import_module(f"minilm.{name}").main(["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "default: None" not in shown and "default: False" not in shown and ") (default" not in shown
+
+
+def test_help_begins_with_what_most_need(capsys):
+    with pytest.raises(SystemExit):
+        importlib.import_module("minilm.train").main(["--help"])
+    shown = capsys.readouterr().out
+    places = [shown.index(f"  {flag} ") for flag in ("--minutes", "--init", "--layers", "--lr", "--threads")]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("name", ["sample", "chat", "lens", "evaluate"])
+def test_a_device_that_is_not_there(desk, capsys, name):
+    text = ["--text", "Fox: I"] if name == "lens" else []
+    assert verb(name, [str(desk / "run"), *text, "--device", "mps"]) == 2
+    assert "--device must be one that this machine has" in capsys.readouterr().err
+
+
+def test_columns_of_a_table_grow_together():
+    from minilm.training.scores import table
+
+    rows = [
+        {"name": "model", "val": 9.5, "test": 12.25},
+        {"name": "a long name for a row", "val": 0.1, "test": None},
+    ]
+    for protocol in ("exact", "exact windows, 2000 characters of each split"):
+        lines = table(rows, protocol).splitlines()
+        assert len({len(line) for line in lines}) == 1
+        ends = [[match.end() for match in re.finditer(r"\S+", line)][-6:] for line in lines[1:]]
+        assert ends[0] == ends[1]
+
+
 def test_data_lists_shows_and_prepares(desk, capsys):
     assert verb("data", ["list", "--json"]) == 0
     listed = {row["name"]: row for row in json.loads(capsys.readouterr().out)}

@@ -31,7 +31,7 @@ ACTIONS = {
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("classroom", "python -m minilm.classroom hint lab2 scores --level 1")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    shape = argparse.ArgumentDefaultsHelpFormatter
+    shape = cli.Shape
     made = {
         name: actions.add_parser(name, help=text, description=text, formatter_class=shape, allow_abbrev=False)
         for name, text in ACTIONS.items()

@@ -80,6 +80,11 @@ def choose_hardware(train: TrainConfig, attention: str = "auto") -> Hardware:
     return Hardware(device, precision, threads, backend, "; ".join(filter(None, reasons)), compiled)
 
 
+def place(model: torch.nn.Module, device: str) -> None:
+    """Moves a model to a device; ConfigError where the machine has none such."""
+    model.to(_device(device)[0])
+
+
 def _device(wish: str) -> tuple[str, str]:
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if wish != "auto":

@@ -13,6 +13,7 @@ from minilm.text.compression import CONTEXT, compressed_bits
 from minilm.text.corpora import Corpus
 from minilm.training.evaluate import exact_loss
 
+LEAST = (20, 8, 7, 6, 14, 7, 6)  # characters of the columns, which grow together with what stands in them
 Row = dict[str, Any]  # name, val and test in nats per character, each a number or None
 
 
@@ -82,16 +83,20 @@ def table(rows: list[Row], protocol: str) -> str:
     loss (exact)        val nats   bits   ppl     test nats   bits   ppl
     model                 1.5000  2.164  4.48             -      -     -
     """
-    width = max(18, *(len(row["name"]) for row in rows))
-    names = "val nats   bits   ppl     test nats   bits   ppl"
-    lines = [f"{f'loss ({protocol})':<{width}}  {names}"]
-    for row in rows:
-        val, test = _cells(row["val"]), _cells(row["test"])
-        lines.append(f"{row['name']:<{width}}  {val}      {test}")
-    return "\n".join(lines)
+    head = [f"loss ({protocol})", "val nats", "bits", "ppl", "test nats", "bits", "ppl"]
+    body = [[row["name"], *_cells(row["val"]), *_cells(row["test"])] for row in rows]
+    longest = [max(map(len, column)) for column in zip(head, *body, strict=True)]
+    widths = [
+        max(least, most + 2 * (k != 1)) for k, (least, most) in enumerate(zip(LEAST, longest, strict=True))
+    ]
+    lines = [
+        [f"{c:<{w}}" if k == 0 else f"{c:>{w}}" for k, (c, w) in enumerate(zip(r, widths, strict=True))]
+        for r in [head, *body]
+    ]
+    return "\n".join(map("".join, lines))
 
 
-def _cells(nats: float | None) -> str:
+def _cells(nats: float | None) -> list[str]:
     if nats is None:
-        return f"{'-':>8}{'-':>7}{'-':>6}"
-    return f"{nats:8.4f}{bits_per_character(nats):7.3f}{perplexity(nats):6.2f}"
+        return ["-"] * 3
+    return [f"{nats:.4f}", f"{bits_per_character(nats):.3f}", f"{perplexity(nats):.2f}"]
