@@ -42,6 +42,7 @@ class Shown(NamedTuple):
     svg: Markup
     wide: bool = False
     png: Png | None = None
+    narrow: Markup | None = None  # the same for a phone
 
 
 class Table(NamedTuple):
@@ -68,16 +69,24 @@ class Section(NamedTuple):
 
 
 def shown(
-    figure: Picture, title: str, how_to_read: str, png: Path | None = None, wide: bool = False, alt: str = ""
+    figure: Picture,
+    title: str,
+    how_to_read: str,
+    png: Path | None = None,
+    wide: bool = False,
+    alt: str = "",
+    narrow: Picture | None = None,
 ) -> Shown:
-    """The picture for the page, and its PNG where a path is given; `alt` says in words what it shows."""
-    drawn = Markup(figure.svg(alt or title))  # noqa: S704 (we drew it; its words are escaped)
-    return Shown(title, how_to_read, drawn, wide, None if png is None else Png(png, lambda: figure))
+    """The picture for the page, and its PNG where a path is given; `alt` says in words what it shows, `narrow` is drawn
+    for a phone."""
+    drawn = panel(figure, alt or title)
+    small = None if narrow is None else panel(narrow, alt or title)
+    return Shown(title, how_to_read, drawn, wide, None if png is None else Png(png, lambda: figure), small)
 
 
 def panel(figure: Picture, alt: str) -> Markup:
-    """A small picture for a section's `panels`."""
-    return Markup(figure.svg(alt))  # noqa: S704 (as above)
+    """A picture as it stands in a page, a small one for a section's `panels`."""
+    return Markup(figure.svg(alt))  # noqa: S704 (we drew it; its words are escaped)
 
 
 def write_page(

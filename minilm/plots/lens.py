@@ -19,7 +19,7 @@ from matplotlib.patches import Rectangle
 
 from minilm.plots.style import COLOR, FONT_SIZE, LOSS_LABEL, Picture, canvas, name_axes, note, style_axes
 
-WIDTH = 11.0  # inches, of the pictures that take the whole page
+WIDTH, PHONE = 11.0, 4.4  # inches, of the pictures that take the whole page, there and on a phone
 LONGEST = 10  # characters of a token that fit into a cell
 MONO = "DejaVu Sans Mono"
 MAP_TOKENS, LETTERED = 160, 64  # tokens of a long text that a map shows, and one with letters at its sides
@@ -96,15 +96,16 @@ def joined(tokens: Sequence[str]) -> str:
     return "".join(parts)
 
 
-def per_row(tokens: Sequence[str]) -> int:
-    """How many tokens stand in a row of a wide picture: as many as fit, evenly over the rows.
+def per_row(tokens: Sequence[str], width: float = WIDTH) -> int:
+    """How many tokens stand in a row of a picture so wide: as many as fit, evenly over the rows.
 
-    >>> per_row(["a"] * 100), per_row(["a", "word"] * 20)
-    (50, 20)
+    >>> per_row(["a"] * 100), per_row(["a", "word"] * 20), per_row(["a"] * 100, PHONE)
+    (50, 20, 20)
     """
     longest = max((len(short(token)) for token in tokens), default=1)
-    fitting = 64 if longest == 1 else max(8, 80 // longest)
-    return max(12, math.ceil(len(tokens) / math.ceil(len(tokens) / fitting)))
+    letters = (width - 0.95) / (WIDTH - 0.95)  # 0.95 inches are for the axis
+    fitting = int(64 * letters) if longest == 1 else max(3, int(80 * letters) // longest)
+    return max(min(12, fitting), math.ceil(len(tokens) / math.ceil(len(tokens) / fitting)))
 
 
 def address(place: int) -> str:
@@ -135,11 +136,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.1f} %"
 
 
-def draw_surprise(inside: Inside) -> Picture:
+def draw_surprise(inside: Inside, width: float = WIDTH) -> Picture:
     """A bar of nats over each token, in rows like the lines of a text; small letters say what was expected instead."""
-    T, per = len(inside.tokens), per_row(inside.tokens)
+    T, per = len(inside.tokens), per_row(inside.tokens, width)
     top = max(1.0, *inside.surprisal) * 1.25
-    figure, rows = _rows(math.ceil(T / per), height=1.15)
+    figure, rows = _rows(math.ceil(T / per), 1.15, width)
     for number, axes in enumerate(rows):
         first = number * per
         for place in range(first, min(T, first + per)):
@@ -163,14 +164,14 @@ def _bar(axes: Axes, inside: Inside, place: int, x: int, top: float) -> None:
         )
 
 
-def _rows(count: int, height: float) -> tuple[Picture, list[Axes]]:
-    """A wide picture of stacked axes with room for a line of letters under each."""
+def _rows(count: int, height: float, width: float) -> tuple[Picture, list[Axes]]:
+    """A picture of stacked axes with room for a line of letters under each."""
     under, total = 0.27, count * (height + 0.27) + 0.1
-    figure, axes = canvas(WIDTH, total, left=0.85, right=0.1, top=0.1, bottom=total - 0.1 - height)
+    figure, axes = canvas(width, total, left=0.85, right=0.1, top=0.1, bottom=total - 0.1 - height)
     rows = [axes]
     for number in range(1, count):
         bottom = total - 0.1 - height - number * (height + under)
-        place = (0.85 / WIDTH, bottom / total, 1 - 0.95 / WIDTH, height / total)
+        place = (0.85 / width, bottom / total, 1 - 0.95 / width, height / total)
         rows.append(style_axes(figure.add_axes(place)))
     return figure, rows
 
@@ -181,10 +182,10 @@ def _token(axes: Axes, x: float, y: float, token: str, **how: Any) -> None:
     axes.text(x, y, short(token), parse_math=False, **{**style, **how})
 
 
-def draw_maps(maps: np.ndarray) -> Picture:
+def draw_maps(maps: np.ndarray, width: float = WIDTH) -> Picture:
     """All heads at a glance: a row of maps per block, (L, H, T, T); down the queries, across the keys."""
     L, H = maps.shape[:2]
-    side = min(1.9, (WIDTH - 0.5) / H)
+    side = min(1.9, (width - 0.5) / H)
     width, height = max(0.6 + side * H, 4.0), 0.35 + side * L
     figure = Picture(width, height)
     for layer in range(L):
@@ -226,11 +227,11 @@ def _map(axes: Axes, weights: np.ndarray) -> None:
         spine.set(visible=True, color=COLOR["grid"], linewidth=0.8)
 
 
-def draw_logit_lens(inside: Inside) -> Picture:
+def draw_logit_lens(inside: Inside, width: float = WIDTH) -> Picture:
     """What each stage would say next: letters are its likeliest token, ink the probability of what really came."""
-    count, per = len(inside.tokens) - 1, per_row(inside.tokens)
+    count, per = len(inside.tokens) - 1, per_row(inside.tokens, width)
     S = len(inside.stages)
-    figure, rows = _rows(math.ceil(count / per), height=0.24 * (S + 1))
+    figure, rows = _rows(math.ceil(count / per), 0.24 * (S + 1), width)
     for number, axes in enumerate(rows):
         first = number * per
         for x, place in enumerate(range(first, min(count, first + per))):
@@ -266,12 +267,12 @@ def draw_stage_losses(inside: Inside) -> Picture:
     return figure
 
 
-def draw_effects(inside: Inside) -> Picture:
+def draw_effects(inside: Inside, width: float = WIDTH) -> Picture:
     """A disc for every part, its area the rise of the loss without it; a ring where the loss falls."""
     L, H = inside.head_effects.shape
     effects = np.concatenate([inside.head_effects, inside.mlp_effects[:, None]], axis=1)  # (L, H + 1)
-    cell = min(1.0, (WIDTH - 1.2) / (H + 1))
-    size = {"width": max(5.6, 1.0 + cell * (H + 1)), "height": 0.6 + cell * L}
+    cell = min(1.0, (width - 1.2) / (H + 1))
+    size = {"width": max(min(5.6, width), 1.0 + cell * (H + 1)), "height": 0.6 + cell * L}
     figure, axes = canvas(**size, left=0.85, right=0.1, top=0.4, bottom=0.1)
     largest = max(float(np.abs(effects).max()), 1e-9)
     points = (0.72 * 72 * cell) ** 2  # a scatter's size is an area in square points

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 from minilm.plots import lens
 from minilm.plots.layout import Headline, Section, Shown, Table, shown, write_page
 from minilm.plots.lens import Inside, joined, percent, visible
+from minilm.plots.style import Picture
 from minilm.plots.verdict import NOISE, Sentence, bits
 
 INDUCTION = 0.3  # a head with more than this share deserves the name
@@ -140,8 +141,14 @@ def _surprise(inside: Inside) -> Section:
         "token has nothing before it and is not judged. A click leads to the numbers."
     )
     return Section(
-        "Where it was surprised", pictures=[shown(lens.draw_surprise(inside), "Surprise", how, wide=True)]
+        "Where it was surprised",
+        pictures=[both(lambda width: lens.draw_surprise(inside, width), "Surprise", how)],
     )
+
+
+def both(draw: Callable[[float], Picture], title: str, how: str, wide: bool = True) -> Shown:
+    """A picture as wide as the page, and drawn anew as narrow as a phone."""
+    return shown(draw(lens.WIDTH), title, how, wide=wide, narrow=draw(lens.PHONE))
 
 
 def _lens(inside: Inside) -> Section:
@@ -159,7 +166,7 @@ def _lens(inside: Inside) -> Section:
         "How the answer takes shape",
         what,
         [
-            shown(lens.draw_logit_lens(inside), "Logit lens", how, wide=True),
+            both(lambda width: lens.draw_logit_lens(inside, width), "Logit lens", how),
             shown(lens.draw_stage_losses(inside), "Loss from stage to stage", losses),
         ],
     )
@@ -174,7 +181,7 @@ def _attention(inside: Inside) -> Section:
         "column at the left: a head at rest. Slanted lines further out: the text repeats itself, and the head has "
         "noticed." + cut
     )
-    pictures = [shown(lens.draw_maps(inside.maps), "All heads", how, wide=H * 1.9 > 6)]
+    pictures = [both(lambda width: lens.draw_maps(inside.maps, width), "All heads", how, H * 1.9 > 6)]
     return Section("What the heads look at", pictures=[*pictures, *_large_maps(inside)])
 
 
@@ -201,7 +208,14 @@ def _ablation(inside: Inside) -> Section:
         "What it cannot do without",
         "Each head, and each MLP, is switched off alone. Parts can stand in for each other, so a small number does not "
         "prove that a part is idle.",
-        [shown(lens.draw_effects(inside), "Ablation", how, wide=inside.head_effects.shape[1] > 5)],
+        [
+            both(
+                lambda width: lens.draw_effects(inside, width),
+                "Ablation",
+                how,
+                inside.head_effects.shape[1] > 5,
+            ),
+        ],
     )
 
 

@@ -78,7 +78,8 @@ def told(path: Path, format: Format) -> str:
     known = [name for name, _ in names.most_common(3)]
     who = ", ".join(known) + f" and {len(names) - 3} others" if len(names) > 3 else " and ".join(known)
     out = [format.always] * bool(format.always) + [
-        f"{number:,} {what}" for what, number in left.most_common()
+        f"{number:,} {what if number > 1 else re.sub('s( |$)', ' ', what, count=1).strip()}"
+        for what, number in left.most_common()
     ]
     gone = f"; {', '.join(out)} left out" if out else ""
     return f"{format.name}{f' of {who}' if who else ''}, {count:,} {format.each}{gone}"

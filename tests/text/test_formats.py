@@ -51,7 +51,7 @@ def test_whatsapp(tmp_path, phone):
     expected = "".join(f"{'Anna' if k % 2 else 'Ben'}: I have {k} plums, dear.\n" for k in range(MANY))
     assert corpus.text == expected[:-1] + " and one more line\n"
     assert corpus.source["read_as"] == (
-        "a WhatsApp chat of Ben and Anna, 30 messages; time stamps, 3 media, 1 notices left out"
+        "a WhatsApp chat of Ben and Anna, 30 messages; time stamps, 3 media, 1 notice left out"
     )
     assert "a WhatsApp chat of Ben and Anna" in corpus.line()
     assert set(find_dialogue(corpus.text).speakers()) == {"Anna", "Ben"}
@@ -87,7 +87,7 @@ CASES = {
     "result.json": (
         json.dumps(TELEGRAM, indent=1, ensure_ascii=False),
         "".join(f"{['Ben', 'Anna'][k % 2]}: I have {k} plums\n" for k in range(MANY)),
-        "a Telegram chat of Ben and Anna, 30 messages; time stamps, 1 notices, 1 media left out",
+        "a Telegram chat of Ben and Anna, 30 messages; time stamps, 1 notice, 1 media left out",
     ),
     "account.json": (
         json.dumps({"chats": {"list": [{**TELEGRAM, "messages": TELEGRAM["messages"][2:]}]}}, indent=1),
@@ -128,7 +128,7 @@ CASES = {
         + "".join(f'{k},"I have {k} ""plums"",\nmy dear",2024\n' for k in range(MANY))
         + "9,,2024\n",
         "".join(f'I have {k} "plums", my dear\n' for k in range(MANY)),
-        "a table, 30 rows; all other columns, 1 rows without text left out",
+        "a table, 30 rows; all other columns, 1 row without text left out",
     ),
     "talk.tsv": (
         "speaker\tline\n"
