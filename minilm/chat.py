@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from minilm import cli
+from minilm import cli, files
 from minilm.errors import ConfigError, CorpusError
 
 if TYPE_CHECKING:
@@ -39,7 +39,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
-    _check(arguments)
+    cli.only_writes()
+    cli.check_sampling(arguments)
+    files.run_folder(arguments.run)  # a wrong name is told before torch is loaded
     from minilm.training.hardware import place
     from minilm.training.run import load_run
 
@@ -55,13 +57,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         _reply(run, conversation)
     return 0
-
-
-def _check(arguments: argparse.Namespace) -> None:
-    if arguments.chars < 1:
-        raise ConfigError(f"--chars must be at least 1, got {arguments.chars}")
-    if not 0 <= arguments.seed < 2**63:
-        raise ConfigError(f"--seed must be from 0 to 2**63 - 1, got {arguments.seed}")
 
 
 def _begin(run: Run, arguments: argparse.Namespace) -> Conversation:
@@ -162,7 +157,7 @@ def _lines(run: Run, prompt: str) -> Iterator[str]:
 
 
 def _note(sentence: str) -> None:
-    print(f"minilm: {sentence}", file=sys.stderr)
+    cli.tell(sentence)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,15 @@ import dataclasses
 import io
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
+from minilm import signals
 from minilm.config import ModelConfig, TrainConfig, default_recipe
-from minilm.errors import MinilmError, did_you_mean, rules
+from minilm.errors import ConfigError, MinilmError, did_you_mean, number_fault, printable, rules
 
 VERBS = {
     "tune": "search, train and report: from a text to the best model that the minutes can buy",
@@ -31,7 +34,8 @@ VERBS = {
     "classroom": "labs for students: packages, checks, hints; marking for teachers",
 }
 
-EXIT_INTERRUPTED = 130
+EXIT_INTERRUPTED = 130  # by Ctrl-C
+MOST_CHARS, MOST_TEXTS = 10_000_000, 1024  # to be written: more would take days, or all memory
 
 # flag -> (configuration class, field, help)
 FLAGS: dict[str, tuple[type, str, str]] = {
@@ -89,8 +93,26 @@ class Shape(argparse.ArgumentDefaultsHelpFormatter):
         return action.help if action.default in (None, False) else super()._get_help_string(action)
 
 
+PLACES = (
+    "data",
+    "run",
+    "out",
+    "resume",
+    "name",
+    "source",
+    "target",
+)  # a shell's empty variable would mean "here"
+
+
 class _Parser(argparse.ArgumentParser):
     """argparse, but an error is one sentence, with a suggestion for a misspelt flag or choice."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        found = super().parse_args(args, namespace)
+        for action in self._actions:
+            if action.dest in PLACES and getattr(found, action.dest, None) == "":
+                self.error(f"{(action.option_strings or [action.dest.upper()])[0]} must have a name, got ''")
+        return found
 
     def error(self, message: str) -> NoReturn:
         sentence = self._suggest(message)
@@ -153,28 +175,138 @@ def given(arguments: argparse.Namespace, owner: type) -> dict[str, Any]:
     return {name: value for name, value in vars(arguments).items() if name in names}
 
 
+class Screen:
+    """Standard output or error as verbs see it.
+
+    On a terminal, control sequences of a text or a model are shown and never obeyed. A reader that goes away
+    (`... | head -1`) ends what only writes; other work is finished, unseen.
+    """
+
+    def __init__(self, stream: Any, plain: bool) -> None:
+        self.stream, self.plain = stream, plain and stream.isatty()
+        self.finishes = True  # whether the work is more than its output
+        self.line_open = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        self.line_open = not text.endswith("\n") if text else self.line_open
+        self._guarded(self.stream.write, printable(text) if self.plain else text)
+        return len(text)
+
+    def flush(self) -> None:
+        self._guarded(self.stream.flush)
+
+    def _guarded(self, function: Callable[..., Any], *arguments: Any) -> None:
+        try:
+            function(*arguments)
+        except BrokenPipeError:
+            to_nowhere(self.stream)
+            if not self.finishes:
+                raise
+
+
+def to_nowhere(stream: Any) -> None:
+    """What is still to be written there goes nowhere."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
+
+
+def only_writes() -> None:
+    """Says that a verb's output is all its work, so that it may end with its reader."""
+    if isinstance(sys.stdout, Screen):
+        sys.stdout.finishes = False
+
+
+def tell(sentence: str) -> None:
+    """A sentence on stderr, on a line of its own."""
+    if isinstance(sys.stdout, Screen):
+        if sys.stdout.line_open and not sys.stdout.closed:
+            print()
+        sys.stdout.flush()
+    if sys.stderr.isatty():
+        print(file=sys.stderr)  # a terminal shows ^C, and a bar leaves no line end
+    print(f"minilm: {printable(sentence)}", file=sys.stderr, flush=True)
+
+
+def interrupted(verb: str, folder: Path, begun: bool) -> int:
+    """Says how to go on after a stop, and returns the exit code: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
+    go_on = f"python -m minilm.{verb} --resume {shlex.quote(str(folder))}"
+    tell(
+        f"interrupted, the state is saved; continue with: {go_on}"
+        if begun
+        else "interrupted before there was anything to save; give the same command again"
+    )
+    return signals.STATE.exit_code()
+
+
+SHORTEST = 0.001  # minutes, a few steps of a tiny model
+
+
+def check_machine(threads: int | None, minutes: float | None) -> None:
+    """Refuses what no machine, or not this one, can do; a run from a larger one may have more threads than cores."""
+    if minutes is not None and minutes < SHORTEST:
+        raise ConfigError(f"--minutes must be at least {SHORTEST}, got {minutes}; try 1")
+    most = max(64, 4 * (os.cpu_count() or 1))
+    if threads is not None and threads > most:
+        raise ConfigError(
+            f"--threads must be at most {most} here, got {threads}; leave it out for one per core"
+        )
+
+
+def check_sampling(arguments: argparse.Namespace) -> None:
+    """Refuses what cannot be written with, before anything is loaded."""
+    bounds = {"temperature": ">= 0", "top_k": ">= 1", "top_p": "> 0, <= 1", "keep": "> 0, <= 1"}
+    bounds |= {
+        "chars": f">= 1, <= {MOST_CHARS}",
+        "streams": f">= 1, <= {MOST_TEXTS}",
+        "seed": ">= 0, < 2**63",
+    }
+    for name, limits in bounds.items():
+        value = getattr(arguments, name, None)
+        flag, whole = f"--{name.replace('_', '-')}", name in ("top_k", "chars", "streams", "seed")
+        if value is not None and (
+            fault := number_fault(flag, value, limits.replace("2**63", str(2**63)), whole)
+        ):
+            raise ConfigError(f"{fault}; leave it out for its default")
+
+
 def run_verb(
     main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None
 ) -> NoReturn:
-    """Runs a verb and exits: 0 done, 2 the user's mistake, 3 training diverged, 130 interrupted.
+    """Runs a verb and exits: 0 done, 2 the user's mistake, 3 training diverged or all trials failed, 4 the disk; 130,
+    143, 129 after Ctrl-C, SIGTERM, SIGHUP.
 
     A `MinilmError` becomes one sentence on stderr; set MINILM_DEBUG=1 to see its traceback.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that cannot show a character gets its number
-        sys.stdout.reconfigure(errors="backslashreplace")
+    streams = sys.stdout, sys.stderr
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a character gets its number
+            stream.reconfigure(errors="backslashreplace")
+    sys.stdout = Screen(sys.stdout, plain=True) if sys.stdout else sys.stdout
+    sys.stderr = Screen(sys.stderr, plain=False) if sys.stderr else sys.stderr
     try:
-        sys.exit(main(argv) or 0)
+        with signals.handled(signals.STOPS, of_a_verb=True):
+            sys.exit(_exit_code(main, argv))
+    finally:
+        sys.stdout, sys.stderr = streams
+
+
+def _exit_code(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None) -> int:
+    try:
+        return main(argv) or 0
     except MinilmError as error:
         if os.environ.get("MINILM_DEBUG"):
             raise
-        print(f"minilm: {in_flags(str(error))}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        tell(in_flags(str(error)))
+        return error.exit_code
     except KeyboardInterrupt:
-        print("minilm: interrupted; what was recorded is kept", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:  # `... | head` closed the pipe: not an error of ours
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        tell("interrupted; what was recorded is kept")
+        return signals.STATE.exit_code()
+    except BrokenPipeError:  # `sample ... | head`: not an error of ours
+        return 0
     except MemoryError:
-        print("minilm: out of memory; choose a smaller model, batch or context", file=sys.stderr)
-        sys.exit(2)
+        tell("out of memory; choose a smaller model, batch or context")
+        return 2

@@ -23,11 +23,11 @@ class ModelConfig(Checked):
     >>> ModelConfig(vocab_size=65, n_embd=6, n_head=128)
     Traceback (most recent call last):
     ...
-    minilm.errors.ConfigError: n_head must divide n_embd, got 128 and 6
+    minilm.errors.ConfigError: n_head must divide n_embd, got 128 and 6; change or leave out one of them
     """
 
     vocab_size: Count = None  # type: ignore[assignment]  # must be given
-    block_size: Count = 128  # the longest context, in tokens
+    block_size: Annotated[int, ">= 1, <= 16777216"] = 128  # the longest context, in tokens
     n_layer: Count = 3
     n_head: Count = 4
     n_embd: Count = 128  # channels of the residual stream
@@ -101,7 +101,9 @@ class TrainConfig(Checked):
     minutes: Positive | None = None  # wall clock, set-up and evaluations included
     batch_size: Count = 8  # small: a CPU learns most per second from many small steps, benchmarks/RESULTS.md
     optimizer: Literal["muon", "adamw"] = "muon"  # for matrices; embeddings and gains always take AdamW
-    learning_rate: Positive = 0.03  # of the matrices under Muon; AdamW alone wants a tenth of it
+    learning_rate: Annotated[float, ">= 1e-12"] = (
+        0.03  # of the matrices under Muon; AdamW alone wants a tenth of it
+    )
     momentum: Share = 0.95  # Muon's
     schedule: Literal["linear", "cosine", "constant", "wsd"] = "linear"
     warmup: Share = 0.02  # share of the budget spent raising the learning rate
@@ -110,11 +112,9 @@ class TrainConfig(Checked):
     beta1: Share = 0.9
     beta2: Share = 0.99
     grad_clip: Positive = 1.0
-    evaluations: Count = 20  # how many times the validation loss is measured
+    evaluations: Annotated[int, ">= 1, <= 100000"] = 20  # how many times the validation loss is measured
     eval_chars: Count | None = None  # None: the whole split, exactly
-    patience: Count | None = (
-        6  # evaluations without improvement before training stops; None: never stop early
-    )
+    patience: Count | None = 6  # evaluations without improvement before it stops; None: never early
     seed: Annotated[int, ">= 0, <= 9223372036854775807"] = 0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"

@@ -30,6 +30,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
+    cli.only_writes()
     if arguments.action == "list":
         if "name" in arguments:
             raise ConfigError(f"list takes no name, got {arguments.name!r}; use show {arguments.name}")

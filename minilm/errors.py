@@ -12,6 +12,7 @@ import difflib
 import functools
 import math
 import operator
+import re
 import sys
 import typing
 from collections.abc import Iterable, Mapping
@@ -42,7 +43,12 @@ class RunError(MinilmError):
 
 
 class StorageError(MinilmError):
-    """A file that could not be written: disk full, no permission."""
+    """A file that could not be written or read: a full or failing disk, no permission, a folder gone in mid-training.
+
+    It says nothing about what was being computed: a trial that meets it has not failed.
+    """
+
+    exit_code = 4
 
 
 class EngineError(MinilmError):
@@ -86,10 +92,28 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else "known: " + ", ".join(names)
 
 
+def shortened(text: str, most: int = 200) -> str:
+    """A text that came from outside as a sentence can hold it.
+
+    >>> shortened("a" * 1000, 10)
+    'aaaaaaaaaa... (1,000 characters)'
+    """
+    return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"
+
+
+def printable(text: str) -> str:
+    """The text with its control characters, but for line ends and tabs, as their numbers: a terminal would obey them.
+
+    >>> printable("a\\x1b[2J\\tb\\n")
+    'a\\\\x1b[2J\\tb\\n'
+    """
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
 @functools.cache
 def note(sentence: str) -> None:
     """Says something on stderr that is no mistake, on a line of its own and once per process."""
-    print(f"minilm: {sentence}", file=sys.stderr, flush=True)
+    print(f"minilm: {printable(sentence)}", file=sys.stderr, flush=True)
 
 
 SIGNS = {
@@ -112,7 +136,7 @@ def number_fault(name: str, value: Any, bounds: str, whole: bool = False) -> str
         return f"{name} must be finite, got {value!r}"
     for sign, limit in map(str.split, bounds.split(", ")):
         holds, words = SIGNS[sign]
-        if not holds(value, int(limit)):
+        if not holds(value, int(limit) if limit.lstrip("-").isdecimal() else float(limit)):
             return f"{name} must be {words} {limit}, got {value!r}"
     return None
 
@@ -173,15 +197,19 @@ class Checked:
 
     def __post_init__(self) -> None:
         fields = dataclasses.fields(self)  # type: ignore[arg-type]
-        faults = [fault for field in fields if (fault := self._fault(field))] or self.combined_faults()
+        wrong = [(field, fault) for field in fields if (fault := self._fault(field))]
+        faults = [fault for _, fault in wrong] or self.combined_faults()
         if faults:
-            raise ConfigError("; ".join(faults))
+            advice = "change or leave out one of them" if not wrong else "leave out what need not be set"
+            if len(wrong) == 1 and wrong[0][0].default is not None:
+                advice = f"leave it out for its default, {wrong[0][0].default}"
+            raise ConfigError("; ".join([*faults, *([] if any("; " in one for one in faults) else [advice])]))
 
     def _fault(self, field: dataclasses.Field) -> str | None:
         cls: Any = type(self)
         name, value, rule = field.name, getattr(self, field.name), rules(cls)[field.name]
         if value is None:
-            return None if rule.optional else f"{name} must be given"
+            return None if rule.optional else f"{name} must be given, got None; give it"
         if rule.choices and value not in rule.choices:
             hint = did_you_mean(str(value), rule.choices)
             return f"{name} must be one of {', '.join(rule.choices)}, got {value!r}; {hint}"

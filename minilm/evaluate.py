@@ -6,7 +6,7 @@ import argparse
 import json
 from collections.abc import Sequence
 
-from minilm import cli
+from minilm import cli, files
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -22,6 +22,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
+    cli.only_writes()
+    files.run_folder(arguments.run)  # a wrong name is told before torch is loaded
     from minilm.config import TrainConfig
     from minilm.text.ngram import count, counting_baseline
     from minilm.training.hardware import choose_hardware

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from minilm import cli
+from minilm import cli, files
 
 if TYPE_CHECKING:
     from minilm.plots.lens import Inside
@@ -30,6 +30,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
+    files.run_folder(arguments.run)  # a wrong name is told before torch is loaded
     from minilm.interpret.overview import look_inside
     from minilm.plots.lens_page import findings, lens_page
     from minilm.training.hardware import place

@@ -293,12 +293,15 @@ class GPT(checkpoint.Pretrained, nn.Module):
 def aligned_targets(ids: Tensor, labels: Tensor | None, targets: Tensor | None) -> Tensor | None:
     """What each position should predict, (B, T), the last one nothing where labels were shifted."""
     if labels is not None and targets is not None:
-        raise ConfigError("give labels (shifted here) or targets (already aligned), not both")
+        raise ConfigError("give labels (shifted here) or targets (already aligned), not both; leave one out")
     name, given = ("targets", targets) if labels is None else ("labels", labels)
     if given is not None and given.shape != ids.shape:
-        raise ConfigError(f"{name} must have the shape of ids, {tuple(ids.shape)}, got {tuple(given.shape)}")
+        got = f"got {tuple(given.shape)}; cut them alike"
+        raise ConfigError(f"{name} must have the shape of ids, {tuple(ids.shape)}, {got}")
     if labels is None:
         return given if given is None else given.long()
     if labels.size(1) < 2:
-        raise ConfigError("labels must have at least 2 tokens, each predicted from the one before, got 1")
+        raise ConfigError(
+            "labels must have at least 2 tokens, to predict one from the other, got 1; give more"
+        )
     return F.pad(labels[:, 1:], (0, 1), value=IGNORED).long()  # cheaper than cutting the larger logits

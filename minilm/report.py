@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from minilm.cli import parser, run_verb
-from minilm.errors import RunError
+from minilm.errors import MinilmError, RunError
 
 
 def report(folder: str | Path) -> Path:
@@ -21,10 +21,18 @@ def report(folder: str | Path) -> Path:
     from minilm.plots.study_page import study_page
 
     folder = Path(folder)
-    if is_study(folder):
-        return study_page(folder)
-    if is_run(folder):
-        return run_page(folder)
+    try:
+        if is_study(folder):
+            return study_page(folder)
+        if is_run(folder):
+            return run_page(folder)
+    except (TypeError, KeyError, IndexError, AttributeError, ValueError, ArithmeticError) as error:
+        if isinstance(error, MinilmError):
+            raise
+        raise RunError(
+            f"the records in {folder} are not as this package writes them and no page can show them ({error!r:.80}); "
+            "restore them from a copy"
+        ) from error
     raise RunError(
         f"{folder} is neither a run nor a study: a run holds config.json, a study study.json; "
         "give the folder that training or tuning wrote"

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from minilm import cli
+from minilm import cli, files
 from minilm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -56,7 +56,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
+    cli.only_writes()
     _check(arguments)
+    if "run" in arguments:
+        files.run_folder(arguments.run)  # a wrong name is told before torch is loaded
     from minilm.training.hardware import place
     from minilm.training.run import load_run, newest_run
 
@@ -71,12 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    for name in ("chars", "streams"):
-        if getattr(arguments, name) < 1:
-            raise ConfigError(f"--{name} must be at least 1, got {getattr(arguments, name)}")
-    if not 0 <= arguments.seed < 2**63:
-        raise ConfigError(f"--seed must be from 0 to 2**63 - 1, got {arguments.seed}")
+    cli.check_sampling(arguments)
     texts = arguments.streams * len(getattr(arguments, "prompt", [""]))
+    if texts > cli.MOST_TEXTS:
+        raise ConfigError(f"--streams must be {cli.MOST_TEXTS} texts at most in all, got {texts}; lower it")
     if texts > 1 and hasattr(arguments, "draft"):
         raise ConfigError(f"--draft is for one text at a time, got {texts}; leave it out for several")
     if arguments.counting and hasattr(arguments, "draft"):

@@ -165,4 +165,4 @@ def check_options(max_new_tokens: int, **choice: Any) -> None:
     given = {name: given[name] for name in bounds if given.get(name) is not None}
     faults = [number_fault(name, value, bounds[name], name in whole) for name, value in given.items()]
     if any(faults):
-        raise ConfigError("; ".join(filter(None, faults)))
+        raise ConfigError("; ".join([*filter(None, faults), "leave out what need not be set"]))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from minilm import cli
+from minilm import cli, files
 from minilm.config import DEFAULT_PRESET, PRESETS, ModelConfig, TrainConfig
 from minilm.errors import ConfigError
 
@@ -143,6 +143,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ConfigError(
             f"--init keeps the shape and the tokens of its model, got --{min(given)} too; leave it out"
         )
+    cli.check_machine(config.threads, config.minutes)
+    if "out" in arguments:
+        files.refuse_used(arguments.out)
+    if "resume" in arguments:
+        files.run_folder(arguments.resume)
     stream = sys.stderr if arguments.json else sys.stdout
     start = _start(arguments, stream) if "source" in arguments else None
     corpus = start.corpus if start else _corpus(arguments)
@@ -154,12 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             run = _run(arguments, corpus, shape, config, folder, stream)
     except KeyboardInterrupt:
-        if (folder / "config.json").is_file():
-            print(
-                f"\nminilm: interrupted; continue with: python -m minilm.train --resume {folder}",
-                file=sys.stderr,
-            )
-        return cli.EXIT_INTERRUPTED
+        return cli.interrupted("train", folder, (folder / "config.json").is_file())
     page = _complete(run, corpus)
     _show(run, page, arguments.json)
     return 0

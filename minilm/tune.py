@@ -204,10 +204,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         study = _study(arguments, given, corpus, folder, begun, say)
     except KeyboardInterrupt:
-        if folder.is_dir():
-            text = f"interrupted; continue with: python -m minilm.tune --resume {folder}"
-            print(f"\nminilm: {text}", file=sys.stderr)
-        return cli.EXIT_INTERRUPTED
+        return cli.interrupted("tune", folder, (folder / "study.json").is_file())
     _show(study, arguments.json)
     return 0
 

@@ -96,7 +96,7 @@ def texts(
 def most_tokens(characters: int) -> int:
     """How many tokens so many characters take at most; ConfigError where there cannot be so many."""
     if fault := number_fault("characters", characters, ">= 0", whole=True):
-        raise ConfigError(fault)
+        raise ConfigError(f"{fault}; try 500")
     return MOST * characters
 
 
@@ -189,7 +189,7 @@ def stream_together(
     """
     check_options(max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p)
     if not prompts:
-        raise ConfigError("there must be at least one prompt to continue, got none")
+        raise ConfigError("there must be at least one prompt to continue, got none; give one")
     device = next(model.parameters()).device
     rows = [torch.tensor([list(prompt)], dtype=torch.int64, device=device) for prompt in prompts]  # (1, T)
     for row in rows:

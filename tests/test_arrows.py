@@ -11,8 +11,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "minilm"
 
 FLOORS = [
-    ["errors"],
-    ["config", "files", "bars"],
+    ["errors", "signals"],
+    ["config", "disk", "files", "bars"],
     ["cost"],
     ["fast.agreement", "fast.blocked", "fast.draft", "fast.pieces", "text", "plots", "interop", "tuner"],
     ["attention"],
@@ -147,7 +147,7 @@ ORDER = [
     *("config", "text.characters", "text.batches", "attention", "model", "sampling"),
     *("training.optim", "training.evaluate", "training.loop"),
 ]
-LEAVES = {"errors", "files", "bars", "training.clock", "training.checkpoint", "training.hardware"}
+LEAVES = {"errors", "files", "signals", "bars", "training.clock", "training.checkpoint", "training.hardware"}
 MOST_LINES = 1300
 
 

@@ -9,8 +9,8 @@ import os
 import pytest
 import torch
 
-from minilm import files
-from minilm.errors import RunError, StorageError
+from minilm import disk, files
+from minilm.errors import ConfigError, RunError, StorageError
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_a_full_disk_keeps_the_old_file_and_says_so(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(disk.os, "fsync", full)
     with pytest.raises(StorageError, match="the disk is full"):
         files.write_json(path, {"new": True})
     with pytest.raises(StorageError, match="the disk is full"):
@@ -102,9 +102,9 @@ def test_a_full_disk_keeps_the_old_file_and_says_so(tmp_path, monkeypatch):
 def test_a_folder_with_content_is_refused(tmp_path):
     assert files.new_folder(tmp_path / "a" / "b").is_dir()
     (tmp_path / "a" / "file").touch()
-    with pytest.raises(StorageError, match="not empty"):
+    with pytest.raises(ConfigError, match="not empty"):
         files.new_folder(tmp_path / "a")
-    with pytest.raises(StorageError, match="a file of that name"):
+    with pytest.raises(ConfigError, match="a file of that name"):
         files.new_folder(tmp_path / "a" / "file")
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from minilm import __main__ as root
-from minilm import cli, files
+from minilm import cli, disk
 from minilm.training.run import newest_run
 
 ROOT = Path(__file__).parent.parent
@@ -198,8 +198,8 @@ WRONG = [
     ("evaluate", ["{missing}"], "does not exist"),
     ("evaluate", ["{folder}"], "not a run"),
     ("evaluate", [], "required"),
-    ("sample", ["{run}", "--temperature", "-1"], "temperature"),
-    ("sample", ["{run}", "--top-k", "0"], "top_k"),
+    ("sample", ["{run}", "--temperature", "-1"], "--temperature must be at least 0"),
+    ("sample", ["{run}", "--top-k", "0"], "--top-k must be at least 1, got 0"),
     ("sample", ["{run}", "--chars", "0"], "--chars"),
     ("sample", ["{run}", "--streams", "0"], "--streams"),
     ("sample", ["{run}", "--keep", "0"], "keep"),
@@ -246,8 +246,8 @@ def test_a_full_disk_is_one_sentence(desk, capfd, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(files.os, "fsync", full)
-    assert verb("train", [str(desk / "my.txt"), *TINY, "--steps", "5", "--out", str(desk / "full")]) == 2
+    monkeypatch.setattr(disk.os, "fsync", full)
+    assert verb("train", [str(desk / "my.txt"), *TINY, "--steps", "5", "--out", str(desk / "full")]) == 4
     shown = capfd.readouterr().err
     assert "the disk is full" in shown and "Traceback" not in shown
 

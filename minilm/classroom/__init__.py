@@ -174,7 +174,10 @@ def _grade(arguments: argparse.Namespace) -> int:
     from minilm.classroom.sandbox import describe_missing
 
     if arguments.jobs < 1 or not 0 < (arguments.seconds or 1) < 3600:
-        raise ConfigError("--jobs must be at least 1 and --seconds between 0 and 3600")
+        raise ConfigError(
+            f"--jobs must be at least 1 and --seconds between 0 and 3600, got {arguments.jobs} and "
+            f"{arguments.seconds}; leave them out for their defaults"
+        )
     if arguments.unseen:
         return _board(arguments)
     if not arguments.pile.exists():
@@ -256,7 +259,9 @@ def _board(arguments: argparse.Namespace) -> int:
     from minilm.classroom.sandbox import describe_missing
 
     if arguments.gradescope or arguments.classroom50:
-        raise ConfigError("--gradescope and --classroom50 are for one submission to a lab, not for --unseen")
+        raise ConfigError(
+            "--gradescope and --classroom50 are for one submission to a lab, got them with --unseen; leave them out"
+        )
     found, text = board.collect_runs(arguments.pile), board.unseen(arguments.unseen)
     limits = replace(board.LIMITS, seconds=arguments.seconds or board.LIMITS.seconds)
     entries = [*board.judge_pile(found, text, limits, arguments.jobs), *board.counting(text)]

@@ -84,7 +84,9 @@ def unseen(name: str) -> Unseen:
             raise ConfigError(f"{name} has {len(text)} characters; a board needs {2 * PIECES} at least")
         return Unseen(name, _cut(text))
     if not seed.isdecimal() or int(seed) == fables.FABLES_SEED:
-        raise ConfigError(f"fables:SEED needs a number other than {fables.FABLES_SEED}, got {name!r}")
+        raise ConfigError(
+            f"fables:SEED needs a number other than {fables.FABLES_SEED}, got {name!r}; try fables:7"
+        )
     told = fables.generate(int(seed), CHARACTERS)
     text = "".join(tale.text for tale in told)
     return Unseen(name, _cut(text), math.fsum(tale.information for tale in told) / len(text))
@@ -137,13 +139,13 @@ def _read(path: Path, limit: int) -> bytes:
     try:
         with os.fdopen(os.open(path, flags), "rb") as file:
             if not path.is_file() or path.is_symlink():
-                raise ConfigError(f"{path.name} is not a plain file")
+                raise ConfigError(f"{path.name} is not a plain file; hand in the file itself")
             data = file.read(limit + 1)
     except OSError as error:
         reason = "it is a link" if path.is_symlink() else error.strerror
-        raise ConfigError(f"{path.name} cannot be read: {reason}") from error
+        raise ConfigError(f"{path.name} cannot be read: {reason}; hand in the file itself") from error
     if len(data) > limit:
-        raise ConfigError(f"{path.name} is larger than {limit:,} bytes")
+        raise ConfigError(f"{path.name} is larger than {limit:,} bytes; hand in a smaller model")
     return data
 
 

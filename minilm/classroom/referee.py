@@ -34,7 +34,9 @@ def judge_run(folder: Path, pieces: list[str], unknown: float) -> dict[str, Any]
     run = load_run(folder)
     tokenizer, model = run.tokenizer, run.model
     if not isinstance(tokenizer, CharTokenizer) or tokenizer.vocab_size != model.config.vocab_size:
-        raise RunError("the tokenizer must be one of characters, and know exactly as many as the model")
+        raise RunError(
+            "the tokenizer must be one of characters, and know exactly as many as the model; hand in the whole run"
+        )
     losses = [_loss(model, tokenizer, piece, unknown) for piece in pieces]
     if not all(map(math.isfinite, losses)):
         raise RunError("its loss is not a number; the weights hold infinities or worse")
@@ -48,10 +50,13 @@ def _plausible(config: ModelConfig, folder: Path, longest: int) -> None:
     least = (config.vocab_size + config.n_layer * width) * config.n_embd  # parameters, each a byte or more
     if least > (folder / WEIGHTS).stat().st_size:
         raise RunError(
-            f"{CONFIG} describes a model of {least:,} parameters or more, which {WEIGHTS} cannot hold"
+            f"{CONFIG} describes a model of {least:,} parameters or more, which {WEIGHTS} cannot hold; hand in "
+            "the whole run"
         )
     if config.block_size > longest:
-        raise RunError(f"a context must be at most {longest:,} characters here, got {config.block_size:,}")
+        raise RunError(
+            f"a context must be at most {longest:,} characters here, got {config.block_size:,}; train with less"
+        )
 
 
 def _loss(model: torch.nn.Module, tokenizer: CharTokenizer, piece: str, unknown: float) -> float:

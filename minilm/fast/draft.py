@@ -31,7 +31,9 @@ class NGramDraft:
 
     def __init__(self, vocab_size: int, longest: int = LONGEST) -> None:
         if vocab_size < 1 or longest < 1:
-            raise ConfigError(f"vocab_size and longest must be at least 1, got {vocab_size} and {longest}")
+            raise ConfigError(
+                f"vocab_size and longest must be at least 1, got {vocab_size} and {longest}; raise them"
+            )
         self.vocab_size = vocab_size
         while (
             longest and vocab_size ** (longest + 1) > LARGEST
@@ -43,7 +45,7 @@ class NGramDraft:
     def fit(self, tokens: np.ndarray) -> NGramDraft:
         """Counts `tokens` (N,), of a long text the last ones. Returns itself."""
         if len(tokens) == 0:
-            raise CorpusError("a draft needs at least one token to count, got none")
+            raise CorpusError("a draft needs at least one token to count, got none; give it a longer text")
         tokens = np.asarray(tokens[-COUNTED:]).astype(np.int64)
         self._grams, grams = [], tokens
         for k in range(

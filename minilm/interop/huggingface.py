@@ -99,7 +99,9 @@ def read_config(settings: Settings) -> ModelConfig:
     try:
         fields, accepted = family.read(values), family.accepted(values)
     except KeyError as error:
-        raise RunError(f"config.json of a {name} model must say {error.args[0]}, got nothing") from error
+        raise RunError(
+            f"config.json of a {name} model must say {error.args[0]}, got nothing; restore it from a copy"
+        ) from error
     faults = [
         f"{key} must be {' or '.join(map(repr, good)) or 'absent'}, got {values[key]!r}"
         for key, good in accepted.items()
@@ -261,7 +263,9 @@ def _write_gpt2(config: ModelConfig) -> Settings:
 def _read_llama(values: Settings) -> Settings:
     rope = values.get("rope_parameters", {})  # where transformers 5 keeps rope_theta
     if rope.get("rope_type", "default") != "default":
-        raise RunError(f"minilm has plain rope only, got rope_type {rope['rope_type']!r}")
+        raise RunError(
+            f"minilm has plain rope only, got rope_type {rope['rope_type']!r}; choose another model"
+        )
     return {
         "vocab_size": values["vocab_size"],
         "block_size": values["max_position_embeddings"],

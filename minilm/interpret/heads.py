@@ -84,7 +84,8 @@ def induction_scores(
     length = min(A_FEW, most) if length is None else length
     if not 2 <= length <= most:
         raise ConfigError(
-            f"length must be from 2 to {most}, the smaller of half the context and the vocabulary, got {length}"
+            f"length must be from 2 to {most}, the smaller of half the context and the vocabulary, got {length}; "
+            "choose one between"
         )
     ids = repeated_tokens(model.config.vocab_size, length, generator, batch_size)
     maps = attention_maps(model, ids.to(next(model.parameters()).device))  # (layers, B, H, 2n, 2n)

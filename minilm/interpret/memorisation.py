@@ -76,7 +76,7 @@ class Source:
     def spans(self, text: str, at_least: int = 1) -> list[Span]:
         """The copied pieces of `text`, longest first, without those that lie inside a longer one."""
         if at_least < 1:
-            raise ConfigError(f"at_least must be at least 1, got {at_least}")
+            raise ConfigError(f"at_least must be at least 1, got {at_least}; try 20")
         found, reach = [], 0
         for span in self.matches(text):
             if span.length >= at_least and span.start + span.length > reach:

@@ -191,7 +191,9 @@ class BPETokenizer:
         if return_tensors is None:
             return ids.tolist()
         if return_tensors != "pt":
-            raise ConfigError(f'return_tensors must be None or "pt", got {return_tensors!r}')
+            raise ConfigError(
+                f'return_tensors must be None or "pt", got {return_tensors!r}; leave it out for a list'
+            )
         import torch
 
         return torch.from_numpy(ids.astype(np.int64))[None]  # (1, T)

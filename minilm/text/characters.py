@@ -54,7 +54,7 @@ class CharTokenizer:
         if return_tensors is None:
             return ids.tolist()
         if return_tensors != "pt":
-            raise ConfigError(f'return_tensors must be None or "pt", got {return_tensors!r}')
+            raise ConfigError(f'return_tensors must be None or "pt", got {return_tensors!r}; leave it out')
         import torch
 
         return torch.from_numpy(ids.astype(np.int64))[None]  # (1, T)
@@ -62,15 +62,15 @@ class CharTokenizer:
     def encode_array(self, text: str, errors: str = "strict") -> np.ndarray:
         """The ids of `text` as an array (T,) of `dtype`."""
         if errors not in ("strict", "replace"):
-            raise ConfigError(f'errors must be "strict" or "replace", got {errors!r}')
+            raise ConfigError(f'errors must be "strict" or "replace", got {errors!r}; leave it out')
         ids = self._ids[np.minimum(code_points(text), len(self._ids) - 1)]
         unknown = ids < 0
         if errors == "strict" and unknown.any():
             letters = sorted(set(text) - set(self.characters))
             shown = " ".join(map(repr, letters[:10])) + (" ..." if len(letters) > 10 else "")
             raise UnknownCharacterError(
-                f"the text has characters that the vocabulary of {self.vocab_size} lacks: {shown}; leave them out, or "
-                'encode with errors="replace"'
+                f"the text has characters that the vocabulary of {self.vocab_size} lacks: {shown}; leave them out "
+                '(in Python, errors="replace" puts something else there)'
             )
         stand_in = next((self.characters.index(c) for c in "? " if c in self.characters), 0)
         return np.where(unknown, stand_in, ids).astype(self.dtype)
@@ -98,7 +98,7 @@ class CharTokenizer:
         try:
             return cls(characters if isinstance(characters, str) else "")
         except CorpusError as error:
-            raise RunError(f"{Path(folder) / files.TOKENIZER} is damaged: {error}") from error
+            raise RunError(f"{Path(folder) / files.TOKENIZER} is damaged: {error}; restore it") from error
 
     @cached_property
     def _ids(self) -> np.ndarray:

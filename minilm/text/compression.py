@@ -24,7 +24,7 @@ def compressed_bits(split: bytes, train: bytes = b"", characters: int | None = N
     (True, True)
     """
     if not split:
-        raise CorpusError("a split must hold at least one byte to be compressed, got none")
+        raise CorpusError("a split must hold at least one byte to be compressed, got none; use a longer text")
     count = characters or len(split)
     sizes = {"gzip": _gzip_size, "xz": _xz_size}
     bits = {}

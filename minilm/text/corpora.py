@@ -9,9 +9,11 @@ text. Knows nothing of models, and of files only where the tokens are kept.
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from itertools import chain, groupby, pairwise
 from operator import itemgetter
@@ -20,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from minilm import files
-from minilm.errors import ConfigError, CorpusError, StorageError, UnknownCharacterError
+from minilm import disk, files
+from minilm.errors import ConfigError, CorpusError, MinilmError, UnknownCharacterError, note
 from minilm.text.characters import CharTokenizer
 from minilm.text.sources import CORPORA as CORPORA
 from minilm.text.sources import Source, cache_folder, own_files
@@ -39,6 +41,7 @@ from minilm.text.tokenizers import (
 SPLIT = (0.9, 0.05, 0.05)  # shares of train, val and test, in this order
 MINIMUM = 200  # characters: below this, 5% are too few to say anything
 MAPPED_ABOVE = 64 * 2**20  # bytes of tokens
+CACHE_BYTES = 4 * 2**30  # of the tokens of large texts that are kept
 LEARNT_FROM = 10_000_000  # characters: byte pairs of a larger text are learnt from stretches all over it,
 STRETCHES = 100  # so many
 GIVEN = "given"  # how a tokenizer that the caller brought is described
@@ -126,7 +129,7 @@ class Corpus:
 
     def describe(self) -> dict[str, Any]:
         """What a run's folder records of its corpus, enough for `load_described`; bounds are in characters."""
-        learnt = {"pieces": _identity(self.tokenizer), "in_words": self.in_words()}
+        learnt = {"pieces": tokenizer_identity(self.tokenizer), "in_words": self.in_words()}
         return {
             "name": self.name,
             "source": self.source,
@@ -179,6 +182,8 @@ def load_corpus(
     count = piece_count(tokens) if isinstance(tokens, str) and tokens != AUTO else None
     name = str(name_or_path)
     entry = CORPORA.get(name)
+    if entry and Path(name).exists():
+        note(f"{name!r} means the corpus of that name; write {os.path.join('.', name)!r} for what is here")
     source = entry.load() if entry else own_files(name, raw)
     survey = _survey(source)
     own_split = source.bounds if tuple(split) == SPLIT else None
@@ -248,7 +253,8 @@ def load_described(description: dict[str, Any], tokenizer: Tokenizer | None = No
     return corpus
 
 
-def _identity(tokenizer: Tokenizer) -> str:
+def tokenizer_identity(tokenizer: Tokenizer) -> str:
+    """The same for tokenizers that make the same tokens."""
     parts = [getattr(tokenizer, part.name) for part in fields(tokenizer)]
     return hashlib.sha256(ascii(parts).encode()).hexdigest()[:16]
 
@@ -257,26 +263,36 @@ def _survey(source: Source) -> _Survey:
     characters: set[str] = set()
     digest, length = hashlib.sha256(), 0
     for piece in source.pieces():
-        characters |= set(piece)
+        data = piece.encode("utf-8")
+        if len(data) == len(piece):  # ASCII, counted five times as quickly as by a set
+            characters |= set(map(chr, np.flatnonzero(np.bincount(np.frombuffer(data, np.uint8)))))
+        else:
+            characters |= set(piece)
         length += len(piece)
-        digest.update(piece.encode("utf-8"))
+        digest.update(data)
     if length < MINIMUM:
         raise CorpusError(
-            f"{source.path} is too short: a text must have at least {MINIMUM} characters, got {length}"
+            f"{source.path} is too short: a text must have at least {MINIMUM} characters, got {length}; "
+            "choose a longer one"
         )
     if len(characters) == 1:
         raise CorpusError(
-            f"{source.path} only repeats the character {characters.pop()!r}: there is nothing to learn in it"
+            f"{source.path} only repeats the character {characters.pop()!r}: there is nothing to learn in it; "
+            "choose another text"
         )
     if source.sha256 not in (None, digest.hexdigest()):
-        raise CorpusError(f"{source.path} is damaged: its sha256 must be {source.sha256}")
+        raise CorpusError(
+            f"{source.path} is damaged: its sha256 must be {source.sha256}, got {digest.hexdigest()}; "
+            "delete it, to fetch it again"
+        )
     return _Survey("".join(sorted(characters)), length, digest.hexdigest())
 
 
 def _bounds(length: int, split: tuple[float, float, float]) -> tuple[int, int]:
     if len(split) != 3 or not (min(split) >= 0 and split[0] * split[1] > 0 and abs(sum(split) - 1) < 1e-9):
         raise ConfigError(
-            f"split must be three shares that sum to 1, of which only test may be 0, got {tuple(split)}"
+            f"split must be three shares that sum to 1, of which only test may be 0, got {tuple(split)}; "
+            "try (0.9, 0.05, 0.05)"
         )
     train, val, test = split
     train_end = int(length * train)
@@ -304,10 +320,14 @@ def _tokens(
         tokens = np.concatenate([np.empty(0, dtype), *encoded()])
         tokens.flags.writeable = False  # as the memory-mapped ones
     else:
-        path = _cached(f"{survey.sha256}.{ends[0]}.{ends[1]}.{_identity(tokenizer)}")
+        path = _cached(f"{survey.sha256}.{ends[0]}.{ends[1]}.{tokenizer_identity(tokenizer)}")
         if (kept := _counts(path, dtype)) is None:
             end = (counts.tobytes() for _ in range(1))  # asked for last, when all are counted
             files.write_chunks(path, chain((ids.tobytes() for ids in encoded()), end), most)
+            bound_cache(path.parent)
+            note(
+                f"the tokens of {source.name} are kept in {path.parent}, for the next time; it may be deleted"
+            )
         else:
             counts = kept
         tokens = np.memmap(path, dtype, mode="r", shape=(int(counts.sum()),))
@@ -319,12 +339,25 @@ def _cached(name: str) -> Path:
     path = cache_folder() / "tokens" / name
     try:
         files.make_folder(path.parent)
-    except StorageError as error:
+    except MinilmError as error:
         raise CorpusError(
             f"cannot keep the tokens of a large text ({error}); name a folder that you may write to in "
             "XDG_CACHE_HOME"
         ) from error
     return path
+
+
+def bound_cache(folder: Path, most: int = CACHE_BYTES) -> None:
+    """Deletes the oldest files of a folder of the cache until it holds at most so many bytes; the newest one stays."""
+    with suppress(OSError):
+        found = sorted(
+            (path.stat().st_mtime, path.stat().st_size, path) for path in folder.iterdir() if path.is_file()
+        )
+        total = sum(size for _, size, _ in found)
+        for _, size, path in found[:-1]:
+            if total > most:
+                disk.delete(path)
+                total -= size
 
 
 def _counts(path: Path, dtype: np.dtype) -> np.ndarray | None:

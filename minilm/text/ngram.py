@@ -66,7 +66,9 @@ class KneserNey:
 
     def __init__(self, order: int, vocab_size: int) -> None:
         if order < 1 or vocab_size < 1:
-            raise ConfigError(f"order and vocab_size must be at least 1, got {order} and {vocab_size}")
+            raise ConfigError(
+                f"order and vocab_size must be at least 1, got {order} and {vocab_size}; raise them"
+            )
         self.order, self.vocab_size = order, vocab_size
         self._levels: list[_Level] = []
 
@@ -78,7 +80,9 @@ class KneserNey:
     def loss(self, tokens: np.ndarray, before: np.ndarray | None = None) -> float:
         """Mean negative log probability of `tokens` (T,) in nats; `before` holds what precedes them, if anything."""
         if len(tokens) == 0:
-            raise CorpusError("a split must hold at least one token to have a loss, got none")
+            raise CorpusError(
+                "a split must hold at least one token to have a loss, got none; use a longer text"
+            )
         return -float(np.log(self.chances(tokens, before)).mean())
 
     def chances(self, tokens: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
@@ -174,7 +178,9 @@ def _fit(tokens: np.ndarray, vocab_size: int, orders: list[int]) -> dict[int, li
     """The levels of a model of each order. Models share all but their top one: only there do plain counts count,
     below it a k-gram counts by how many different tokens it follows."""
     if len(tokens) == 0:
-        raise CorpusError("the counting baseline needs at least one token to count, got none")
+        raise CorpusError(
+            "the counting baseline needs at least one token to count, got none; use a longer text"
+        )
     below, found = np.array([1 / vocab_size]), {}
     lower: list[_Level] = []
     grams = distinct_grams(tokens[-COUNTED:].astype(np.int64), vocab_size, max(orders))

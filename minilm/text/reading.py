@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from minilm.errors import CorpusError, did_you_mean
+from minilm.errors import CorpusError, did_you_mean, note, shortened
 
 # What counts as text in a folder; a file named by itself or by a glob may have any.
 PROSE = (".txt", ".md", ".markdown", ".rst", ".tex", ".org")
@@ -68,7 +68,13 @@ TOOLS = ("node_modules", "__pycache__", "venv")  # folders that no person writes
 CHUNK = 1 << 20  # bytes read at a time
 LARGEST = 4 * 2**30  # bytes; a sparse file claims terabytes, and no training here would see the end of it
 
-UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# the longer ones first: UTF-32 begins as UTF-16 does
+MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
 
 NOT_A_FILE = {
     stat.S_ISFIFO: "a pipe",  # opening one would wait for ever
@@ -84,6 +90,8 @@ def find_files(where: str, names: Iterable[str] = ()) -> list[Path]:
 
     `names` are corpus names, which a misspelt path may have meant. `CorpusError` says what is wrong.
     """
+    if not where:
+        raise CorpusError("a text must have a name, got ''; give a corpus, a file, a folder or a glob")
     path = Path(os.path.expanduser(where))  # Path's own raises where there is no such user
     if _exists(path):
         found = _in_folder(path) if path.is_dir() else [path]
@@ -93,7 +101,13 @@ def find_files(where: str, names: Iterable[str] = ()) -> list[Path]:
         if not found:
             raise CorpusError(f"no file matches {where!r}; the pattern must match at least one text file")
     else:
-        raise CorpusError(f"there is no file, folder or corpus {where!r}; {_suggest(path, names)}")
+        told = repr(shortened(where))
+        if os.path.islink(path):
+            goal = shortened(os.readlink(path))
+            raise CorpusError(
+                f"{told} is a symbolic link to {goal!r}, which does not exist; name the file itself"
+            )
+        raise CorpusError(f"there is no file, folder or corpus {told}; {_suggest(path, names)}")
     for file in found:
         _check(file)
     return found
@@ -105,7 +119,7 @@ def _exists(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except ValueError as error:
-        raise CorpusError(f"{str(path)!r} cannot be a path: {error}") from error
+        raise CorpusError(f"{str(path)!r} cannot be a path: {error}; give the name of a file") from error
     except OSError as error:
         if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG):
             return False
@@ -120,11 +134,19 @@ def _refused(path: Path, error: OSError) -> str:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    found = [path for path in _walk(folder) if path.name.lower().endswith(SUFFIXES)]
+    walked = list(_walk(folder))
+    found = [path for path in walked if path.name.lower().endswith(SUFFIXES)]
+    others = [path for path in walked if not path.name.lower().endswith(SUFFIXES)]
     if not found:
         raise CorpusError(
             f"the folder {folder} has no {' or '.join('*' + s for s in PROSE)} file, nor one of code; name the files "
             f"with a glob such as '{folder / '*.log'}'"
+        )
+    if others:
+        first = min(others)
+        note(
+            f"of the folder {folder} {len(found)} files are read and {len(others)} left out, such as {first.name}; "
+            f"a glob such as '{folder / f'*{first.suffix}'}' would take them"
         )
     return sorted(found)
 
@@ -231,8 +253,8 @@ def _read(path: Path) -> Iterator[bytes]:
     try:
         with path.open("rb") as file:
             piece = file.read(CHUNK)
-            if piece.startswith(UTF16_MARKS):
-                raise CorpusError(f"{path} is UTF-16, a text must be UTF-8; {_convert(path, 'UTF-16')}")
+            if kind := next((kind for mark, kind in MARKS.items() if piece.startswith(mark)), None):
+                raise CorpusError(f"{path} is {kind}, a text must be UTF-8; {_convert(path, kind)}")
             while piece:
                 yield piece
                 piece = file.read(CHUNK)

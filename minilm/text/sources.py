@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from minilm import files
-from minilm.errors import CorpusError, StorageError
+from minilm.errors import CorpusError, MinilmError
 from minilm.text import formats, reading
 
 SHAKESPEARE_URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
@@ -193,7 +193,7 @@ def _keep(data: bytes) -> None:
     try:
         files.make_folder(cache_folder())
         files.write_bytes(cache_folder() / SHAKESPEARE_NAMES[0], data)
-    except (StorageError, CorpusError):
+    except MinilmError:
         pass  # a cache that cannot be written costs a download next time, nothing more
 
 

@@ -59,7 +59,7 @@ def is_huggingface(folder: str | Path) -> bool:
     folder = Path(folder)
     if not (folder / FILE).is_file():
         return all((folder / name).is_file() for name in GPT2_FILES)
-    fields = files.read_json(folder / FILE)
+    fields = files.read_json(folder / FILE, files.VOCABULARY_LIMIT)
     return isinstance(fields, dict) and "format" not in fields and "model" in fields
 
 
@@ -84,7 +84,7 @@ def read_huggingface(folder: str | Path) -> dict[str, Any]:
     if not (folder / FILE).is_file():
         vocab_json, merges_txt = (folder / name for name in GPT2_FILES)
         return read_gpt2(vocab_json, merges_txt, folder / "added_tokens.json")
-    fields = files.read_json(folder / FILE)
+    fields = files.read_json(folder / FILE, files.VOCABULARY_LIMIT)
     try:
         faults, by_bytes = _faults(fields)
         if faults:
@@ -153,7 +153,7 @@ def read_gpt2(
 
     Special are `<|endoftext|>`, what is no piece of bytes, and what `added_json` lists, where it exists.
     """
-    vocabulary = files.read_json(vocab_json)
+    vocabulary = files.read_json(vocab_json, files.VOCABULARY_LIMIT)
     added = files.read_json(added_json) if added_json and Path(added_json).is_file() else {}
     try:
         lines = Path(merges_txt).read_text(encoding="utf-8").split("\n")
@@ -165,7 +165,9 @@ def read_gpt2(
     except OSError as error:
         raise RunError(f"cannot read {merges_txt}: {error.strerror}; give both files") from error
     except (TypeError, ValueError, AttributeError) as error:
-        raise RunError(f"{vocab_json} and {merges_txt} are not GPT-2's two files: {error}") from error
+        raise RunError(
+            f"{vocab_json} and {merges_txt} are not GPT-2's two files: {error}; give its vocab.json and merges.txt"
+        ) from error
 
 
 def pair(written: str | Iterable[str]) -> tuple[str, str]:

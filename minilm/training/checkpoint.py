@@ -8,6 +8,7 @@ knows no schedule and no corpus.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,14 +16,16 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from minilm import files
+from minilm import disk, files
 from minilm.config import ModelConfig
-from minilm.errors import RunError
+from minilm.errors import RunError, StorageError
+from minilm.files import CONFIG, METRICS
 from minilm.interop import huggingface
 
 WEIGHTS, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
 INDEX = f"{WEIGHTS}.index.json"  # where weights lie in several files
 VERSION = "1"  # of a checkpoint
+HALVES = (torch.bfloat16, torch.float16)  # other programs may have stored numbers so
 Self = TypeVar("Self", bound="Pretrained")
 
 
@@ -52,7 +55,7 @@ def read_model(folder: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     one file or in parts. Pickled weights are refused, since loading them can run any code.
     """
     folder = Path(folder)
-    settings = files.read_json(folder / "config.json")
+    settings = files.read_json(folder / CONFIG)
     if isinstance(settings, dict) and settings.get("prior"):
         raise RunError(
             f"{folder} holds a decoder with a counting prior, which was removed, and a GPT would be half of it; "
@@ -65,7 +68,9 @@ def read_model(folder: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
             )
         if (folder / INDEX).exists():
             return huggingface.from_huggingface(settings, read_parts(folder))
-    tensors = files.read_tensors(folder / WEIGHTS)[0]
+    tensors, header = files.read_tensors(folder / WEIGHTS)
+    if isinstance(settings, dict):
+        belongs(folder / WEIGHTS, header, settings)
     if isinstance(settings, dict) and isinstance(settings.get("model"), dict):
         return ModelConfig.from_dict(settings["model"]), tensors
     return huggingface.from_huggingface(settings, tensors)
@@ -85,6 +90,45 @@ def read_parts(folder: Path) -> dict[str, Tensor]:
             )
         tensors |= files.read_tensors(folder / part)[0]
     return tensors
+
+
+def identity(config: Mapping[str, Any]) -> str:
+    """What names a run in its other files: the settings, the text and the tokenizer that `config` describes.
+
+    What may change later is not in it: the machine, the place of the text, further legs.
+    """
+    corpus = config.get("corpus") or {}
+    text = {key: corpus.get(key) for key in ("bounds", "tokens", "vocab_size", "pieces")}
+    source = corpus.get("source") or {}
+    parts = {key: config.get(key) for key in ("model", "train", "modules", "tokenizer")}
+    return files.seal(json.loads(json.dumps([parts, text, source.get("sha256")])))[:32]
+
+
+def belongs(path: Path, header: Mapping[str, str], config: Mapping[str, Any]) -> None:
+    """RunError where a file of tensors says that it is another run's; older ones do not say whose they are."""
+    if (owner := header.get("run")) is not None and owner != (own := identity(config)):
+        raise RunError(
+            f"{path} must be of the run that its {CONFIG} describes, {own[:8]}, and belongs to another, {owner[:8]}; "
+            "put the two files of one run together again"
+        )
+
+
+def _owner(folder: Path) -> dict[str, str]:
+    """What a file of tensors in a run's folder says of whose it is."""
+    if not (folder / CONFIG).is_file():
+        if folder.absolute() not in disk.HELD:  # a checkpoint by itself
+            return {}
+        raise StorageError(
+            f"cannot go on in {folder}: its {CONFIG} was moved or deleted since the training began; put it back and "
+            "resume, or begin anew"
+        )
+    return {"run": identity(files.read_json(folder / CONFIG))}
+
+
+def save_weights(folder: Path, tensors: dict[str, Tensor], state: Any) -> None:
+    """Writes the best weights so far of a run, with the step and the loss that a loop's `State` has for them."""
+    best = json.dumps({"step": state.best_step, "val_loss": state.best_loss})
+    files.write_tensors(folder / WEIGHTS, tensors, {"best": best, **_owner(folder)})
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:
@@ -107,6 +151,17 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor], source: str | Pat
         f"{name} must have shape {tuple(own[name].shape)}, got {tuple(tensor.shape)}"
         for name, tensor in tensors.items()
         if name in own and own[name].shape != tensor.shape
+    ]
+    faults += [
+        f"{name} must be {own[name].dtype}, got {tensor.dtype}"
+        for name, tensor in tensors.items()
+        if name in own and tensor.dtype != own[name].dtype
+        if not (tensor.dtype in HALVES and own[name].is_floating_point())
+    ]
+    faults += [
+        f"{name} must be finite, and holds NaN or infinity"
+        for name, tensor in tensors.items()
+        if tensor.is_floating_point() and not tensor.isfinite().all()
     ]
     if faults == ["bigrams.keys is missing"]:
         raise RunError(
@@ -136,12 +191,18 @@ def save_checkpoint(
     tensors["rng.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["rng.cuda"] = torch.cuda.get_rng_state()
-    files.write_tensors(path, tensors, {"version": VERSION, "state": json.dumps(state, allow_nan=False)})
+    folder = Path(path).parent
+    state = {**state, "records": files.log_mark(folder / METRICS)}
+    about = {"version": VERSION, "state": json.dumps(state, allow_nan=False)}
+    files.write_tensors(path, tensors, {**about, **_owner(folder)})
 
 
-def load_checkpoint(path: str | Path, model: nn.Module, optimizer: Any) -> dict[str, Any]:
-    """Puts the checkpoint's tensors and random state back in place; returns its `state`."""
+def load_checkpoint(path: str | Path, model: nn.Module, optimizer: Any, own: bool = False) -> dict[str, Any]:
+    """Puts the checkpoint's tensors and random state back in place; returns its `state`. `own`: it must be of the run
+    in its folder."""
     tensors, header = files.read_tensors(path)
+    if own:
+        belongs(Path(path), header, files.read_json(Path(path).parent / CONFIG))
     if header.get("version") != VERSION or "state" not in header:
         raise RunError(
             f"{path} must be a checkpoint of version {VERSION}, got {header.get('version')}; train anew"
@@ -158,14 +219,15 @@ def load_checkpoint(path: str | Path, model: nn.Module, optimizer: Any) -> dict[
     return json.loads(header["state"])
 
 
-def resume(trainer: Any, other: Path | None = None) -> int:
-    """Takes a `loop.Trainer` back to the checkpoint in its folder and returns its step. From the one of an `other`
-    training come weights, optimizer and place in the text alone; clock and counters start anew."""
+def resume(trainer: Any, other: Path | None = None) -> tuple[int, list[Any] | None]:
+    """Takes a `loop.Trainer` back to the checkpoint in its folder and returns its step, and the mark of the records
+    that there were (`files.log_mark`). From the one of an `other` training come weights, optimizer and place in the
+    text alone; clock and counters start anew."""
     path = other or trainer.folder / CHECKPOINT
-    state = load_checkpoint(path, trainer.model, trainer.optimizer)
+    state = load_checkpoint(path, trainer.model, trainer.optimizer, own=other is None)
     trainer.batches.restore(state["batches"])
     if other is not None:
-        return 0
+        return 0, None
     s = trainer.state = type(trainer.state)(
         **{field.name: state[field.name] for field in fields(trainer.state)}
     )
@@ -179,8 +241,14 @@ def resume(trainer: Any, other: Path | None = None) -> int:
         if s.best_step == s.step:  # killed after the checkpoint, before the best weights
             trainer.keep_best()
         else:
-            trainer.best, _ = files.read_tensors(path.with_name(WEIGHTS))
-    return s.step
+            trainer.best, header = files.read_tensors(weights_path := path.with_name(WEIGHTS))
+            belongs(weights_path, header, files.read_json(path.with_name(CONFIG)))
+            if (step := json.loads(header.get("best", "{}")).get("step", s.best_step)) != s.best_step:
+                raise RunError(
+                    f"{weights_path} must hold the weights of step {s.best_step}, the best one, got those of {step}; "
+                    "restore it from a copy"
+                )
+    return s.step, state.get("records")
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

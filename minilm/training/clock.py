@@ -6,11 +6,8 @@ Progress runs from 0 to 1 and is a share of the steps or of the time. Knows numb
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -246,23 +243,3 @@ def next_moment(progress: float, spacing: float) -> float:
     (0.25, 0.5, 0.5)
     """
     return spacing * (int(progress / spacing + 1e-9) + 1)
-
-
-@contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """Inside, the first Ctrl-C only makes the yielded function answer True; a second one interrupts."""
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():  # only there Python delivers signals
-        yield lambda: False
-        return
-
-    def take(number: int, frame: object) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    previous = signal.signal(signal.SIGINT, take)
-    try:
-        yield lambda: bool(received)
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -12,15 +12,15 @@ import numpy as np
 import torch
 
 from minilm import files
-from minilm.errors import CorpusError, note
+from minilm.errors import CorpusError, RunError, note
 from minilm.text.corpora import MAPPED_ABOVE, Corpus, load_described
-from minilm.training.checkpoint import CHECKPOINT, WEIGHTS
+from minilm.training.checkpoint import CHECKPOINT, WEIGHTS, belongs, identity
 from minilm.training.run import METRICS, PLACE, RESULT, Run, write_config
 
 HELD_OUT = "held_out.safetensors"
 
 
-def keep_held_out(folder: Path, corpus: Corpus) -> None:
+def keep_held_out(folder: Path, corpus: Corpus, config: dict[str, Any]) -> None:
     """Writes validation and test split, and the token before them; of a text so large that its tokens lie in a file,
     nothing."""
     start = corpus.bounds[0]
@@ -28,7 +28,7 @@ def keep_held_out(folder: Path, corpus: Corpus) -> None:
         return
     parts = {"before": corpus.tokens[start - 1 : start], "val": corpus.val, "test": corpus.test}
     tensors = {name: torch.from_numpy(part.astype(np.int32)) for name, part in parts.items()}
-    files.write_tensors(folder / HELD_OUT, tensors, {})
+    files.write_tensors(folder / HELD_OUT, tensors, {"run": identity(config)})
 
 
 def give_away(run: Run, out: str | Path, checkpoint: bool = False) -> Path:
@@ -60,8 +60,21 @@ def text_of(run: Run) -> tuple[Corpus, bool]:
 
 def carried(path: Path, description: dict[str, Any], run: Run) -> Corpus:
     """The corpus that a run carries: its training split is one token long."""
-    tensors = files.read_tensors(path)[0]
-    parts = [tensors[name].numpy() for name in ("before", "val", "test")]
+    tensors, header = files.read_tensors(path)
+    belongs(path, header, run.config)
+    try:
+        parts = [tensors[name].numpy().reshape(-1) for name in ("before", "val", "test")]
+    except KeyError as error:
+        raise RunError(
+            f"{path} must hold before, val and test, and lacks {error}; restore it from a copy"
+        ) from error
+    if (
+        not all(((part >= 0) & (part < run.tokenizer.vocab_size)).all() for part in parts)
+        or len(parts[0]) != 1
+    ):
+        raise RunError(
+            f"{path} must hold tokens of the run's vocabulary, and has others; restore it from a copy"
+        )
     first, second = description["bounds"]
     return Corpus(
         name=description["name"],

@@ -5,7 +5,6 @@ It knows a model that returns (loss, logits) and two arrays of tokens; no texts,
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -15,12 +14,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from minilm import files
 from minilm.config import TrainConfig
+from minilm.signals import patient, unless_stopped
 from minilm.text.batches import Batches
 from minilm.training import checkpoint
-from minilm.training.checkpoint import CHECKPOINT, WEIGHTS, weights
-from minilm.training.clock import Clock, State, Stop, interruptible
+from minilm.training.checkpoint import CHECKPOINT, weights
+from minilm.training.clock import Clock, State, Stop
 from minilm.training.evaluate import exact_loss
 from minilm.training.hardware import Hardware, Readings, compile_now, loss_function, speed_up
 from minilm.training.optim import build_optimizer, schedule
@@ -58,11 +57,16 @@ class Trainer:
         DivergenceError before a bad step has touched them."""
         model, config, clock, s = self.model, self.config, self.clock, self.state
         clock.open(self.evaluate)
-        with interruptible() as interrupted:
+        with patient() as interrupted:
             while True:
-                stop = clock.stop(s.step, s.stale)
+                stop = Stop.INTERRUPTED if interrupted() else clock.stop(s.step, s.stale)
+                if stop is Stop.INTERRUPTED:
+                    self.save()
+                    break
                 if s.evaluated_step < s.step and (stop or clock.evaluation_due(s.step)):
                     started, val_loss = time.monotonic(), self.evaluate(clock.eval_chars)
+                    if val_loss is None:
+                        continue
                     improved = clock.improved(s, val_loss)
                     self.record(val_loss)
                     self.save()  # before the best weights: `resume` can make those from it, not the reverse
@@ -86,24 +90,19 @@ class Trainer:
                 clock.step_took(time.monotonic() - started, s.step)
                 if clock.record_due(s.step) and not clock.evaluation_due(s.step):
                     self.record()
-                if interrupted():
-                    self.save()
-                    stop = Stop.INTERRUPTED
-                    break
         if not self.best:  # interrupted before the first evaluation: the weights so far
             self.keep_best()
         checkpoint.load_weights(model, self.best, "the best step")
         model.eval()
         return stop
 
-    def evaluate(self, chars: int | None) -> float:
-        return exact_loss(self.model, **self.val, chars=chars)
+    def evaluate(self, chars: int | None) -> float | None:
+        return unless_stopped(lambda: exact_loss(self.model, **self.val, chars=chars))
 
     def keep_best(self) -> None:
         self.best = {name: tensor.detach().cpu().clone() for name, tensor in weights(self.model).items()}
         if self.folder is not None:
-            about = json.dumps({"step": self.state.best_step, "val_loss": self.state.best_loss})
-            files.write_tensors(self.folder / WEIGHTS, self.best, {"best": about})
+            checkpoint.save_weights(self.folder, self.best, self.state)
 
     def record(self, val_loss: float | None = None) -> None:
         self.read(self.readings.drain())

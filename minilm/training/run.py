@@ -14,6 +14,7 @@ This file reads and writes those; it trains nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,21 +25,59 @@ from torch import nn
 from minilm import files
 from minilm.config import ModelConfig, TrainConfig
 from minilm.errors import ConfigError, RunError
+from minilm.files import BEST as BEST
+from minilm.files import CONFIG as CONFIG
+from minilm.files import METRICS as METRICS
+from minilm.files import run_folder as run_folder
 from minilm.model import GPT
-from minilm.text.corpora import Corpus
+from minilm.text.corpora import Corpus, tokenizer_identity
 from minilm.text.tokenizers import Tokenizer, in_words, load_tokenizer
 from minilm.text.turns import find_dialogue
-from minilm.training.checkpoint import WEIGHTS, load_weights
+from minilm.training.checkpoint import WEIGHTS, belongs, differences, identity, load_weights
 from minilm.training.hardware import Hardware
 
 FORMAT, VERSION = "minilm-run", 1
 SURVEYED = 500_000  # tokens of a text in which its speakers are looked for: a second
-CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
+RESULT = "result.json"
 PLACE = "place.json"  # where the text lies on this machine: what a folder that is given away leaves behind
 # What has learnt for long elsewhere moves gently: the rate that GPT-2 and its kin are usually fine-tuned with.
 GENTLE: dict[str, Any] = {"optimizer": "adamw", "learning_rate": 1e-4, "warmup": 0.1}
 RUNS = "runs"  # the folder in which verbs put runs unless told otherwise
-BEST = "best"  # a study's folder holds its best run under this name
+
+
+# The shapes of what a run's files hold, see `files.misfit`: they may come from anywhere.
+SPLITS = {"val": (None, float), "test": (None, float)}
+CORPUS_SHAPE: dict[str, Any] = {
+    **{"name": str, "characters?": int, "vocab_size?": int, "bounds?": [int], "floors?": (None, SPLITS)},
+    **{"tokens?": str, "pieces?": str, "in_words?": str},
+    "source?": {"path": str, "sha256": str, "split": [float], "characters?": int, "licence?": str},
+}
+CONFIG_SHAPE = {
+    **{
+        "model": {},
+        "train": {},
+        "corpus": CORPUS_SHAPE,
+        "modules?": {},
+        "hardware?": (None, {}),
+        "tokenizer?": str,
+    },
+    "legs?": [{"steps?": int, "minutes?": float}],
+}
+RECORD_SHAPE = {
+    **{"step": int, "train_loss?": (None, float), "val_loss?": float},
+    **{"learning_rate?": float, "progress?": float, "seconds?": float},
+}
+NUMBERS: dict[str, Any] = {
+    **{"steps": int, "seconds?": float, "stopped": str, "best_step?": int},
+    **{"val_loss?": (None, float), "test_loss?": (None, float)},
+}
+RESULT_SHAPE = {
+    **{**NUMBERS, "eval_chars?": (None, int), "protocol?": str, "n_parameters?": int, "sample?": str},
+    "counting?": (None, {"order": int, **SPLITS}),
+    "mixture?": (None, {"weight": float, **SPLITS}),
+    "legs?": [NUMBERS],
+    "belongs?": {"run": str, "weights": (None, str), "records": [(int, str)]},
+}
 
 
 @dataclass(repr=False)
@@ -96,6 +135,7 @@ def describe_run(model: nn.Module, train: TrainConfig, corpus: Corpus, hardware:
         "model": shape.to_dict(),
         "train": train.to_dict(),
         "corpus": corpus.describe(),
+        "tokenizer": tokenizer_identity(corpus.tokenizer),
         "hardware": {
             name: getattr(hardware, name) for name in ("device", "precision", "threads", "attention")
         },
@@ -103,19 +143,6 @@ def describe_run(model: nn.Module, train: TrainConfig, corpus: Corpus, hardware:
     own = foreign_modules(model)
     described |= {"dialogue": find_dialogue(corpus.beginning(SURVEYED)).to_dict()}
     return {**described, "modules": own} if own else described
-
-
-def run_folder(path: str | Path) -> Path:
-    """The folder of the run at `path`: itself, or the best run of the study that it is."""
-    path = Path(path)
-    if not path.is_dir():
-        raise RunError(
-            f"the folder {path} does not exist; give the folder that a training printed at its end"
-        )
-    for folder in (path, path / BEST):
-        if (folder / CONFIG).is_file():
-            return folder
-    raise RunError(f"{path} is not a run, it holds no {CONFIG}; give the folder that a training printed")
 
 
 def is_run(folder: Path) -> bool:
@@ -132,7 +159,7 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
             files.write_json(folder / PLACE, {"text": source["path"]})
         here = {**source, "path": Path(source["path"]).name}
         config = {**config, "corpus": {**config["corpus"], "source": here}}
-    files.write_json(folder / CONFIG, config)
+    files.write_json(folder / CONFIG, config, sealed=True)
 
 
 def newest_run(folder: str | Path = RUNS) -> Path:
@@ -154,15 +181,17 @@ def read_config(folder: Path) -> dict[str, Any]:
     lies, if that is known here, stands in it again."""
     config = files.read_json(folder / CONFIG)
     if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise RunError(f"{folder / CONFIG} does not describe a run of ours; give the folder of a run")
+        got = config.get("format") if isinstance(config, dict) else type(config).__name__
+        raise RunError(
+            f'{folder / CONFIG} does not describe a run of ours: its "format" must be "{FORMAT}", got {got!r}; '
+            "give the folder of a run"
+        )
     if config.get("version") != VERSION:
         raise RunError(
             f"{folder} must have run format {VERSION}, got {config.get('version')!r}; "
             "use the minilm that wrote it"
         )
-    missing = [key for key in ("model", "train", "corpus") if not isinstance(config.get(key), dict)]
-    if missing:
-        raise RunError(f"{folder / CONFIG} lacks {', '.join(missing)}; restore it from a copy")
+    files.check_shape(folder / CONFIG, config, CONFIG_SHAPE)
     try:
         ModelConfig.from_dict(config["model"])
         TrainConfig.from_dict(config["train"])
@@ -170,7 +199,11 @@ def read_config(folder: Path) -> dict[str, Any]:
         advice = "" if "was removed" in str(error) else "; restore it from a copy"
         raise RunError(f"{folder / CONFIG} cannot be read: {error}{advice}") from error
     place = files.read_json(folder / PLACE) if (folder / PLACE).is_file() else {}
-    if isinstance(config["corpus"].get("source"), dict) and isinstance(place, dict) and "text" in place:
+    if (
+        isinstance(config["corpus"].get("source"), dict)
+        and isinstance(place, dict)
+        and isinstance(place.get("text"), str)
+    ):
         config["corpus"]["source"]["path"] = place["text"]
     return config
 
@@ -184,15 +217,67 @@ def load_run(path: str | Path, model: nn.Module | None = None) -> Run:
     config = read_config(folder)
     if not (folder / WEIGHTS).is_file():
         raise RunError(f"{folder} has no weights yet; continue its training, resume={str(folder)!r}")
+    tokenizer = own_tokenizer(folder, config)
     if model is None:
         refuse_foreign(folder, config)
         model = GPT.from_pretrained(folder)
     else:
-        load_weights(model, files.read_tensors(folder / WEIGHTS)[0], folder)
+        tensors, header = files.read_tensors(folder / WEIGHTS)
+        belongs(folder / WEIGHTS, header, config)
+        load_weights(model, tensors, folder)
         model.eval()
+    return Run(folder, model, tokenizer, config, *read_numbers(folder, config))
+
+
+def own_tokenizer(folder: Path, config: dict[str, Any]) -> Tokenizer:
+    """The tokenizer in the folder, which must be the one that the run was trained with."""
+    tokenizer = load_tokenizer(folder)
+    faults = differences(
+        {"vocab_size": config["model"].get("vocab_size"), "tokenizer": config.get("tokenizer")},
+        {
+            "vocab_size": tokenizer.vocab_size,
+            "tokenizer": "tokenizer" in config and tokenizer_identity(tokenizer) or None,
+        },
+    )
+    if faults:
+        raise RunError(
+            f"the tokenizer in {folder} must be the one that the run was trained with, and is another: {faults}; "
+            f"restore {files.TOKENIZER} from a copy"
+        )
+    return tokenizer
+
+
+def read_numbers(folder: Path, config: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The records and the result of a run, known to be of its weights and of each other; empty where there are none.
+
+    Runs from before 2026-12 hold no checksums of each other's files and are taken as they are.
+    """
     metrics = files.read_records(folder / METRICS) if (folder / METRICS).exists() else []
     result = files.read_json(folder / RESULT) if (folder / RESULT).exists() else {}
-    return Run(folder, model, load_tokenizer(folder), config, metrics, result)
+    files.check_shape(folder / METRICS, metrics, [RECORD_SHAPE])
+    if result != {}:
+        files.check_shape(folder / RESULT, result, RESULT_SHAPE)
+    if not (seen := result.get("belongs")):
+        return metrics, result
+    goes_on = len(config.get("legs", [])) >= len(
+        result.get("legs", [result])
+    )  # another leg writes weights and records
+    records = seen["records"][0] if goes_on and seen["records"] else None
+    now = belonging(folder, config, records if isinstance(records, int) else None)
+    names = {"run": CONFIG, "records": METRICS, **({} if goes_on else {"weights": WEIGHTS})}
+    for key, name in names.items():
+        if seen.get(key) != now[key]:
+            raise RunError(
+                f"{folder / name} must be the file that {RESULT} was made with, and is another, or has lost a part: "
+                f"its mark was {seen.get(key)}, now {now[key]}; put the files of one run together again"
+            )
+    return metrics, result
+
+
+def belonging(folder: Path, config: dict[str, Any], records: int | None = None) -> dict[str, Any]:
+    """Marks of the run's other files, as result.json keeps them."""
+    weights = files.read_header(folder / WEIGHTS).get(files.SEAL)
+    return {"run": identity(config), "weights": weights, "records": files.log_mark(folder / METRICS, records)}
 
 
 def write_imported(model: GPT, tokenizer: Tokenizer, name: str, out: str | Path) -> Path:
@@ -201,8 +286,9 @@ def write_imported(model: GPT, tokenizer: Tokenizer, name: str, out: str | Path)
     tokenizer.save(folder)
     corpus = {"name": name, "vocab_size": tokenizer.vocab_size, "tokens": "given", "floors": None}
     described = {"model": model.config.to_dict(), "train": TrainConfig(**GENTLE).to_dict(), "corpus": corpus}
-    files.write_tensors(folder / WEIGHTS, model.state_dict(), {})
-    files.write_json(folder / CONFIG, {"format": FORMAT, "version": VERSION, **described})
+    config = {"format": FORMAT, "version": VERSION, **described, "tokenizer": tokenizer_identity(tokenizer)}
+    files.write_tensors(folder / WEIGHTS, model.state_dict(), {"run": identity(config)})
+    files.write_json(folder / CONFIG, config, sealed=True)
     return folder
 
 
@@ -220,13 +306,22 @@ def add_to_result(run: Run, numbers: dict[str, Any]) -> None:
     """Adds final numbers, on the disk too where the run has a folder."""
     run.result |= numbers
     if run.folder is not None:
-        files.write_json(run.folder / RESULT, run.result)
+        run.result["belongs"] = belonging(run.folder, run.config)
+        files.write_json(run.folder / RESULT, run.result, sealed=True)
 
 
-def cut_metrics(folder: Path, step: int) -> None:
-    """Drops the records after `step`: the steps after the checkpoint are going to happen again."""
+def cut_metrics(folder: Path, step: int, mark: Sequence[Any] | None = None) -> None:
+    """Drops the records after `step`: the steps after the checkpoint are going to happen again.
+
+    `mark` is what the checkpoint knows of the log; RunError where it has lost lines since.
+    """
     path = folder / METRICS
-    if not path.exists():
-        return
-    keep = sum(record["step"] <= step for record in files.read_records(path))
-    files.write_bytes(path, b"".join(path.read_bytes().splitlines(keepends=True)[:keep]))
+    records = files.read_records(path) if path.exists() else []
+    keep = sum(record["step"] <= step for record in records)
+    if mark is not None and [*mark] != (now := files.log_mark(path, mark[0])):
+        raise RunError(
+            f"{path} must hold the {mark[0]} records that the checkpoint knows of, and has lost some or is another "
+            f"run's: its mark was {mark}, now {now}; restore it from a copy"
+        )
+    if records:
+        files.first_records(path, keep)

@@ -20,29 +20,31 @@ from minilm.config import ModelConfig, TrainConfig, default_recipe
 from minilm.errors import ConfigError, CorpusError, RunError
 from minilm.model import GPT
 from minilm.text.corpora import Corpus, load_described
-from minilm.text.tokenizers import load_tokenizer
 from minilm.training import checkpoint
 from minilm.training.checkpoint import CHECKPOINT, differences
 from minilm.training.clock import Clock, Stop
-from minilm.training.evaluate import exact_loss
+from minilm.training.evaluate import exact_loss, token_losses
 from minilm.training.hardware import Hardware, check_memory, choose_hardware, memory_errors
 from minilm.training.held_out import keep_held_out
 from minilm.training.loop import Trainer
 from minilm.training.probe import timed
 from minilm.training.run import (
     METRICS,
-    RESULT,
     Run,
     add_to_result,
     cut_metrics,
     describe_run,
     load_run,
+    own_tokenizer,
     read_config,
+    read_numbers,
     refuse_foreign,
     run_folder,
     write_config,
 )
 
+LARGE_SPLIT, LEAST_SAMPLE = 1_000_000, 100_000  # characters of a validation split, and of it at least
+EVALUATED, FORWARD_SHARE = 0.1, 1 / 3  # of a training's work; of a step's work, to score what it trains on
 COUNTED = 1_000_000  # tokens in which pairs are counted, the last ones: a tenth of a second
 OnRecord = Callable[[dict[str, Any]], None]
 OnHardware = Callable[[Hardware], None]
@@ -102,11 +104,15 @@ def run_training(
     run = Run(None, network, corpus.tokenizer, describe_run(network, config, corpus, hardware))
     if out is not None:
         run.folder = files.new_folder(out)
-        corpus.tokenizer.save(run.folder)
-        keep_held_out(run.folder, corpus)
-        write_config(run.folder, run.config)  # last: with it the folder is a run
     clock = Clock(config, scored(corpus, test), shape.vocab_size, deadline, most_steps)
-    return _train(run, corpus, config, hardware, clock, start=start, on_record=on_record)
+    clock.eval_chars = sampled_chars(corpus, shape, config)
+    with nullcontext() if run.folder is None else files.held(run.folder):
+        if run.folder is not None:
+            files.new_folder(run.folder)  # looked at again, now that nobody else may write there
+            corpus.tokenizer.save(run.folder)
+            keep_held_out(run.folder, corpus, run.config)
+            write_config(run.folder, run.config)  # last: with it the folder is a run
+        return _train(run, corpus, config, hardware, clock, start=start, on_record=on_record)
 
 
 def resume_training(
@@ -129,7 +135,7 @@ def resume_training(
     """
     folder, changes = run_folder(folder), dict(changes or {})
     stored = read_config(folder)
-    result = files.read_json(folder / RESULT) if (folder / RESULT).exists() else {}
+    result = read_numbers(folder, stored)[1]
     legs: list[dict[str, Any]] = stored.get("legs", [])
     done = len(result.get("legs", [result])) if result else 0  # how many legs have ended
     if done > len(legs):
@@ -142,7 +148,8 @@ def resume_training(
     _refuse_changes(folder, stored, corpus, changes)
     if done > len(legs):
         return load_run(folder, model)
-    corpus = corpus or load_described(stored["corpus"], load_tokenizer(folder))
+    tokenizer = own_tokenizer(folder, stored)
+    corpus = corpus or load_described(stored["corpus"], tokenizer)
     config, shape = TrainConfig.from_dict(stored["train"]), ModelConfig.from_dict(stored["model"])
     config = config.replace(**{"steps": None, "minutes": None, **legs[-1]}) if legs else config
     hardware = _chosen_again(config, shape.attention, stored.get("hardware"))
@@ -153,12 +160,13 @@ def resume_training(
         refuse_foreign(folder, stored)
         model = build(shape, config.seed)
     run = Run(folder, model, corpus.tokenizer, stored, result=result)
-    if (
-        done == len(legs) > 0
-    ):  # a leg begins, or has not ended: written only now that nothing is refused any more
-        write_config(folder, stored)
     clock = Clock(config, scored(corpus), shape.vocab_size, deadline, most_steps, leg=len(legs))
-    return _train(run, corpus, config, hardware, clock, on_record=on_record)
+    with files.held(folder):
+        if (
+            done == len(legs) > 0
+        ):  # a leg begins, or has not ended: written now that nothing is refused any more
+            write_config(folder, stored)
+        return _train(run, corpus, config, hardware, clock, on_record=on_record)
 
 
 def _another_leg(
@@ -232,6 +240,17 @@ def scored(corpus: Corpus, test: bool = True) -> tuple[int, int]:
     return corpus.characters["val"], corpus.characters["test"] if test else 0
 
 
+def sampled_chars(corpus: Corpus, shape: ModelConfig, config: TrainConfig) -> int | None:
+    """How many characters an evaluation of a training by steps scores: all (None), but of a large split no more than
+    what leaves its evaluations together a tenth of the training's work. By the clock, `Clock.open` sees to it."""
+    chars = corpus.characters["val"]
+    if config.eval_chars is not None or config.total_steps is None or chars <= LARGE_SPLIT:
+        return config.eval_chars
+    trained = config.total_steps * config.batch_size * shape.block_size * chars / len(corpus.val)
+    affordable = EVALUATED * trained / (FORWARD_SHARE * config.evaluations)
+    return None if affordable >= chars else max(LEAST_SAMPLE, int(affordable))
+
+
 def build(shape: ModelConfig, seed: int) -> GPT:
     """A new model; seed and shape decide every weight."""
     torch.manual_seed(seed)
@@ -264,7 +283,7 @@ def check_shape(shape: ModelConfig, corpus: Corpus) -> None:
     """Refuses a model that does not fit the text."""
     if shape.vocab_size != corpus.tokenizer.vocab_size:
         raise ConfigError(
-            f"vocab_size must be the corpus's {corpus.tokenizer.vocab_size}, got {shape.vocab_size}"
+            f"vocab_size must be the corpus's {corpus.tokenizer.vocab_size}, got {shape.vocab_size}; set it"
         )
     if shape.block_size > len(corpus.train) - 1:
         raise CorpusError(
@@ -300,10 +319,10 @@ def _train(
     trainer = Trainer(*parts, folder=run.folder, on_record=record)
     if start is not None:
         checkpoint.resume(trainer, Path(start))
-    with nullcontext() if run.folder is None else files.held(run.folder), memory_errors():
+    with memory_errors():
         if run.folder is not None:
-            step = checkpoint.resume(trainer) if (run.folder / CHECKPOINT).is_file() else 0
-            cut_metrics(run.folder, step)
+            step, mark = checkpoint.resume(trainer) if (run.folder / CHECKPOINT).is_file() else (0, None)
+            cut_metrics(run.folder, step, mark)
             run.metrics = files.read_records(run.folder / METRICS) if step else []
         stop = trainer.fit()
         if stop is Stop.INTERRUPTED:
@@ -314,16 +333,36 @@ def _train(
     return run
 
 
+def sampled_loss(model: Any, **scored: Any) -> tuple[float, float | None]:
+    """The mean loss on evenly spaced windows of a split, in nats per character, and its standard error: windows stand
+    far apart, so that they count as drawn independently."""
+    parts = [(n.sum(-1).double().cpu(), c.sum(-1)) for _, n, c in token_losses(model, **scored)]
+    nats, lengths = (np.concatenate(column) for column in zip(*parts, strict=True))  # (windows,) each
+    mean, n = nats.sum() / lengths.sum(), len(nats)
+    error = (nats - mean * lengths).std(ddof=1) / (lengths.mean() * n**0.5) if n > 1 else None
+    return float(mean), None if error is None else float(error)
+
+
 def final_numbers(trainer: Trainer, corpus: Corpus, stop: Stop, earlier: dict[str, Any]) -> dict[str, Any]:
     """The content of result.json; losses in nats per character. `legs` list what each leg of several did."""
     clock, s = trainer.clock, trainer.state
     chars = clock.eval_chars
-    test = exact_loss(trainer.model, **corpus.scored("test"), chars=chars) if clock.chars[1] else None
+    test = error = None
+    sampled = chars is not None and chars < max(clock.chars)
+    if clock.chars[1]:
+        scored = {**corpus.scored("test"), "chars": chars}
+        test, error = (
+            sampled_loss(trainer.model, **scored) if sampled else (exact_loss(trainer.model, **scored), None)
+        )
+    told = (
+        "" if error is None else f", standard error {error:.4f}"
+    )  # of val, as large a sample, it is about the same
     numbers = {
-        "protocol": "exact" if chars is None else f"exact windows, {chars} characters of each split",
+        "protocol": f"sampled, {chars:,} characters of each split{told}" if sampled else "exact",
         "eval_chars": chars,
         "val_loss": s.best_loss,
         "test_loss": test,
+        "standard_error": error,  # in nats per character, of a sampled loss
         "mixture": None,  # an earlier leg's is not these weights'
         "best_step": s.best_step,
         "steps": s.step,

@@ -55,7 +55,7 @@ def start_from(
     if changes["block_size"] > old.config.block_size and old.config.position == "learned":
         raise ConfigError(
             f"block_size must be at most {old.config.block_size}, the positions that the model has learnt, got "
-            f"{changes['block_size']}"
+            f"{changes['block_size']}; leave it out"
         )
     shape = old.config.replace(**changes, vocab_size=extended.vocab_size)
     return Start(grown(old, shape, new_places(tokenizer, extended), corpus.train), corpus, recipe, added)

@@ -86,7 +86,9 @@ def _check(client: Any, address: str) -> None:
             f"the Dask scheduler at {address} has no workers; start some with `dask worker {address} --nthreads 1`"
         ) from error
     except ModuleNotFoundError as error:
-        raise EngineError(f"every Dask worker must have minilm installed, and one says: {error}") from error
+        raise EngineError(
+            f"every Dask worker must have minilm installed, and one says: {error}; install it there"
+        ) from error
     if others := {where: other for where, other in found.items() if other != version()}:
         where, other = min(others.items())
         raise EngineError(

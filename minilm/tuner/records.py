@@ -31,6 +31,20 @@ class TrialState(str, Enum):
     FAILED = "failed"
 
 
+# What a line must hold, see `files.misfit`: a trial's number names a folder, and may come from anywhere.
+SHAPE: dict[str, Any] = {
+    **{"tid": int, "point": {}, "draw": {}, "state": str, "loss?": (None, float), "reason?": (None, str)},
+    **dict.fromkeys(("n_parameters?", "steps?", "worker?"), (None, int)),
+    **dict.fromkeys(("seconds?", "held?", "tokens_per_second?", "started?", "ended?"), (None, float)),
+    **{
+        "curve?": [[float]],
+        "legs?": [{"rung?": int, "loss?": (None, float)}],
+        "refused?": [str],
+        "known?": int,
+    },
+}
+
+
 @dataclass(frozen=True)
 class Trial:
     """One configuration and what became of it. Times are seconds since the study began."""
@@ -67,6 +81,8 @@ class Trial:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Trial:
+        if fault := files.misfit(values, SHAPE, "a trial"):
+            raise ValueError(fault)
         names = {f.name for f in dataclasses.fields(cls)}
         kept = {name: value for name, value in values.items() if name in names}
         return cls(**{**kept, "state": TrialState(values["state"])})

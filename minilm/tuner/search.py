@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from minilm.errors import StorageError
 from minilm.tuner.decide import Act, Rules, decide, known_to, seconds_allowed, seconds_needed
 from minilm.tuner.propose import Proposer, is_loss
 from minilm.tuner.records import Journal, Trial, TrialState
@@ -149,6 +150,8 @@ class Search:
         if late or isinstance(error, BrokenProcessPool):
             self._cold.add(leg["worker"])
             return self._without_answer(trial, leg, LATE if late else DIED)
+        if isinstance(error, StorageError):  # its trial has not failed, and the others would meet it too
+            raise error
         if error is not None:
             reason = f"crashed: {type(error).__name__}: {error}"
             return _failed(trial, leg, reason)

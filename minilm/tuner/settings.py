@@ -135,7 +135,9 @@ def check_request(
 ) -> None:
     """Refuses numbers and names that no study can have, new or continued."""
     if (minutes is None) == (trials is None):
-        raise ConfigError(f"give minutes or trials, one of them, got minutes={minutes} and trials={trials}")
+        raise ConfigError(
+            f"give minutes or trials, one of them, got minutes={minutes} and trials={trials}; leave one out"
+        )
     if minutes is not None and not 0 < minutes < float("inf"):
         raise ConfigError(f"minutes must be a number above 0, got {minutes}; 3 is the default")
     if trials is not None and trials < 1:
@@ -143,7 +145,7 @@ def check_request(
     if isinstance(workers, int) and not 1 <= workers <= 1024:
         raise ConfigError(f"workers must be from 1 to 1024, got {workers}; leave it out for one per core")
     if not 0 <= seed < 2**63:
-        raise ConfigError(f"seed must be from 0 to 2**63 - 1, got {seed}")
+        raise ConfigError(f"seed must be from 0 to 2**63 - 1, got {seed}; try 0")
     if algo not in ALGORITHMS:
         raise ConfigError(f"unknown search algorithm {algo!r}, {did_you_mean(algo, ALGORITHMS)}")
 
@@ -164,5 +166,5 @@ def trial_steps() -> int:
     """Steps of a trial with a fixed budget: MINILM_TRIAL_STEPS, or TRIAL_STEPS."""
     given = os.environ.get("MINILM_TRIAL_STEPS", str(TRIAL_STEPS))
     if not given.isdecimal() or int(given) < 1:
-        raise ConfigError(f"MINILM_TRIAL_STEPS must be a whole number from 1 up, got {given!r}")
+        raise ConfigError(f"MINILM_TRIAL_STEPS must be a whole number from 1 up, got {given!r}; try 200")
     return int(given)

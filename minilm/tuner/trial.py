@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from minilm.config import ModelConfig, TrainConfig
-from minilm.errors import DivergenceError, MinilmError
+from minilm.errors import DivergenceError, MinilmError, StorageError
 from minilm.text.corpora import Corpus, load_described
 from minilm.training.checkpoint import CHECKPOINT
 from minilm.training.session import run_training
@@ -70,6 +70,8 @@ def run_leg(task: Task) -> dict[str, Any]:
         run = run_training(corpus, model, config, task.out, start=task.start, test=False, on_record=record)
     except DivergenceError as error:
         return {"loss": None, "reason": f"diverged at step {error.step}", "curve": curve}
+    except StorageError:  # the disk's fault and never the trial's: it stops the study
+        raise
     except (MinilmError, MemoryError) as error:
         return {"loss": None, "reason": str(error) or "out of memory", "curve": curve}
     facts = {name: run.result[name] for name in ("steps", "seconds", "n_parameters")}

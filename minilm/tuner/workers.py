@@ -1,9 +1,9 @@
 """Keeps worker processes alive as long as the study: each runs one picklable function at a time.
 
 Every slot is its own `ProcessPoolExecutor` of one process, so that a worker that dies costs one call and is
-replaced while the others go on. Workers ignore Ctrl-C, which is the parent's to handle, and end when the
-parent does, however it ends. This file does not know what the functions compute; another engine for the
-same study (Dask, a cluster) offers the four methods of `Pool`.
+replaced while the others go on. Workers ignore Ctrl-C and its like, which a batch system sends to every process and
+which are the parent's to handle, and end when the parent does, however it ends. This file does not know what the
+functions compute; another engine for the same study (Dask, a cluster) offers the four methods of `Pool`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait as wait_for_end
 from typing import Any, Protocol
 
+from minilm.signals import STOPS
+
+# Python hands it to the process that frees what a parent stopped at once has left: without it that one complains of it.
+QUIET = "ignore:resource_tracker:UserWarning"
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -102,6 +106,8 @@ class Workers:
     def _start(self, slot: int) -> ProcessPoolExecutor:
         # spawn: a forked child of a process that uses threads (torch, tqdm) may hang, and would keep our
         # files open
+        if QUIET not in sys.warnoptions:
+            sys.warnoptions.append(QUIET)
         context = multiprocessing.get_context("spawn")
         executor = ProcessPoolExecutor(
             1, context, initializer=_prepare, initargs=(self.threads, self.background)
@@ -147,11 +153,12 @@ def _without_main() -> Iterator[None]:
 
 def _prepare(threads: int, background: bool) -> None:
     """Runs first in every worker, before anything can import torch."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in STOPS:
+        signal.signal(number, signal.SIG_IGN)
     if hasattr(
         signal, "pthread_sigmask"
     ):  # the trainer installs a handler of its own; a blocked signal stays away
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     if background and hasattr(os, "nice"):
         os.nice(10)  # on a full machine, take what the others leave
     for name in THREAD_VARIABLES:

@@ -16,7 +16,7 @@ from minilm.classroom.plain import difference, parse, tensor
 from minilm.classroom.runner import Limits
 from minilm.classroom.submissions import collect, read_submission
 from minilm.classroom.summary import mistake_numbers, points_numbers, task_numbers
-from minilm.errors import ConfigError, RunError, StorageError
+from minilm.errors import ConfigError, RunError
 
 INF = float("inf")
 
@@ -193,7 +193,7 @@ def test_reports_say_what_is_needed(book, marked, tmp_path):
     page = (tmp_path / "out" / "class.html").read_text()
     assert "<svg" in page and "Off by one" in page and "=bert" not in page and "anna" not in page
     assert "=bert" in (tmp_path / "out" / "students.html").read_text()
-    with pytest.raises(StorageError):
+    with pytest.raises(ConfigError):
         write_pile(book, marked, tmp_path / "out")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -21,6 +22,7 @@ from minilm.text.corpora import load_corpus
 from minilm.training.optim import build_optimizer
 from minilm.training.run import load_run
 from minilm.training.session import resume_training, run_training
+from tests.faults import Crash, crash_before, watched
 
 ROOT = Path(__file__).parent.parent.parent
 TEXT = "".join(f"{k} green bottles hanging on the wall, and {k * 7 % 13} fell.\n" for k in range(120))
@@ -190,40 +192,30 @@ def test_killed_and_resumed_equals_uninterrupted(text, tmp_path, rounds):
     assert all(fingerprint(tmp_path / str(number)) == whole for number in range(rounds))
 
 
-class Crash(BaseException):
-    """The process is gone: nothing may catch this."""
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_crash_at_any_write_loses_nothing(tmp_path, monkeypatch, corpus, seed):
-    """Every write of a run in turn never happens; the resumed run must equal the whole one in every byte."""
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_crash_at_any_write_loses_nothing(tmp_path, corpus, seed):
+    """The process ends before each operation of the disk in turn; the same command, or `resume` once there is a run,
+    must end at the whole one's bytes."""
     config = TrainConfig(**{**QUICK, "steps": 6, "evaluations": 3, "patience": None, "seed": seed})
     run_training(corpus, shape(corpus), config, tmp_path / "whole")
     expected = fingerprint(tmp_path / "whole")
-    for crash_at in range(100):
-        folder, countdown = tmp_path / f"run-{crash_at}", [crash_at]
-        with monkeypatch.context() as patch:
-            for name in ("write_bytes", "append_record"):
-                patch.setattr(files, name, _dying(getattr(files, name), countdown))
-            try:
+    weights = (tmp_path / "whole" / "model.safetensors").read_bytes()
+    for crash_at in range(seed, 1000, 3):
+        folder = tmp_path / f"run-{crash_at}"
+        try:
+            with watched(crash_before(crash_at)):
                 run_training(corpus, shape(corpus), config, folder)
-                break
-            except Crash:
-                pass
-        if (folder / "config.json").exists():  # before that there is no run yet, only an empty start
+            break
+        except Crash:
+            pass
+        if (folder / "config.json").exists():
             resume_training(folder)
-            assert fingerprint(folder) == expected, f"crashed at write {crash_at}"
-    assert crash_at > 10, "the crashes must reach the end of the run"
-
-
-def _dying(honest, countdown):
-    def write(*arguments):
-        countdown[0] -= 1
-        if countdown[0] < 0:
-            raise Crash
-        return honest(*arguments)
-
-    return write
+        else:
+            run_training(corpus, shape(corpus), config, folder)
+        assert fingerprint(folder) == expected, f"crashed before operation {crash_at}"
+        assert (folder / "model.safetensors").read_bytes() == weights
+        assert not list(folder.glob(f"*{files.TEMPORARY}"))
+    assert crash_at > 60, "the crashes must reach the end of the run"
 
 
 def test_a_run_from_before_options_were_removed_goes_on(tmp_path, corpus):
@@ -241,6 +233,7 @@ def test_a_run_from_before_options_were_removed_goes_on(tmp_path, corpus):
         tmp_path / "run" / "config.json",
         json.loads((tmp_path / "run" / "config.json").read_text()),
     )
+    del stored[files.SEAL]
     files.write_json(path, {**stored, "train": {**stored["train"], **REMOVED, "average": 0.1}})
     with pytest.raises(
         RunError, match=r"average was removed and must be 0.0, got 0.1; use .* commit d0be72f$"
@@ -250,6 +243,7 @@ def test_a_run_from_before_options_were_removed_goes_on(tmp_path, corpus):
     files.write_json(path, {**stored, **old})
     tensors, header = files.read_tensors(tmp_path / "run" / "checkpoint.safetensors")
     state = json.loads(header["state"])
+    del header["run"]  # older ones do not know whose they are
     header["state"] = json.dumps({**state, "config": {**state["config"], **REMOVED}})
     files.write_tensors(tmp_path / "run" / "checkpoint.safetensors", tensors, header)
     resume_training(tmp_path / "run")
@@ -283,20 +277,17 @@ def test_resume_refuses_other_settings_and_texts(tmp_path, corpus):
         resume_training(tmp_path / "run", corpus=load_corpus(other))
 
 
-def test_a_full_disk_loses_nothing(tmp_path, monkeypatch, corpus):
-    honest = files.write_bytes
+def test_a_full_disk_loses_nothing(tmp_path, corpus):
     written = []
 
-    def full(path, data):
-        written.append(str(path))
-        if sum("checkpoint" in name for name in written) > 2:
-            raise StorageError(f"cannot write {path}: the disk is full")
-        honest(path, data)
+    def full(kind, path, more):
+        if kind == "write":
+            written.append(path.name)
+            if sum("checkpoint" in name for name in written) > 8:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(files, "write_bytes", full)
-    with pytest.raises(StorageError, match="disk is full"):
+    with watched(full), pytest.raises(StorageError, match="disk is full"):
         run_training(corpus, shape(corpus), TrainConfig(**QUICK), tmp_path / "run")
-    monkeypatch.undo()
     resumed = resume_training(tmp_path / "run")
     assert resumed.result["steps"] == QUICK["steps"]
 

@@ -1,0 +1,511 @@
+"""A run is one thing, and a folder from elsewhere is not followed: damage is named, and reading writes nothing."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from minilm import cli, disk, evaluate, files, lens, report, sample, train
+from minilm.config import ModelConfig, TrainConfig
+from minilm.errors import ConfigError, MinilmError, RunError, StorageError
+from minilm.text.corpora import load_corpus
+from minilm.training.run import load_run
+from minilm.training.session import resume_training, run_training
+from tests.faults import failing, watched
+from tests.training.test_trainer import TEXT
+
+SHAPE = {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 16}
+FLAGS = [
+    "--layers",
+    "1",
+    "--heads",
+    "2",
+    "--hidden",
+    "16",
+    "--context",
+    "16",
+    "--batch",
+    "4",
+    "--threads",
+    "1",
+]
+CONFIG = TrainConfig(steps=6, batch_size=4, evaluations=3, threads=1, device="cpu")
+VERBS = {"sample": sample, "report": report, "evaluate": evaluate, "lens": lens, "train": train}
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "bottles.txt"
+    path.write_text(TEXT)
+    return path
+
+
+@pytest.fixture(scope="module")
+def corpus(text):
+    return load_corpus(text)
+
+
+def trained(corpus, folder, **changes):
+    shape = ModelConfig(corpus.tokenizer.vocab_size, **SHAPE)
+    return run_training(corpus, shape, CONFIG.replace(**changes), folder)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, corpus):
+    """A finished run, and beside it another one of the same shape."""
+    folder = tmp_path_factory.mktemp("runs")
+    trained(corpus, folder / "run")
+    trained(corpus, folder / "other", seed=1)
+    assert verb("report", str(folder / "run")) == 0
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path, whole):
+    shutil.copytree(whole / "run", tmp_path / "run")
+    return tmp_path / "run"
+
+
+def verb(name: str, *arguments: str) -> int:
+    with pytest.raises(SystemExit) as exit_:
+        cli.run_verb(VERBS[name].main, arguments)
+    return exit_.value.code or 0
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Of all files but the terabytes of a sparse one."""
+    paths = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.stat().st_size < 2**26]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in paths}
+
+
+# -- a run is one thing
+
+
+def other_tokenizer(run, whole):
+    fields = files.read_json(run / "tokenizer.json")
+    fields["characters"] = fields["characters"][:-1] + "\U0001f98a"
+    files.write_json(run / "tokenizer.json", fields, sealed=True)
+
+
+def shorter_tokenizer(run, whole):
+    fields = files.read_json(run / "tokenizer.json")
+    fields["characters"] = fields["characters"][:-1]
+    files.write_json(run / "tokenizer.json", fields, sealed=True)
+
+
+def foreign_weights(run, whole):
+    shutil.copy(whole / "other" / "model.safetensors", run)
+
+
+def older_weights(run, whole):
+    tensors, header = files.read_tensors(run / "model.safetensors")
+    files.write_tensors(
+        run / "model.safetensors",
+        {k: v + 1 if v.is_floating_point() else v for k, v in tensors.items()},
+        header,
+    )
+
+
+def nan_weights(run, whole):
+    tensors, _ = files.read_tensors(run / "model.safetensors")
+    tensors["norm_f.weight"][0] = torch.nan
+    files.write_tensors(run / "model.safetensors", tensors, {})
+
+
+def double_weights(run, whole):
+    tensors, _ = files.read_tensors(run / "model.safetensors")
+    files.write_tensors(
+        run / "model.safetensors", {**tensors, "norm_f.weight": tensors["norm_f.weight"].double()}, {}
+    )
+
+
+def edited_config(run, whole):
+    path = run / "config.json"
+    path.write_text(path.read_text().replace('"rope_base": 10000.0', '"rope_base": 30000.0'))
+
+
+def resealed_config(run, whole):
+    config = files.read_json(run / "config.json")
+    config["model"]["norm_eps"] = 0.01
+    files.write_json(run / "config.json", config, sealed=True)
+
+
+def flipped_digit(run, whole):
+    path = run / "result.json"
+    stored = json.loads(path.read_text())["val_loss"]
+    path.write_text(path.read_text().replace(repr(stored), repr(stored + 1.0)))
+
+
+def foreign_result(run, whole):
+    shutil.copy(whole / "other" / "result.json", run)
+
+
+def lost_last_line(run, whole):
+    lines = (run / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "metrics.jsonl").write_bytes(b"".join(lines[:-1]))
+
+
+def lost_middle_line(run, whole):
+    lines = (run / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "metrics.jsonl").write_bytes(b"".join([*lines[:1], *lines[2:]]))
+
+
+def emptied_log(run, whole):
+    (run / "metrics.jsonl").write_bytes(b"garbage without a line end")
+
+
+def foreign_log(run, whole):
+    shutil.copy(whole / "other" / "metrics.jsonl", run)
+
+
+DAMAGES = {
+    other_tokenizer: "tokenizer",
+    shorter_tokenizer: "tokenizer",
+    foreign_weights: "model.safetensors",
+    older_weights: "model.safetensors",
+    nan_weights: "finite",
+    double_weights: "float64",
+    edited_config: "config.json",
+    resealed_config: "model.safetensors",
+    flipped_digit: "result.json",
+    foreign_result: "config.json",
+    lost_last_line: "metrics.jsonl",
+    lost_middle_line: "metrics.jsonl",
+    emptied_log: "metrics.jsonl",
+    foreign_log: "metrics.jsonl",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_does_not_belong_together_is_named(run, whole, capfd, damage):
+    damage(run, whole)
+    before = content(run)
+    with pytest.raises(RunError, match=DAMAGES[damage]):
+        load_run(run)
+    assert verb("sample", str(run), "--chars", "5") == 2
+    shown = capfd.readouterr().err
+    assert DAMAGES[damage] in shown and ";" in shown and len(shown.strip().splitlines()) == 1
+    assert content(run) == before
+
+
+def test_runs_without_checksums_still_load(run, capfd):
+    """As every run did that was written before the files knew each other."""
+    for name in ("config.json", "result.json", "tokenizer.json"):
+        fields = files.read_json(run / name)
+        for key in ("belongs", "tokenizer"):
+            fields.pop(key, None)
+        files.write_json(run / name, fields)
+    tensors, header = files.read_tensors(run / "model.safetensors")
+    files.write_tensors(run / "model.safetensors", tensors, {"best": header["best"]})
+    tensors, header = files.read_tensors(run / "checkpoint.safetensors")
+    state = {k: v for k, v in json.loads(header["state"]).items() if k != "records"}
+    files.write_tensors(run / "checkpoint.safetensors", tensors, {"version": "1", "state": json.dumps(state)})
+    records = files.read_records(run / "metrics.jsonl")
+    (run / "metrics.jsonl").unlink()
+    import zlib
+
+    for record in records:
+        body = json.dumps(record).encode()
+        with (run / "metrics.jsonl").open("ab") as file:
+            file.write(b"%b\t%08x\n" % (body, zlib.crc32(body)))
+    assert load_run(run).metrics == records
+    assert verb("sample", str(run), "--chars", "5") == 0
+    assert resume_training(run, changes={"steps": 9}).result["steps"] == 9
+    assert load_run(run).metrics[: len(records)] == records
+
+
+def test_equal_runs_are_equal_files(tmp_path, corpus, run):
+    trained(corpus, tmp_path / "again")
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (run / name).read_bytes()
+
+
+# -- links, pipes, sizes
+
+
+@pytest.mark.parametrize(
+    "name", [".lock", "metrics.jsonl", "result.json", "checkpoint.safetensors", "x.partial", "best"]
+)
+def test_nothing_is_written_through_a_link(run, tmp_path, capfd, name):
+    """The victim lies outside, as in a folder that came by mail."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "key").write_text("a line without its end")
+    (run / name).unlink(missing_ok=True)
+    (run / name).symlink_to(victim if name == "best" else victim / "key")
+    codes = {verb("sample", str(run), "--chars", "5"), verb("report", str(run)), verb("evaluate", str(run))}
+    codes |= {
+        verb("train", "--resume", str(run), "--steps", "9"),
+        verb("lens", str(run), "--text", "one green"),
+    }
+    assert codes <= {0, 2, 4} and "Traceback" not in capfd.readouterr().err
+    assert content(victim) == {"key": b"a line without its end"}
+
+
+def test_a_study_whose_best_run_is_a_link(run, tmp_path, capfd):
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "best").symlink_to(run)
+    before = content(run)
+    assert verb("lens", str(tmp_path / "study"), "--text", "one green") == 2
+    assert "symbolic link" in capfd.readouterr().err and content(run) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "metrics.jsonl", "model.safetensors", "tokenizer.json", ".lock"]
+)
+def test_a_pipe_is_not_waited_for(run, capfd, name):
+    (run / name).unlink(missing_ok=True)
+    os.mkfifo(run / name)
+    assert verb("train", "--resume", str(run), "--steps", "9") in (2, 4)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def put(name, text):
+    def damage(run):
+        (run / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+
+    return damage
+
+
+def changed(name, *path, to):
+    """A file in which one value is another, with its seal in order again."""
+
+    def damage(run):
+        value = inner = files.read_json(run / name)
+        for key in path[:-1]:
+            inner = inner[key]
+        inner[path[-1]] = to
+        files.write_json(run / name, value, sealed=True)
+
+    return damage
+
+
+def sparse(name, size):
+    def damage(run):
+        with (run / name).open("ab") as file:
+            file.truncate(size)
+
+    return damage
+
+
+def headed(claim):
+    """Weights whose header says that it is so long, or what it likes."""
+
+    def damage(run):
+        header = claim if isinstance(claim, bytes) else json.dumps(claim).encode()
+        (run / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 64)
+
+    return damage
+
+
+DEEP = "[" * 100_000 + "]" * 100_000
+WIDE = {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}
+HOSTILE = [
+    *[put(name, DEEP) for name in ("config.json", "tokenizer.json", "result.json")],
+    *[put(name, '{"a": ' * 50_000) for name in ("config.json", "tokenizer.json", "result.json")],
+    *[
+        put(name, text)
+        for name in ("config.json", "result.json", "tokenizer.json")
+        for text in ("[]", "0", '"x"', "null", "")
+    ],
+    *[
+        put("metrics.jsonl", text)
+        for text in (DEEP + "\t00000000\n", "{}\n", "\t\n", b"\xff\xfe\n", "[1]\t8c6ab3dd\n")
+    ],
+    *[
+        sparse(name, 2**40)
+        for name in ("config.json", "tokenizer.json", "metrics.jsonl", "model.safetensors")
+    ],
+    headed({"wte.weight": WIDE}),
+    headed({"__metadata__": {"a": 1}}),
+    headed({"wte.weight": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 64]}}),
+    headed(b"\xff" * 40),
+    headed([]),
+    put("model.safetensors", (2**63).to_bytes(8, "little") + b"{}"),
+    put("model.safetensors", b"PK\x03\x04 a pickle in a zip"),
+    changed("config.json", "model", "vocab_size", to=10**12),
+    changed("config.json", "model", "block_size", to=2**40),
+    changed("config.json", "model", "n_layer", to=10**9),
+    changed("config.json", "model", "n_embd", to="16"),
+    changed("config.json", "model", "attention", to="../../evil"),
+    changed("config.json", "model", to=[]),
+    changed("config.json", "train", to="x"),
+    changed("config.json", "corpus", to=3),
+    changed("config.json", "corpus", "name", to=["../x"]),
+    changed("config.json", "corpus", "source", to=[1]),
+    changed("config.json", "corpus", "floors", to={"val": "low"}),
+    changed("config.json", "legs", to=7),
+    changed("config.json", "legs", to=[{"steps": "many"}]),
+    changed("config.json", "modules", to={"": "os.system"}),
+    changed("tokenizer.json", "kind", to="../char"),
+    changed("tokenizer.json", "kind", to={}),
+    changed("tokenizer.json", "characters", to=5),
+    changed("tokenizer.json", "characters", to=""),
+    changed("result.json", "val_loss", to="low"),
+    changed("result.json", "val_loss", to=10**400),
+    changed("result.json", "steps", to=-1.5),
+    changed("result.json", "counting", to=[1, 2]),
+    changed("result.json", "mixture", to={"weight": "all"}),
+    changed("result.json", "belongs", to=[]),
+    changed("result.json", "belongs", "records", to=[]),
+    changed("result.json", "belongs", "records", to=[10**30, "x"]),
+    changed("result.json", "sample", to=[]),
+]
+
+
+@pytest.mark.parametrize("number", range(len(HOSTILE)))
+def test_a_hostile_folder_ends_in_a_sentence(run, tmp_path, capfd, number):
+    HOSTILE[number](run)
+    before = content(tmp_path)
+    for name, *arguments in (("sample", "--chars", "5"), ("evaluate",), ("report",)):
+        code, shown = verb(name, str(run), *arguments), capfd.readouterr()
+        assert code in (2, 4) or name == "report" or (code == 0 and "--chars" in arguments), (name, code)
+        assert "Traceback" not in shown.err and len(shown.err.strip().splitlines()) == (code != 0), shown.err
+    assert verb("train", "--resume", str(run)) in (0, 2, 4)
+    assert "Traceback" not in capfd.readouterr().err
+    after, pages = content(tmp_path), (".png", ".html")
+    assert {k: v for k, v in after.items() if not k.endswith(pages)} == {
+        k: v for k, v in before.items() if not k.endswith(pages)
+    }
+
+
+def test_there_are_sixty_hostile_folders():
+    assert len(HOSTILE) + len(DAMAGES) >= 60
+
+
+# -- the disk
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT, errno.EFBIG])
+def test_a_disk_that_fails_at_any_operation_of_a_training(tmp_path, corpus, code):
+    """Every operation in turn: a storage error each time, no half file, and the same bytes in the end."""
+    trained(corpus, tmp_path / "whole")
+    expected = (tmp_path / "whole" / "model.safetensors").read_bytes()
+    for number in range(code % 7, 400, 7):
+        folder, fault = tmp_path / f"run-{number}", failing(number, code, ALL)
+        try:
+            with watched(fault):
+                trained(corpus, folder)
+            break
+        except StorageError as error:
+            assert error.exit_code == 4 and ";" in str(error)
+        if (folder / "config.json").exists():
+            resume_training(folder, corpus=corpus)
+        else:
+            trained(corpus, folder)
+        assert (folder / "model.safetensors").read_bytes() == expected
+        assert not list(folder.glob("*.partial"))
+    assert number > 60, "the faults must reach the end of the run"
+
+
+ALL = ("create", "write", "sync", "rename", "sync folder", "append", "truncate", "folder", "lock")
+
+
+@pytest.mark.parametrize("name", ["sample", "report", "evaluate"])
+def test_a_disk_that_fails_while_a_verb_reads(run, capfd, name):
+    before, arguments = content(run), ["--chars", "5"] if name == "sample" else []
+    for number in range(100):
+        with watched(fault := failing(number, errno.EIO, (*ALL, "read"))):
+            code = verb(name, str(run), *arguments)
+        shown = capfd.readouterr().err
+        assert "Traceback" not in shown and (code == 4 or not fault.reached)
+        if not fault.reached:
+            break
+    pages = (".html", ".png")
+    assert {k: v for k, v in content(run).items() if not k.endswith(pages)} == {
+        k: v for k, v in before.items() if not k.endswith(pages)
+    }
+    assert number > 3
+
+
+def test_a_file_size_limit_is_no_full_disk(tmp_path):
+    with watched(failing(1, errno.EFBIG)), pytest.raises(StorageError, match="ulimit") as caught:
+        files.write_json(tmp_path / "a.json", {})
+    assert "free" not in str(caught.value)
+
+
+@pytest.mark.parametrize("part", [None, "config.json", ".lock"])
+def test_a_folder_that_vanishes_ends_the_training(tmp_path, corpus, part):
+    folder = tmp_path / "run"
+
+    def vanish(record):
+        if record["step"] == 3:
+            shutil.rmtree(folder) if part is None else (folder / part).unlink()
+
+    with pytest.raises(StorageError, match=r"moved or deleted"):
+        run_training(
+            corpus, ModelConfig(corpus.tokenizer.vocab_size, **SHAPE), CONFIG, folder, on_record=vanish
+        )
+
+
+def test_two_trainings_in_one_folder(run, corpus):
+    with files.held(run), pytest.raises(RunError, match="another process"):
+        resume_training(run, changes={"steps": 9})
+    assert resume_training(run, changes={"steps": 9}).result["steps"] == 9
+
+
+def test_windows_locks_too(tmp_path, monkeypatch):
+    """By another module of the system; here one that behaves as that does."""
+    import sys
+    import types
+
+    locked = []
+
+    def locking(descriptor, mode, size):
+        if locked:
+            raise OSError(errno.EACCES, "Permission denied")
+        locked.append(descriptor)
+
+    monkeypatch.setitem(sys.modules, "msvcrt", types.SimpleNamespace(LK_NBLCK=2, locking=locking))
+    (tmp_path / "lock").touch()
+    with monkeypatch.context() as patch, (tmp_path / "lock").open() as file:
+        patch.setattr(disk.os, "name", "nt")
+        disk._lock(file.fileno(), tmp_path.parent)
+        with pytest.raises(RunError, match="another process"):
+            disk._lock(file.fileno(), tmp_path.parent)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("n" * 300, "300"), ("a\0b", "null"), ("", "must have a name")],
+    ids=["long", "nul", "empty"],
+)
+def test_impossible_names(tmp_path, corpus, name, words):
+    out = tmp_path / name if name else name
+    with pytest.raises(ConfigError, match=words):
+        trained(corpus, out)
+    for place in (out, str(out)):
+        with pytest.raises(MinilmError):
+            load_run(place)
+
+
+def test_a_path_that_is_no_utf8(tmp_path, capfdbinary):
+    folder = tmp_path / os.fsdecode(b"n\xff")
+    folder.mkdir()
+    (folder / "b.txt").write_text(TEXT)
+    arguments = [str(folder / "b.txt"), *FLAGS, "--steps", "4", "--out", str(folder / "run")]
+    assert verb("train", *arguments) == 0
+    assert verb("evaluate", str(folder / "run")) == 0
+    assert load_run(folder / "run").config["corpus"]["source"]["path"] == str(folder / "b.txt")
+    assert b"Traceback" not in capfdbinary.readouterr().err
+
+
+def test_control_sequences_never_reach_a_terminal(monkeypatch):
+    import io
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = cli.Screen(Terminal(), plain=True)
+    screen.write("a\x1b]0;owned\x07b\x9b2J\n")
+    assert screen.stream.getvalue() == "a\\x1b]0;owned\\x07b\\x9b2J\n"
+    piped = cli.Screen(io.StringIO(), plain=True)
+    piped.write("a\x1b[2J")
+    assert piped.stream.getvalue() == "a\x1b[2J", "a file gets what was written"
