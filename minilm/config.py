@@ -14,6 +14,7 @@ from minilm.errors import Checked
 Count = Annotated[int, ">= 1"]
 Share = Annotated[float, ">= 0, < 1"]
 Positive = Annotated[float, "> 0"]
+Rate = Annotated[float, ">= 1e-12"]  # less moves no weight
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,7 @@ class TrainConfig(Checked):
     minutes: Positive | None = None  # wall clock, set-up and evaluations included
     batch_size: Count = 8  # small: a CPU learns most per second from many small steps, benchmarks/RESULTS.md
     optimizer: Literal["muon", "adamw"] = "muon"  # for matrices; embeddings and gains always take AdamW
-    learning_rate: Annotated[float, ">= 1e-12"] = (
-        0.03  # of the matrices under Muon; AdamW alone wants a tenth of it
-    )
+    learning_rate: Rate = 0.03  # of the matrices under Muon; AdamW alone wants a tenth of it
     momentum: Share = 0.95  # Muon's
     schedule: Literal["linear", "cosine", "constant", "wsd"] = "linear"
     warmup: Share = 0.02  # share of the budget spent raising the learning rate

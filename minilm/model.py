@@ -301,7 +301,5 @@ def aligned_targets(ids: Tensor, labels: Tensor | None, targets: Tensor | None) 
     if labels is None:
         return given if given is None else given.long()
     if labels.size(1) < 2:
-        raise ConfigError(
-            "labels must have at least 2 tokens, to predict one from the other, got 1; give more"
-        )
+        raise ConfigError("labels must have at least 2 tokens, one to predict, got 1; give more")
     return F.pad(labels[:, 1:], (0, 1), value=IGNORED).long()  # cheaper than cutting the larger logits
