@@ -25,12 +25,12 @@ def in_notebook() -> bool:
     return getattr(shell, "kernel", None) is not None
 
 
-def progress_bar(total: float | None, shape: str, *, terminal: bool = True) -> tqdm:
+def progress_bar(total: float | None, shape: str, *, terminal: bool = True, words: str = "") -> tqdm:
     """A bar of tqdm's `bar_format` `shape` that vanishes when it is closed.
 
     In a notebook it is drawn below the cell; elsewhere on stderr if that is a terminal and `terminal` is asked for.
     """
-    look: dict[str, Any] = {"total": total, "leave": False, "bar_format": shape}
+    look: dict[str, Any] = {"total": total, "leave": False, "bar_format": shape, "desc": words or None}
     if in_notebook():
         return NotebookBar(
             **look, file=io.StringIO(), ncols=WIDTH, ascii=False

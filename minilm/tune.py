@@ -47,6 +47,7 @@ def tune(
     scheduler: str | None = None,
     deterministic: bool = False,
     device: str = "auto",
+    tokens: str | None = None,
 ) -> Study:
     """Chooses the best configuration and trains it; give `minutes` or `trials` (default: 3 minutes).
 
@@ -56,6 +57,7 @@ def tune(
     rungs and lets the best third climb (the default by the clock), "none" trains each to its end (the default by
     count). `deterministic`, with `trials`: asha on one worker, the same study to the bit each time.
 
+    The tokens are those of `corpus`; where it has characters, `tokens="auto"` lets Hyperopt choose these too.
     Without `out` the study lives in a temporary folder as long as the returned object. Raises the MinilmError family.
     Needs no `if __name__ == "__main__"` guard in a script.
 
@@ -67,6 +69,11 @@ def tune(
     from minilm.tuner.settings import Request
     from minilm.tuner.study import run_study
 
+    if tokens is not None and (tokens != "auto" or corpus.choice != "characters"):
+        raise ConfigError(
+            f"tokens must be 'auto', for a corpus of characters, got {tokens!r} and one of {corpus.choice}; "
+            "leave them out"
+        )
     request = Request(
         MINUTES if minutes is None and trials is None else minutes,
         trials,
@@ -83,7 +90,7 @@ def tune(
             f"what was changed in memory ({', '.join(edits)}) does not reach this study's workers, which are processes "
             "of their own; edit the source, or use train_model in Hyperopt's fmin"
         )
-    return run_study(corpus, request, out)
+    return run_study(corpus, request, out, open_tokens=tokens is not None)
 
 
 def edited_in_memory() -> list[str]:
@@ -238,16 +245,17 @@ def _study(
     begun: float,
     say: Any,
 ) -> Study:
-    say("minilm    loads torch and Hyperopt")
-    from minilm.tuner.resume import resume_study
-    from minilm.tuner.settings import Request
-    from minilm.tuner.study import run_study
     from minilm.tuner.watch import StudyBar
 
     if "resume" not in arguments:
         given |= {} if "trials" in given else {"minutes": given.get("minutes", MINUTES)}
     total = 60 * given["minutes"] if "minutes" in given else None
     with StudyBar(say, begun, total) as bar:
+        bar.phase("loading torch and Hyperopt")
+        from minilm.tuner.resume import resume_study
+        from minilm.tuner.settings import Request
+        from minilm.tuner.study import run_study
+
         if "resume" in arguments:
             study = resume_study(folder, **given, corpus=corpus, watch=bar, begun=begun)
         else:

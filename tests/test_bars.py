@@ -32,7 +32,7 @@ from minilm.training.progress import ProgressBar
 
 with ProgressBar(terminal=False) as bar:
     for step in (1, 2):
-        bar({"step": step, "progress": step / 2, "train_loss": 2.5, "val_loss": 2.25})
+        bar({"step": step, "progress": step / 2, "seconds": step, "train_loss": 2.5, "val_loss": 2.25})
     line = str(bar._bar)
 line
 """
@@ -86,7 +86,8 @@ def executed(tmp_path_factory) -> list[Any]:
 def test_a_study_shows_one_bar_below_its_cell(executed):
     study = executed[1]
     bars = [output["data"] for output in study if output["output_type"] == "display_data"]
-    assert [bar["text/plain"][:30] for bar in bars] == ["", "training, step 7, validation lo"[:30]]
+    shown = [bar["text/plain"] for bar in bars]
+    assert len(shown) == 1 and shown[0].startswith("0:00 of 1:00  training, step 7, validation loss 1.234")
     assert "<pre" in bars[-1]["text/html"]
     printed = [output for output in study if output["output_type"] == "stream"]
     assert [(one["name"], one["text"]) for one in printed] == [("stdout", "StudyBar True\n")]

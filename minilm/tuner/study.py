@@ -45,9 +45,9 @@ class Study:
 
     def __repr__(self) -> str:
         failed = sum(trial.loss is None for trial in self.records)
-        trials = (
-            f"{len(self.records)} trials, {failed} failed" if self.records else "chosen by the law, no trials"
-        )
+        trials = "chosen by the law, no trials"
+        if self.settings.budget is not None:
+            trials = f"{len(self.records)} trials, {failed} failed"
         return (
             f"Study of {self.best.config['corpus']['name']}: {trials}\n"
             f"  folder: {self.folder}; see .best, .trials, .result, .table(), .report()\nbest: {self.best!r}"

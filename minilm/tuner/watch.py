@@ -12,7 +12,7 @@ from tqdm import tqdm
 from minilm.bars import in_notebook, progress_bar
 from minilm.tuner.records import Trial
 
-SHAPE, FINE = "{desc} |{bar}| {postfix}", 1000  # parts of the bar
+SHAPE, FINE = "{desc}|{bar}|", 1000  # parts of the bar
 TICK = 1.0  # seconds between two looks at the clock
 
 
@@ -86,18 +86,19 @@ class StudyBar(Watch):
         with self._lock:
             if self._over.is_set():
                 return
+            spent = time.monotonic() - self.begun
+            expected = self.total is not None and spent <= self.total
+            of = f" of {clock_text(self.total or 0.0)}" if expected else ""
+            line = f"{clock_text(spent)}{of}  {self._words} "
             if self._bar is None:
-                self._bar = progress_bar(FINE, SHAPE)
+                self._bar = progress_bar(FINE, SHAPE, words=line)
                 if (
                     not self._bar.disable and not in_notebook()
                 ):  # a thread's words would end up below another cell
                     threading.Thread(target=self._tick, daemon=True).start()
-            spent = time.monotonic() - self.begun
             share = self._share if self.total is None else spent / max(self.total, 1e-6)
             self._bar.n = round(FINE * min(1.0, share))
-            of = "" if self.total is None else f" of {clock_text(self.total)}"
-            self._bar.set_postfix_str(clock_text(spent) + of, refresh=False)
-            self._bar.set_description_str(self._words, refresh=False)
+            self._bar.set_description_str(line, refresh=False)
             self._bar.refresh()
 
     def _tick(self) -> None:
