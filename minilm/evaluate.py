@@ -51,7 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             json.dumps({"folder": str(run.folder), "protocol": protocol, "unit": "nats/char", "rows": rows})
         )
     else:
-        print(f"run       {run.folder}\ncorpus    {corpus.line()}\n")
+        sizes = corpus.characters
+        part = f"{corpus.name}: its last {sizes['val']:,} and {sizes['test']:,} characters, val and test"
+        print(f"run       {run.folder}\ncorpus    {corpus.line() if whole else part}\n")
         print(table(rows, protocol))
     return 0
 

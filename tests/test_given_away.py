@@ -109,7 +109,8 @@ def test_an_older_run_has_its_path_taken_out(given, tmp_path):
     shutil.copytree(home, old)
     config = json.loads((old / "config.json").read_text())
     config["corpus"]["source"]["path"] = "/home/secretname/plums.txt"
-    config.pop("dialogue")
+    for newer in ("dialogue", "sha256"):
+        del config[newer]
     (old / "place.json").unlink()
     (old / "config.json").write_text(json.dumps(config))
     assert verb(convert, str(old), str(tmp_path / "new"), "--to", "run") == 0
