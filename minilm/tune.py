@@ -171,6 +171,7 @@ def _parser() -> argparse.ArgumentParser:
         help="with --trials: so many side by side, or dask://host:port (default: one per core)",
     )
     parser.add_argument("--device", choices=DEVICES, default=off, help="where to compute (default: auto)")
+    parser.add_argument("--raw", action="store_true", help="letters as they are, chats and tables too")
     parser.add_argument("--out", default=off, help="new folder (default: runs/tune-CORPUS-TIME)")
     parser.add_argument("--resume", metavar="DIR", default=off, help="continue the study in DIR")
     parser.add_argument(
@@ -228,8 +229,9 @@ def _corpus(arguments: argparse.Namespace) -> Corpus:
         return load_corpus(arguments.data, stored.get("tokens", "characters"))
     tokens = getattr(arguments, "tokens", "auto")
     if "trials" in arguments:  # no law chooses
-        return load_corpus(getattr(arguments, "data", "fables"), tokens)
-    return load_corpus(getattr(arguments, "data", "fables"), "characters" if tokens == "auto" else tokens)
+        return load_corpus(getattr(arguments, "data", "fables"), tokens, raw=arguments.raw)
+    tokens = "characters" if tokens == "auto" else tokens
+    return load_corpus(getattr(arguments, "data", "fables"), tokens, raw=arguments.raw)
 
 
 def _out(arguments: argparse.Namespace, corpus: Corpus) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import random
 import shutil
@@ -55,11 +56,10 @@ def desk(tmp_path_factory):
         arguments = [str(folder / f"{name}.txt"), *TINY, "--steps", "60", "--lr", "0.02"]
         assert train_main([*arguments, "--out", str(folder / name)]) in (0, None)
     shutil.copytree(folder / "talk", folder / "lost")
-    config = (folder / "talk" / "config.json").read_text()
-    assert "talk.txt" in config
-    (folder / "lost" / "config.json").write_text(
-        config.replace("talk.txt", "lost.txt").replace("dialogue", "older")
-    )
+    config = json.loads((folder / "talk" / "config.json").read_text())
+    del config["sha256"], config["dialogue"]
+    config["corpus"]["source"]["path"] = "lost.txt"
+    (folder / "lost" / "config.json").write_text(json.dumps(config))
     (folder / "lost" / "place.json").unlink()  # as older runs are, which do not carry how turns are written
     return folder
 
@@ -239,8 +239,8 @@ WRONG = [
     ("talk --chars 0", "--chars must be at least 1, got 0"),
     ("talk --temperature -1", "temperature"),
     ("talk --temperature nan", "temperature"),
-    ("talk --top-k 0", "top_k"),
-    ("talk --top-p 2", "top_p"),
+    ("talk --top-k 0", "--top-k must be at least 1"),
+    ("talk --top-p 2", "--top-p must be at most 1"),
     ("talk --seed -1", "--seed"),
     ("talk --as Fox --to Fox", "two names, got 'Fox' twice"),
     ("talk --as Fox:", "without a colon, got 'Fox:'"),

@@ -101,4 +101,7 @@ def _exchanges(text: str, layout: Layout) -> tuple[tuple[str, str], ...]:
     """Turns that follow each other directly; cut at the ends first, since one pattern for all would backtrack."""
     head = re.compile(rf"({NAME}):{layout.gap}(?=\S)")
     heads = (head.match(part.lstrip("\n")) for part in text.split(layout.end))
+    heads = (
+        m if m and m[1].count("(") == m[1].count(")") else None for m in heads
+    )  # `def f(x: int` is no name
     return tuple((a[1], b[1]) for a, b in pairwise(heads) if a and b and a[1] != b[1])

@@ -66,9 +66,8 @@ def by_law(
     choice = choose(outlook, minutes.for_training(), request.seed, request.algo)
     if open_tokens and choice.point["tokens"] != corpus.choice:
         watch.phase("cutting the text into pieces")
-        corpus = load_corpus(
-            corpus.source["path"], choice.point["tokens"], split=tuple(corpus.source["split"])
-        )
+        split, raw = tuple(corpus.source["split"]), "read_as" not in corpus.source
+        corpus = load_corpus(corpus.source["path"], choice.point["tokens"], split=split, raw=raw)
         text = dataclasses.replace(
             text, vocab_size=corpus.tokenizer.vocab_size, per_token=train / len(corpus.train)
         )
