@@ -16,7 +16,7 @@ import pytest
 
 import minilm.tune
 from minilm.errors import REMOVED, ConfigError, RunError
-from minilm.files import read_records, write_json
+from minilm.files import read_json, read_records, write_json
 from minilm.tune import main, train_model
 from minilm.tuner.records import Journal, TrialState
 
@@ -109,7 +109,7 @@ def test_a_finished_study_is_only_loaded(study, capsys):
 
 def test_a_study_from_before_options_were_removed_is_loaded(study, tmp_path, capsys):
     folder = shutil.copytree(study[0], tmp_path / "old")
-    stored = json.loads((folder / "best" / "config.json").read_text())
+    stored = read_json(folder / "best" / "config.json")
     old = {part: {**stored[part], **REMOVED} for part in ("model", "train")}
     write_json(folder / "best" / "config.json", {**stored, **old})
     assert main(["--resume", str(folder), "--json"]) == 0
