@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import minilm.tune
-from minilm.errors import REMOVED, ConfigError, RunError
+from minilm.errors import ConfigError, RunError
 from minilm.files import read_json, read_records, write_json
 from minilm.tune import main, train_model
 from minilm.tuner.records import Journal, TrialState
@@ -107,13 +107,11 @@ def test_a_finished_study_is_only_loaded(study, capsys):
     assert (folder / "trials.jsonl").read_bytes() == before
 
 
-def test_a_study_from_before_options_were_removed_is_loaded(study, tmp_path, capsys):
+def test_a_study_of_an_earlier_format_is_told_in_one_sentence(study, tmp_path):
     folder = shutil.copytree(study[0], tmp_path / "old")
-    stored = read_json(folder / "best" / "config.json")
-    old = {part: {**stored[part], **REMOVED} for part in ("model", "train")}
-    write_json(folder / "best" / "config.json", {**stored, **old})
-    assert main(["--resume", str(folder), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["val_loss"] > 0
+    write_json(folder / "study.json", {**read_json(folder / "study.json"), "version": 1})
+    with pytest.raises(RunError, match="must be 'minilm-study' version 2.*its model is whole, use .*best"):
+        main(["--resume", str(folder)])
 
 
 def test_study_as_an_object(study):

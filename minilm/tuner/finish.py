@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from minilm import files
 from minilm.config import TrainConfig
 from minilm.errors import DivergenceError
 from minilm.text.corpora import Corpus
 from minilm.training.checkpoint import CHECKPOINT, WEIGHTS
 from minilm.training.evaluate import exact_loss
-from minilm.training.run import RESULT, Run, load_run
+from minilm.training.run import RESULT, Run, add_to_result, load_run
 from minilm.training.session import resume_training, run_training
 from minilm.tuner.records import BEST
 from minilm.tuner.settings import FEWEST_CHARS, FORWARD_SHARE, Settings
@@ -107,15 +106,14 @@ class Finish:
         shutil.rmtree(best, ignore_errors=True)
         kept.rename(best)
         run = load_run(best)
-        run.result = {
-            **run.result,
+        numbers = {
             "protocol": "exact" if chars is None else f"exact windows, {chars} characters of each split",
             "eval_chars": chars,
             "mixture": None,
             "val_loss": _loss(run, self.corpus, "val", chars),
             "test_loss": _loss(run, self.corpus, "test", chars) if len(self.corpus.test) else None,
         }
-        files.write_json(best / RESULT, run.result)
+        add_to_result(run, numbers)
         return run
 
 

@@ -77,7 +77,9 @@ def result_of(
         "best_trial_loss": None if best is None else best.loss,
         "trials": len(trials),
         "failed": sum(trial.state is TrialState.FAILED for trial in trials),
-        **run.result,
+        **{
+            name: value for name, value in run.result.items() if name != "belongs"
+        },  # marks of the run's files
         "floors": run.config["corpus"]["floors"],
         "law": {
             name: chosen[name]

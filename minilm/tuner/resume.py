@@ -92,7 +92,8 @@ def _longer(s: Sitting, minutes: Minutes) -> Study:
         s.watch.phase("writing samples and comparing them with the text")
         moments = {share: minutes.moment(share) for share in (outcome.WRITTEN, outcome.SCORED)}
         found = outcome.looked_at(run, s.corpus, s.settings.seed, counting, moments)
-        result = {**files.read_json(s.folder / RESULT), **run.result, **found}
+        own = {name: value for name, value in run.result.items() if name != "belongs"}
+        result = {**files.read_json(s.folder / RESULT), **own, **found}
         files.write_json(s.folder / RESULT, result)
         s.watch.phase("drawing the page")
         outcome.answer(painter, painter.submit(chores.draw_page, s.folder), s.moment(outcome.DRAWN))
