@@ -30,7 +30,7 @@ from typing import Any
 
 import common
 
-SMALL = 200_000  # characters
+MANY_PASSES = 2.0  # over a text: after more its best weights lie before the end, and are looked for
 FEWEST_STEPS, MOST_STEP_TOKENS = 60, 8192  # of a training that is drawn
 PRICE_STEPS, PRICE_ROUNDS = 14, 3  # of which the first steps are not counted
 LISTS: dict[str, tuple[type, list[Any]]] = {
@@ -118,9 +118,9 @@ def trainer_of(corpus: Any, recipe: dict[str, Any], steps: int, evaluations: int
     from minilm.training.loop import Trainer
     from minilm.training.session import build, give_rows
 
-    by_heart = corpus.characters["train"] < SMALL  # before the end: the best weights are wanted
+    passes = steps * recipe["batches"] * recipe["contexts"] / len(corpus.train)
     shape, config = configs_of(
-        corpus.tokenizer.vocab_size, recipe, steps, evaluations or (20 if by_heart else 1)
+        corpus.tokenizer.vocab_size, recipe, steps, evaluations or (20 if passes > MANY_PASSES else 1)
     )
     hardware = choose_hardware(config, shape.attention)
     clock = Clock(config, (corpus.characters["val"], 0), shape.vocab_size)
