@@ -1,0 +1,112 @@
+"""Expects the loss of a training before it runs: a law, linear in its weights, fitted to recorded trainings.
+
+A loss falls with the parameters N and with the characters D that are seen (Hoffmann et al., 2022, arXiv:2203.15556,
+equation 2; between our sizes A / N^a is no other than a logarithm); what was seen before counts for less (Muennighoff
+et al., 2023, arXiv:2305.16264, section 3). The other terms say what steps, context, pieces, rate and dropout add. The sum
+is linear in its weights, so that they and their covariance come in closed form (Bayesian linear regression). Every
+text has weights of its own around common ones; how far they lie apart was estimated with them, and is the
+uncertainty about a text that is new. Only differences between recipes of one text are meant to be used: of the text
+itself the law knows no more than its length.
+
+`python benchmarks/law.py fit` fits it to the trainings that are recorded there and writes law.json. This file trains
+nothing and knows no clock.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+SHIPPED = Path(__file__).with_name("law.json")
+POWER = 0.7  # of the characters seen
+FURTHER, FURTHER_PER_DROPOUT = 2.0, 20.0  # first passes that all further ones are worth together
+TERMS = (
+    "the text",
+    "still unlearnt",
+    "size",
+    "size while much is unlearnt",
+    "context",
+    "context while much is unlearnt",
+    "few steps",
+    "few steps of a large model",
+    "characters of a step",
+    "characters of a step while much is unlearnt",
+    "characters of a step where they repeat",
+    "dropout",
+    "characters of a token",
+    "characters of a token while much is unlearnt",
+    "vocabulary while much is unlearnt",
+    "rate",
+    "rate, squared",
+    "rate and characters seen",
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the law looks at in a training on a text."""
+
+    parameters: int  # of the layers' matrices
+    vocab_size: int
+    context: int  # tokens
+    batch: int  # windows of a step
+    steps: float
+    rate: float
+    dropout: float
+    decay: float
+    text: int  # characters of the training split
+    per_token: float  # characters of a token, on average
+
+    @property
+    def seen(self) -> float:
+        """Characters, over all steps."""
+        return self.steps * self.batch * self.context * self.per_token
+
+
+def terms(recipe: Recipe) -> np.ndarray:
+    """What the loss is a sum of, each to be weighted, (TERMS,)."""
+    raise NotImplementedError
+
+
+def unseen(seen: float, text: int, dropout: float = 0.0) -> float:
+    """How many characters, never seen before, would teach as much as these on a text of so many.
+
+    >>> [round(unseen(seen, 1000)) for seen in (800, 2000, 10**6)], round(unseen(10**6, 1000, dropout=0.1))
+    ([800, 1787, 3000], 5000)
+    """
+    worth = text * (FURTHER + FURTHER_PER_DROPOUT * dropout)
+    return min(seen, text) + worth * (1 - math.exp(-max(seen - text, 0) / worth))
+
+
+@dataclass(frozen=True)
+class Law:
+    """Weights (K,) and their covariance (K, K); `noise` is the deviation of a training from the sum, in nats."""
+
+    mean: np.ndarray
+    covariance: np.ndarray
+    noise: float
+
+    def difference(self, one: Recipe, other: Recipe) -> tuple[float, float]:
+        """How much lower `one` is expected to end than `other`, and the deviation of that, without the trainings' noise."""
+        apart = terms(other) - terms(one)
+        return float(apart @ self.mean), math.sqrt(max(apart @ self.covariance @ apart, 0.0))
+
+    def learn(self, recipe: Recipe, loss: float) -> Law:
+        """The law after one more training (Bishop, 2006, equations 3.50 and 3.51)."""
+        x = terms(recipe)
+        gain = self.covariance @ x / (x @ self.covariance @ x + self.noise**2)
+        mean = self.mean + gain * (loss - x @ self.mean)
+        return Law(mean, self.covariance - np.outer(gain, x @ self.covariance), self.noise)
+
+
+@lru_cache(maxsize=1)
+def shipped() -> Law:
+    """The law of a text that nothing is known of, from law.json."""
+    stored = json.loads(SHIPPED.read_text(encoding="utf-8"))
+    assert tuple(stored["terms"]) == TERMS, "law.json is of another list of terms: benchmarks/law.py fit"
+    return Law(np.array(stored["mean"]), np.array(stored["covariance"]), stored["noise"])
