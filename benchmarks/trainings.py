@@ -10,8 +10,8 @@ text and number of seconds. The law of the tuner is fitted to such records.
 
     python benchmarks/trainings.py --records FILE --draw 100 --texts shakespeare de.txt --layers 1 2 3 --seconds 5 90
 
-draws instead: each training takes one value of every list at random, and seconds between the first and the last, their
-logarithm uniform. For a law prices do not matter, so here they are computed and not timed.
+draws instead: each training takes one value of every list at random, and seconds and passes over the text between the
+least and the most. For a law prices do not matter, so here they are computed and not timed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ LISTS: dict[str, tuple[type, list[Any]]] = {
     "decays": (float, [0.1]),
     "presets": (str, ["fast"]),
     "seeds": (int, [0]),
+    "passes": (float, [1000.0]),  # over the text, at most
 }
+RANGES = ("seconds", "passes")  # drawn between the least and the most, their logarithm uniform
 
 
 @lru_cache(maxsize=3)
@@ -159,7 +161,7 @@ def lines(path: Path) -> Iterator[dict[str, Any]]:
 def table(path: Path) -> None:
     """What was recorded, best first within each text and number of seconds."""
     found = sorted(lines(path), key=lambda line: (line["texts"], line["split"], line["seconds"], line["val"]))
-    shown = [name for name in LISTS if name not in ("texts", "seconds")]
+    shown = [name for name in LISTS if name not in ("texts", *RANGES)]
     print(f"| text | s | {' | '.join(shown)} | val | test | train | steps | passes |")
     print("|---" * (len(shown) + 7) + "|")
     for line in found:
@@ -202,7 +204,8 @@ def record(arguments: argparse.Namespace, path: Path) -> None:
 
     torch.set_num_threads(1)
     keys = [*LISTS, "split"]
-    done = {tuple(map(str, (line[key] for key in keys))) for line in lines(path)}
+    usual = {name: default[0] for name, (_, default) in LISTS.items()}
+    done = {tuple(str({**usual, **line}[key]) for key in keys) for line in lines(path)}
     price_of = computed_price if arguments.draw else price
     for values in drawn(arguments) if arguments.draw else combinations(arguments):
         recipe = {**dict(zip(LISTS, values, strict=True)), "split": arguments.split}
@@ -212,6 +215,8 @@ def record(arguments: argparse.Namespace, path: Path) -> None:
             continue
         corpus, loading = corpus_of(recipe["texts"], recipe["tokens"], tuple(recipe["split"]))
         steps = max(1, round(1000 * recipe["seconds"] / price_of(corpus, recipe, arguments.base_ms)))
+        most = recipe["passes"] * len(corpus.train) / (recipe["batches"] * recipe["contexts"])
+        steps = min(steps, round(most))
         if arguments.draw and (
             steps < FEWEST_STEPS or recipe["batches"] * recipe["contexts"] > MOST_STEP_TOKENS
         ):
@@ -238,8 +243,9 @@ def drawn(arguments: argparse.Namespace) -> Iterator[tuple[Any, ...]]:
     random_ = random.Random(arguments.seeds[0])
     for _ in range(arguments.draw):
         values = {name: random_.choice(getattr(arguments, name)) for name in LISTS}
-        least, most = (math.log(end(arguments.seconds)) for end in (min, max))
-        values["seconds"] = round(math.exp(random_.uniform(least, most)), 1)
+        for name in RANGES:
+            least, most = (math.log(end(getattr(arguments, name))) for end in (min, max))
+            values[name] = round(math.exp(random_.uniform(least, most)), 1)
         yield tuple(values[name] for name in LISTS)
 
 
