@@ -2,8 +2,8 @@
 
 A loss falls with the parameters N and with the characters D that are seen (Hoffmann et al., 2022, arXiv:2203.15556,
 equation 2; between our sizes A / N^a is no other than a logarithm); what was seen before counts for less (Muennighoff
-et al., 2023, arXiv:2305.16264, section 3). The other terms say what steps, context, pieces, rate and dropout add. The sum
-is linear in its weights, so that they and their covariance come in closed form (Bayesian linear regression). Every
+et al., 2023, arXiv:2305.16264, section 3). The other terms say what steps, context, pieces, rate and dropout add. The
+sum is linear in its weights, so that they and their covariance come in closed form (Bayesian linear regression). Every
 text has weights of its own around common ones; how far they lie apart was estimated with them, and is the
 uncertainty about a text that is new. Only differences between recipes of one text are meant to be used: of the text
 itself the law knows no more than its length.
@@ -25,25 +25,25 @@ import numpy as np
 SHIPPED = Path(__file__).with_name("law.json")
 POWER = 0.7  # of the characters seen
 FURTHER, FURTHER_PER_DROPOUT = 2.0, 20.0  # first passes that all further ones are worth together
+USUAL_RATE, USUAL_DECAY = 0.02, 0.1  # from which rates and decays are counted, as logarithms
 TERMS = (
     "the text",
     "still unlearnt",
     "size",
     "size while much is unlearnt",
-    "context",
-    "context while much is unlearnt",
     "few steps",
-    "few steps of a large model",
     "characters of a step",
-    "characters of a step while much is unlearnt",
     "characters of a step where they repeat",
-    "dropout",
+    "context",
     "characters of a token",
     "characters of a token while much is unlearnt",
+    "characters of a token where they repeat",
     "vocabulary while much is unlearnt",
     "rate",
     "rate, squared",
-    "rate and characters seen",
+    "rate and steps",
+    "dropout",
+    "decay",
 )
 
 
@@ -70,7 +70,16 @@ class Recipe:
 
 def terms(recipe: Recipe) -> np.ndarray:
     """What the loss is a sum of, each to be weighted, (TERMS,)."""
-    raise NotImplementedError
+    fresh = unseen(recipe.seen, recipe.text, recipe.dropout)
+    left, repeated = (fresh / 1e6) ** -POWER, 1 - fresh / recipe.seen
+    size, step = math.log(recipe.parameters / 1e5), math.log(recipe.seen / recipe.steps / 1024)
+    reach, pieces = math.log(recipe.context * recipe.per_token / 128), math.log(recipe.per_token)
+    rate, decay = math.log(recipe.rate / USUAL_RATE), math.log(recipe.decay / USUAL_DECAY)
+    return np.array(
+        [1.0, left, size, size * left, 100 / recipe.steps, step, step * repeated, reach]
+        + [pieces, pieces * left, pieces * repeated, math.log(recipe.vocab_size / 64) * left]
+        + [rate, rate**2, rate * math.log(recipe.steps / 300), recipe.dropout, decay]
+    )
 
 
 def unseen(seen: float, text: int, dropout: float = 0.0) -> float:
@@ -92,7 +101,8 @@ class Law:
     noise: float
 
     def difference(self, one: Recipe, other: Recipe) -> tuple[float, float]:
-        """How much lower `one` is expected to end than `other`, and the deviation of that, without the trainings' noise."""
+        """How much lower `one` is expected to end than `other`, and the deviation of that; the noise of the trainings
+        comes on top."""
         apart = terms(other) - terms(one)
         return float(apart @ self.mean), math.sqrt(max(apart @ self.covariance @ apart, 0.0))
 
