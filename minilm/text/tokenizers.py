@@ -23,6 +23,7 @@ CHARACTERS, AUTO = "characters", "auto"
 # Measured, benchmarks/RESULTS.md: a short text's pieces are learnt by heart (letters won at 200,000 characters, pieces
 # at a million); where a letter is a word, letters win; and many passes ask for fewer pieces.
 LEAST_TEXT, LARGEST_ALPHABET = 400_000, 1000  # characters of a text, and different ones
+HALF_SAMPLE, SAMPLED_AT = 200_000, 10  # characters, and at how many places of the text
 LONG = 450e-6  # core-seconds for each character of the text
 
 
@@ -114,6 +115,32 @@ def with_characters(tokenizer: Tokenizer, characters: str) -> tuple[Tokenizer, s
         return wider, added
     pieces = dict.fromkeys([*tokenizer.pieces, *(c.encode("utf-8", "surrogatepass") for c in added)])
     return BPETokenizer(tuple(pieces), tokenizer.merges, tokenizer.special_tokens, wider), added
+
+
+def characters_per_token(text: str, characters: CharTokenizer, counts: Sequence[int]) -> dict[str, float]:
+    """How many characters a token would have, on average, for "characters" and for each "bpe:N" of `counts`, by a
+    sample of `text` (T,).
+
+    Pieces are learnt from one half of the sample and counted on the other, since they fit best where they were learnt.
+    An N that is too small for the base is left out, and so is one that the text has no so many pieces for.
+
+    >>> text = "the quick brown fox and the lazy dog. " * 300
+    >>> characters_per_token(text, CharTokenizer.from_text(text), [40, 5000])
+    {'characters': 1.0, 'bpe:40': 2.103}
+    """
+    stretch = min(len(text), 2 * HALF_SAMPLE) // (2 * SAMPLED_AT)
+    starts = [len(text) * place // SAMPLED_AT for place in range(SAMPLED_AT)]
+    learnt_from = [text[start : start + stretch] for start in starts]
+    counted_on = [text[start + stretch : start + 2 * stretch] for start in starts]
+    found = {CHARACTERS: 1.0}
+    for count in counts:
+        if count < min(characters.vocab_size, 256):
+            continue
+        tokenizer = learn_pieces(learnt_from, count, characters)
+        if tokenizer.vocab_size == count:
+            tokens = sum(len(tokenizer.encode_array(part)) for part in counted_on)
+            found[f"bpe:{count}"] = round(SAMPLED_AT * stretch / tokens, 3)
+    return found
 
 
 def in_words(tokenizer: Tokenizer) -> str:
