@@ -21,8 +21,8 @@ import common  # noqa: F401  # puts the package on the path
 import numpy as np
 
 from minilm.config import ModelConfig
+from minilm.tuner.budget import parameters
 from minilm.tuner.law import SHIPPED, TERMS, Law, Recipe, terms
-from minilm.tuner.sizing import parameters
 
 HERE = Path(__file__).parent
 SHORT, SHAKESPEARE = "shakespeare, seven seconds", 1_003_854  # characters of its training split

@@ -99,7 +99,7 @@ def price(corpus: Any, recipe: dict[str, Any], base_ms: float) -> float:
 
 def computed_price(corpus: Any, recipe: dict[str, Any], base_ms: float) -> float:
     """Milliseconds of one step by arithmetic: operations and numbers kept, as many times as the base's."""
-    from minilm.tuner.sizing import Prices
+    from minilm.tuner.budget import Prices
 
     base = {name: default[0] for name, (_, default) in LISTS.items()}
     here, letters = (

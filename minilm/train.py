@@ -228,9 +228,9 @@ def _run(
     folder: Path,
     stream: TextIO,
 ) -> Run:
+    from minilm.training.optim import rate_for
     from minilm.training.progress import ProgressBar
     from minilm.training.session import fitting_block_size, resume_training, run_training
-    from minilm.tuner.sizing import rate_for
 
     def tell(hardware: Hardware) -> None:
         print(f"hardware  {hardware.line()}", file=stream, flush=True)

@@ -23,7 +23,6 @@ from minilm.tuner.budget import Prices, parameters
 from minilm.tuner.law import Law, Recipe, shipped, useful_characters
 from minilm.tuner.propose import SearchSpace, plain
 from minilm.tuner.space import (
-    DEFAULT_POINT,
     Dimension,
     Draw,
     Limits,
@@ -38,7 +37,7 @@ from minilm.tuner.space import (
 SURE = 0.84  # deviations: four of five trainings end lower
 PIECES = (512, 1024, 2048, 4096)  # vocabularies that are looked at beside the characters
 FEWEST_STEPS = 100  # of an imagined training; the law was fitted to few that had fewer
-IMAGINED = 400  # trainings, a second of Hyperopt's time
+IMAGINED = 150  # trainings, two seconds of Hyperopt's time
 KNOWN = {  # the least and the greatest of the trainings that the law was fitted to
     "num_layers": (1, 4),
     "hidden_size": (64, 256),
@@ -147,7 +146,7 @@ def _known(dimension: Dimension) -> Dimension:
     return dataclasses.replace(dimension, low=max(dimension.low, low), high=min(dimension.high, high))
 
 
-def choose(outlook: Outlook, seconds: float, seed: int, algo: str = "genetic") -> Choice:
+def choose(outlook: Outlook, seconds: float, seed: int, algo: str = "tpe") -> Choice:
     """The recipe that the law is surest to gain most with over the default recipe, in so many seconds of training.
 
     The default recipe is the first that is imagined: nothing that is expected to be worse is chosen.

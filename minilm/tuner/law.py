@@ -26,6 +26,7 @@ SHIPPED = Path(__file__).with_name("law.json")
 POWER = 0.7  # of the characters seen
 FURTHER, FURTHER_PER_DROPOUT = 2.0, 20.0  # first passes that all further ones are worth together
 USUAL_RATE, USUAL_DECAY = 0.02, 0.1  # from which rates and decays are counted, as logarithms
+USED_UP = 2.0  # e-folds of what further passes are worth, after which little of it is left
 TERMS = (
     "the text",
     "still unlearnt",
@@ -92,6 +93,15 @@ def unseen(seen: float, text: int, dropout: float = 0.0) -> float:
     return min(seen, text) + worth * (1 - math.exp(-max(seen - text, 0) / worth))
 
 
+def useful_characters(text: int, dropout: float = 0.0) -> int:
+    """Characters to be seen, after which a text of so many has hardly anything left to tell.
+
+    >>> useful_characters(1000), useful_characters(1000, dropout=0.1)
+    (5000, 9000)
+    """
+    return round(text * (1 + USED_UP * (FURTHER + FURTHER_PER_DROPOUT * dropout)))
+
+
 @dataclass(frozen=True)
 class Law:
     """Weights (K,) and their covariance (K, K); `noise` is the deviation of a training from the sum, in nats."""
@@ -99,6 +109,11 @@ class Law:
     mean: np.ndarray
     covariance: np.ndarray
     noise: float
+
+    def at(self, recipe: Recipe) -> tuple[float, float]:
+        """The loss that is expected on a text that is new, in nats per character, and the deviation of that: wide."""
+        x = terms(recipe)
+        return float(x @ self.mean), math.sqrt(x @ self.covariance @ x + self.noise**2)
 
     def difference(self, one: Recipe, other: Recipe) -> tuple[float, float]:
         """How much lower `one` is expected to end than `other`, and the deviation of that; the noise of the trainings

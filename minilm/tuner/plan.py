@@ -11,10 +11,12 @@ import time
 from typing import Any
 
 from minilm.errors import note
+from minilm.text.characters import CharTokenizer
 from minilm.text.corpora import Corpus, load_corpus
+from minilm.text.tokenizers import characters_per_token, piece_count
 from minilm.tuner import measure
 from minilm.tuner.budget import SEARCH_SHARE, SMALLEST, TIMED, Minutes, prices
-from minilm.tuner.choose import Outlook, Text, choose, space_for
+from minilm.tuner.choose import PIECES, Outlook, Text, choose, space_for
 from minilm.tuner.decide import worker_count
 from minilm.tuner.engines import address_of, pool_for
 from minilm.tuner.propose import SearchSpace
@@ -34,6 +36,7 @@ from minilm.tuner.trial import ladder_for
 from minilm.tuner.watch import Watch, clock_text
 
 FULL_TRIALS, SHORTEST, LONGEST = 4.5, 3.5, 120.0  # full trainings in a search by the clock; seconds of one
+SAMPLED_FROM = 10_000_000  # characters at the beginning of the training split, for the lengths of pieces
 MEMORY_SHARE = 0.8  # of what is free, for all trainings together
 
 
@@ -58,19 +61,17 @@ def by_law(
     priced = prices(timed)
     minutes.check(priced.step(*to_configs(SMALLEST, vocab_size, limits)))
     watch.phase("Hyperopt looks at imagined trainings")
+    text = Text(train, {corpus.choice: (vocab_size, train / len(corpus.train))})
     if open_tokens:
-        text = Text(train, vocab_size)
-    else:
-        text = Text(train, vocab_size, corpus.choice, vocab_size, train / len(corpus.train))
-    outlook = Outlook(priced, text, limits, cores * minutes.total)
+        text = Text(train, tokens_of(corpus))
+    outlook = Outlook(priced, text, limits)
     choice = choose(outlook, minutes.for_training(), request.seed, request.algo)
     if open_tokens and choice.point["tokens"] != corpus.choice:
         watch.phase("cutting the text into pieces")
         split, raw = tuple(corpus.source["split"]), "read_as" not in corpus.source
         corpus = load_corpus(corpus.source["path"], choice.point["tokens"], split=split, raw=raw)
-        text = dataclasses.replace(
-            text, vocab_size=corpus.tokenizer.vocab_size, per_token=train / len(corpus.train)
-        )
+        cut = {corpus.choice: (corpus.tokenizer.vocab_size, train / len(corpus.train))}
+        text = dataclasses.replace(text, tokens={**text.tokens, **cut})
         limits = _limits(corpus, hardware.device, 1)
     point = {name: value for name, value in choice.point.items() if name != "tokens"}
     (model, config, seconds), *_ = measure.timed_steps(
@@ -88,6 +89,7 @@ def by_law(
         "seconds": round(left, 1),
         "most_steps": most_steps if early else None,
         "prospects": prospects(outlook, choice, left),
+        "tokens": list(text.tokens),
         "looked": [list(one) for one in choice.looked],
     }
     watch.say(f"choice    {choice_text(chosen, model, len(choice.looked))}")
@@ -98,7 +100,7 @@ def by_law(
             f"time      done after about {clock_text(end)} of {clock_text(minutes.total)}: then this text has no more "
             "to teach"
         )
-    space = space_for(limits)
+    space = space_for(limits, tuple(text.tokens))
     settings = Settings(
         corpus.describe(),
         space.text,
@@ -110,6 +112,14 @@ def by_law(
         chosen=chosen,
     )
     return settings, space, corpus
+
+
+def tokens_of(corpus: Corpus) -> dict[str, tuple[int, float]]:
+    """What the tokens of a corpus of characters could be, each with its vocabulary and characters of a token."""
+    assert isinstance(corpus.tokenizer, CharTokenizer)
+    train = corpus.tokenizer.decode(corpus.train[:SAMPLED_FROM])
+    found = characters_per_token(train, corpus.tokenizer, PIECES)
+    return {kind: (piece_count(kind) or corpus.tokenizer.vocab_size, each) for kind, each in found.items()}
 
 
 def with_trials(corpus: Corpus, request: Request) -> tuple[Settings, SearchSpace]:

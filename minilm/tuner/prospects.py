@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from minilm.tuner.budget import parameters
-from minilm.tuner.choose import Choice, Outlook, space_for
-from minilm.tuner.space import DEFAULT_POINT, Point, default_point, to_configs
+from minilm.tuner.choose import Choice, Outlook, default_of, space_for, without_tokens
+from minilm.tuner.space import DEFAULT_POINT, Point, to_configs
 
 SHAPES = ((2, 64), (2, 96), (2, 128), (3, 128), (3, 192), (4, 192), (4, 256))  # layers, hidden size
 MORE_MINUTES = (1, 3, 10, 30)
@@ -30,8 +30,8 @@ def prospects(outlook: Outlook, choice: Choice, seconds: float) -> dict[str, Any
     for layers, width in shapes:
         point = {**chosen, "num_layers": layers, "hidden_size": width}
         sizes.append([_size(outlook, point), layers, width, *above(point)])
-    tokens = [[kind, *above({**chosen, "tokens": kind})] for kind in outlook.open_tokens]
-    default = {**default_point(outlook.limits), "tokens": chosen["tokens"]}
+    tokens = [[kind, *above({**chosen, "tokens": kind})] for kind in outlook.text.tokens]
+    default = default_of(outlook)
     return {
         "sizes": sorted(sizes),
         "tokens": tokens,
@@ -43,7 +43,7 @@ def prospects(outlook: Outlook, choice: Choice, seconds: float) -> dict[str, Any
 def _more(outlook: Outlook, choice: Choice, seconds: float) -> list[list[float]]:
     """[minutes more, what they would have bought, the deviation of that], with the best of the recipes that were looked
     at for them."""
-    space, found = space_for(outlook.limits), []
+    space, found = space_for(outlook.limits, tuple(outlook.text.tokens)), []
     points = [choice.point]
     for draw, loss in choice.looked:
         if loss is not None:
@@ -57,5 +57,5 @@ def _more(outlook: Outlook, choice: Choice, seconds: float) -> list[list[float]]
 
 
 def _size(outlook: Outlook, point: Point) -> int:
-    model, _ = to_configs({k: v for k, v in point.items() if k != "tokens"}, 2, outlook.limits)
+    model, _ = to_configs(without_tokens(point), 2, outlook.limits)
     return parameters(model)
