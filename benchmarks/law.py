@@ -27,10 +27,13 @@ from minilm.tuner.law import SHIPPED, TERMS, Law, Recipe, terms
 HERE = Path(__file__).parent
 SHORT, SHAKESPEARE = "shakespeare, seven seconds", 1_003_854  # characters of its training split
 MOST_RATE, FEWEST_STEPS, MOST_PASSES = 0.07, 60, 8.5  # beyond, the law is not meant to hold
-SHORT_TRAININGS = 60  # of 504, drawn at random: the law is for longer ones
+SHORT_TRAININGS = 150  # of 504, drawn at random: the law is for longer ones
 ROUNDS = 60  # of expectation-maximisation
 WIDE = 3.0  # deviation of a common weight before any training is seen, in nats
-START, LEAST = 0.05, 1e-4  # spread of the texts' own weights at first, and at least
+SPREAD, WORTH = (
+    0.05,
+    10,
+)  # of the texts' own weights before any is seen, and how many texts that belief is worth
 ALIKE = 1.7  # times the price: only so near trainings are compared, since a choice is between equal prices
 
 Found = list[tuple[str, Recipe, float, float]]  # text, recipe, validation loss, price
@@ -132,7 +135,7 @@ def fitted(found: Found) -> Law:
         rows = [(terms(recipe), loss) for text, recipe, loss, _ in found if text == name]
         sides[name] = (np.array([x for x, _ in rows]), np.array([y for _, y in rows]))
     K, noise = len(TERMS), 0.02
-    mean, common_cov, spread = np.zeros(K), np.eye(K) * WIDE**2, np.full(K, START)
+    mean, common_cov, spread = np.zeros(K), np.eye(K) * WIDE**2, np.full(K, SPREAD)
     spread[0] = 1.0
     for _ in range(ROUNDS):
         # each text's rows tell of mean + own; marginalise the own part for the common one
@@ -152,7 +155,8 @@ def fitted(found: Found) -> Law:
             error = y - X @ (mean + apart)
             errors += error @ error + np.trace(X @ post @ X.T)
             count += len(y)
-        spread = np.sqrt(squares / len(names)).clip(LEAST)
+        believed = WORTH * np.array([0.0, *[SPREAD**2] * (K - 1)])  # of the text's own level nothing
+        spread = np.sqrt((squares + believed) / (len(names) + np.array([0, *[WORTH] * (K - 1)])))
         noise = math.sqrt(errors / count)
     return Law(mean, common_cov + np.diag(spread**2), noise)
 

@@ -45,7 +45,7 @@ KNOWN = {  # the least and the greatest of the trainings that the law was fitted
     "batch_size": (4, 32),
     "dropout": (0.0, 0.2),
     "weight_decay": (0.03, 0.3),
-    "block_size": (64, 256),
+    "block_size": (128, 256),
 }
 
 

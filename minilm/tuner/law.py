@@ -1,12 +1,12 @@
 """Expects the loss of a training before it runs: a law, linear in its weights, fitted to recorded trainings.
 
 A loss falls with the parameters N and with the characters D that are seen (Hoffmann et al., 2022, arXiv:2203.15556,
-equation 2; between our sizes A / N^a is no other than a logarithm); what was seen before counts for less (Muennighoff
-et al., 2023, arXiv:2305.16264, section 3). The other terms say what steps, context, pieces, rate and dropout add. The
-sum is linear in its weights, so that they and their covariance come in closed form (Bayesian linear regression). Every
-text has weights of its own around common ones; how far they lie apart was estimated with them, and is the
-uncertainty about a text that is new. Only differences between recipes of one text are meant to be used: of the text
-itself the law knows no more than its length.
+equation 2; between our sizes and lengths its powers are no other than logarithms); what was seen before counts for less
+(Muennighoff et al., 2023, arXiv:2305.16264, section 3). The other terms say what steps, context, pieces, rate and
+dropout add. The sum is linear in its weights, so that they and their covariance come in closed form (Bayesian linear
+regression). Every text has weights of its own around common ones; how far they lie apart was estimated with them, and
+is the uncertainty about a text that is new. Only differences between recipes of one text are meant to be used: of
+the text itself the law knows no more than its length.
 
 `python benchmarks/law.py fit` fits it to the trainings that are recorded there and writes law.json. This file trains
 nothing and knows no clock.
@@ -23,23 +23,21 @@ from pathlib import Path
 import numpy as np
 
 SHIPPED = Path(__file__).with_name("law.json")
-POWER = 0.7  # of the characters seen
 FURTHER, FURTHER_PER_DROPOUT = 2.0, 20.0  # first passes that all further ones are worth together
 USUAL_RATE, USUAL_DECAY = 0.02, 0.1  # from which rates and decays are counted, as logarithms
 USED_UP = 2.0  # e-folds of what further passes are worth, after which little of it is left
 TERMS = (
     "the text",
-    "still unlearnt",
+    "characters seen",
     "size",
-    "size while much is unlearnt",
     "few steps",
     "characters of a step",
     "characters of a step where they repeat",
     "context",
+    "context and characters seen",
     "characters of a token",
-    "characters of a token while much is unlearnt",
     "characters of a token where they repeat",
-    "vocabulary while much is unlearnt",
+    "characters of a token where they repeat, in a long text",
     "rate",
     "rate, squared",
     "rate and steps",
@@ -72,14 +70,21 @@ class Recipe:
 def terms(recipe: Recipe) -> np.ndarray:
     """What the loss is a sum of, each to be weighted, (TERMS,)."""
     fresh = unseen(recipe.seen, recipe.text, recipe.dropout)
-    left, repeated = (fresh / 1e6) ** -POWER, 1 - fresh / recipe.seen
+    learnt, repeated, length = math.log(fresh / 1e6), 1 - fresh / recipe.seen, math.log(recipe.text / 1e6)
     size, step = math.log(recipe.parameters / 1e5), math.log(recipe.seen / recipe.steps / 1024)
     reach, pieces = math.log(recipe.context * recipe.per_token / 128), math.log(recipe.per_token)
     rate, decay = math.log(recipe.rate / USUAL_RATE), math.log(recipe.decay / USUAL_DECAY)
     return np.array(
-        [1.0, left, size, size * left, 100 / recipe.steps, step, step * repeated, reach]
-        + [pieces, pieces * left, pieces * repeated, math.log(recipe.vocab_size / 64) * left]
-        + [rate, rate**2, rate * math.log(recipe.steps / 300), recipe.dropout, decay]
+        [1.0, learnt, size, 100 / recipe.steps, step, step * repeated, reach, reach * learnt]
+        + [
+            pieces,
+            pieces * repeated,
+            pieces * repeated * length,
+            rate,
+            rate**2,
+            rate * math.log(recipe.steps / 300),
+        ]
+        + [recipe.dropout, decay]
     )
 
 
