@@ -199,11 +199,7 @@ def test() -> None:
     every = []
     for name in dict.fromkeys(family(one[0]) for one in found):
         law = fitted([one for one in found if family(one[0]) != name])
-        rows = [
-            compared(law, one, other)
-            for one, other in itertools.combinations([one for one in found if family(one[0]) == name], 2)
-            if one[0] == other[0] and 1 / ALIKE < one[3] / other[3] < ALIKE
-        ]
+        rows = comparisons(law, [one for one in found if family(one[0]) == name])
         if rows:
             error, plain, lost, chance, held = np.array(rows).T
             every.append(
@@ -217,7 +213,17 @@ def test() -> None:
     show("mean of the texts", len(every), np.mean(every, axis=0))
 
 
+def comparisons(law: Law, found: Found) -> list[tuple[float, ...]]:
+    """Of all pairs of trainings on one text that cost nearly the same."""
+    return [
+        compared(law, one, other)
+        for one, other in itertools.combinations(found, 2)
+        if one[0] == other[0] and 1 / ALIKE < one[3] / other[3] < ALIKE
+    ]
+
+
 def compared(law: Law, one: Any, other: Any) -> tuple[float, ...]:
+    """Error of the difference, the difference, what the law's choice loses, what chance does, did the interval hold."""
     gain, deviation = law.difference(one[1], other[1])
     truth = other[2] - one[2]
     held = abs(truth - gain) <= 1.645 * math.hypot(deviation, math.sqrt(2) * law.noise)

@@ -18,6 +18,9 @@ from minilm.errors import ConfigError
 MODEL = ("--layers", "--heads", "--hidden", "--context", "--dropout", "--attention")  # groups of the help
 MACHINE = ("--precision", "--threads", "--compile")
 SAMPLE = 200  # characters that a training writes at its end
+# The best rate falls with the tokens that will be seen, as this power of them (for Muon: HyperP, arXiv:2603.28743);
+# up to RATED_TOKENS the default's is right: it was tuned at so many.
+RATE_POWER, RATED_TOKENS = -0.32, 1_024_000
 
 if TYPE_CHECKING:
     from torch import nn
@@ -220,6 +223,15 @@ def _out(arguments: argparse.Namespace, corpus: Corpus) -> str:
     return getattr(arguments, "out", f"runs/train-{name}-{time.strftime('%Y%m%d-%H%M%S')}")
 
 
+def rate_for(tokens: float) -> float:
+    """Muon's highest learning rate for a training that will see so many tokens.
+
+    >>> rate_for(500_000), round(rate_for(10_240_000), 4)
+    (0.03, 0.0144)
+    """
+    return TrainConfig.learning_rate * max(tokens / RATED_TOKENS, 1.0) ** RATE_POWER
+
+
 def _run(
     arguments: argparse.Namespace,
     corpus: Corpus,
@@ -228,7 +240,6 @@ def _run(
     folder: Path,
     stream: TextIO,
 ) -> Run:
-    from minilm.training.optim import rate_for
     from minilm.training.progress import ProgressBar
     from minilm.training.session import fitting_block_size, resume_training, run_training
 

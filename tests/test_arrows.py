@@ -167,12 +167,11 @@ def test_the_first_afternoon_is_closed_and_short():
 
 
 # The second one: what runs in a study by minutes. It may import the first, and these besides.
-SECOND = [f"tuner.{name}" for name in ("study", "budget", "space", "choose", "plan", "finish")]
+SECOND = [f"tuner.{name}" for name in ("study", "budget", "space", "law", "choose", "plan", "finish")]
 SECOND_LEAVES = {
     *("cost", "text.corpora", "text.tokenizers", "training.run", "training.session", "training.scores"),
     *(
         "tuner.algorithms",
-        "tuner.sizing",
         "tuner.measure",
         "tuner.prospects",
         "tuner.outcome",

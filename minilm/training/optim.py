@@ -23,19 +23,7 @@ SCHEDULES: dict[str, Callable[[float, float], float]] = {
     "constant": lambda x, tail: 1.0,
     "wsd": lambda x, tail: min(1.0, (1 - x) / tail),
 }
-# The best rate falls with the tokens that will be seen, as this power of them (for Muon: HyperP, arXiv:2603.28743);
-# up to RATED_TOKENS the default's is right: it was tuned at so many.
-RATE_POWER, RATED_TOKENS = -0.32, 1_024_000
 NEWTON_SCHULZ, ROUNDS = (3.4445, -4.7750, 2.0315), 5  # of Muon's paper
-
-
-def rate_for(tokens: float) -> float:
-    """Muon's highest learning rate for a training that will see so many tokens.
-
-    >>> rate_for(500_000), round(rate_for(10_240_000), 4)
-    (0.03, 0.0144)
-    """
-    return TrainConfig.learning_rate * max(tokens / RATED_TOKENS, 1.0) ** RATE_POWER
 
 
 def schedule(config: TrainConfig, progress: float) -> float:
