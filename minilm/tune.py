@@ -31,7 +31,8 @@ ALGORITHMS = ("tpe", "random", "anneal", "genetic", "mix")
 BUDGET = ("minutes", "trials")
 SCHEDULERS = ("asha", "none")  # and with rungs.SCHEDULERS
 DEVICES = ("auto", "cpu", "cuda", "mps")  # and with settings.DEVICES
-SETTINGS = (*BUDGET, "algo", "scheduler", "deterministic", "workers", "device", "seed")
+LIBRARIES = ("huggingface",)  # and with settings.LIBRARIES
+SETTINGS = (*BUDGET, "algo", "scheduler", "deterministic", "workers", "device", "library", "seed")
 
 
 def tune(
@@ -171,6 +172,13 @@ def _parser() -> argparse.ArgumentParser:
         help="with --trials: so many side by side, or dask://host:port (default: one per core)",
     )
     parser.add_argument("--device", choices=DEVICES, default=off, help="where to compute (default: auto)")
+    parser.add_argument(
+        "--for",
+        dest="library",
+        choices=LIBRARIES,
+        default=off,
+        help="choose only what `convert` can take there (default: what is best here)",
+    )
     parser.add_argument("--raw", action="store_true", help="letters as they are, chats and tables too")
     parser.add_argument("--out", default=off, help="new folder (default: runs/tune-CORPUS-TIME)")
     parser.add_argument("--resume", metavar="DIR", default=off, help="continue the study in DIR")

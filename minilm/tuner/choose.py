@@ -76,6 +76,7 @@ class Outlook:
     text: Text
     limits: Limits
     law: Law = dataclasses.field(default_factory=shipped)
+    fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # settings that the law does not know
 
     def recipe(self, point: Mapping[str, Any], seconds: float) -> Recipe:
         """The training that the point means with so many seconds; no longer than the text is good for."""
@@ -178,7 +179,7 @@ def choose(outlook: Outlook, seconds: float, seed: int, algo: str = "tpe") -> Ch
         ({label: _number(values[0]) for label, values in doc["misc"]["vals"].items() if len(values)}, loss)
         for doc, loss in zip(trials.trials, trials.losses(), strict=True)
     )
-    return Choice(best["point"], *outlook.at(best["point"], seconds), looked)
+    return Choice({**best["point"], **outlook.fixed}, *outlook.at(best["point"], seconds), looked)
 
 
 def _number(value: Any) -> float:

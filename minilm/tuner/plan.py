@@ -21,7 +21,7 @@ from minilm.tuner.decide import worker_count
 from minilm.tuner.engines import address_of, pool_for
 from minilm.tuner.propose import SearchSpace
 from minilm.tuner.prospects import prospects
-from minilm.tuner.settings import Request, Settings, TrialBudget, trial_steps
+from minilm.tuner.settings import LIBRARIES, Request, Settings, TrialBudget, trial_steps
 from minilm.tuner.space import (
     COUPLED_BY_STEPS,
     Limits,
@@ -64,7 +64,7 @@ def by_law(
     text = Text(train, {corpus.choice: (vocab_size, train / len(corpus.train))})
     if open_tokens:
         text = Text(train, tokens_of(corpus))
-    outlook = Outlook(priced, text, limits)
+    outlook = Outlook(priced, text, limits, fixed=LIBRARIES[request.library])
     choice = choose(outlook, minutes.for_training(), request.seed, request.algo)
     if open_tokens and choice.point["tokens"] != corpus.choice:
         watch.phase("cutting the text into pieces")

@@ -24,6 +24,10 @@ FEWEST_CHARS = 4000  # an estimate from less would choose by luck
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
+# What a model may not have that is to go there: Hugging Face's has no architecture with a table of token pairs.
+LIBRARIES: dict[str | None, dict[str, Any]] = {None: {}, "huggingface": {"bigrams": False}}
+
+
 @dataclass(frozen=True)
 class TrialBudget:
     """What a fully trained trial gets: `steps`, or `seconds` of training; `chars` scored in each evaluation."""
@@ -108,6 +112,7 @@ class Request:
     scheduler: str | None = None
     deterministic: bool = False
     device: str = "auto"
+    library: str | None = None  # a key of LIBRARIES, which the final model must be able to go to
 
     @property
     def engine(self) -> str | None:
@@ -124,6 +129,11 @@ class Request:
         if self.scheduler is not None and self.scheduler not in SCHEDULERS:
             raise ConfigError(
                 f"unknown scheduler {self.scheduler!r}, {did_you_mean(self.scheduler, SCHEDULERS)}"
+            )
+        if self.library is not None and self.has_trials:
+            raise ConfigError(
+                f"a study for {self.library} must be one by minutes, got trials or a space; give minutes, or a space "
+                "with bigrams=False"
             )
         if self.device not in DEVICES:
             raise ConfigError(f"unknown device {self.device!r}, {did_you_mean(self.device, DEVICES)}")
