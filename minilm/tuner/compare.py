@@ -45,7 +45,7 @@ def compare(study: Study, corpus: Corpus, watch: Watch | None = None) -> dict[st
     random = _random(study, corpus, folder / RANDOM, settings.minutes, watch)
     found = {"minutes": settings.minutes, DEFAULT: default, RANDOM: random}
     study.result["compare"] = found
-    files.write_json(study.folder / RESULT, study.result)
+    files.write_json(study.folder / RESULT, study.result, sealed=True)
     study.report()
     return found
 

@@ -140,7 +140,7 @@ def _read_lines(path: Path) -> list[Trial]:
 def create_study(folder: Path, settings: dict[str, Any]) -> None:
     """Writes what is searched, and what searches: once, before the first trial."""
     head = {"format": FORMAT, "version": VERSION, "made_by": made_by()}
-    files.write_json(folder / STUDY, {**head, **settings})
+    files.write_json(folder / STUDY, {**head, **settings}, sealed=True)
 
 
 def read_study(folder: Path) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def run_sitting(s: Sitting) -> Study:
         s.watch.phase("writing samples and comparing them with the text")
         found = outcome.looked_at(run, s.corpus, s.settings.seed, counting, moments)
         result = outcome.result_of(s.settings, run, best, s.journal.trials, found)
-        files.write_json(s.folder / RESULT, result)
+        files.write_json(s.folder / RESULT, result, sealed=True)
         shutil.rmtree(s.folder / MODELS, ignore_errors=True)
         s.watch.phase("drawing the page")
         outcome.answer(painter, sketch, s.moment(outcome.DRAWN))
