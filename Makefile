@@ -8,7 +8,7 @@ BIN := .venv/bin
 CONSTRAINTS ?= constraints.txt
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
-.PHONY: tune test test-slow notebooks clean
+.PHONY: tune test test-slow test-crash notebooks clean
 
 tune: .venv/installed
 	$(BIN)/python -m minilm.tune $(DATA) $(ARGS)
@@ -19,6 +19,12 @@ test: .venv/installed-test
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -m "clock and not slow"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not clock and not slow" -n logical --maxprocesses 4 --dist worksteal
+
+# Kills, signals and damaged files, counted in CRASH and taken up there again; `make test-crash ARGS="--kills 1000"`.
+CRASH ?= .crash
+test-crash: .venv/installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python tests/crash.py $(CRASH) $(ARGS)
+	$(BIN)/python -m pytest -q -m "slow or not slow" tests/test_crash_states.py
 
 test-slow: .venv/installed-test
 	$(BIN)/python -m pytest -q -m slow

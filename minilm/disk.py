@@ -287,7 +287,7 @@ def held(folder: Path) -> Iterator[None]:
     try:
         _lock(lock, folder)
         HELD[key] = os.fstat(lock)
-        for left in folder.glob(f"*{TEMPORARY}"):
+        for left in folder.rglob(f"*{TEMPORARY}"):
             delete(left)
         yield
     finally:

@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -76,6 +77,12 @@ def train(
 
 
 def _complete(run: Run, corpus: Corpus) -> Path | None:
+    """What comes after the training, with the folder still kept from others."""
+    with nullcontext() if run.folder is None else files.held(run.folder):
+        return _completed(run, corpus)
+
+
+def _completed(run: Run, corpus: Corpus) -> Path | None:
     """Adds what counting reaches, alone and with the model, and a sample to the result; in a folder, draws its page."""
     from minilm.text.ngram import count, counting_baseline
     from minilm.training.mixture import mixture

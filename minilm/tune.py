@@ -18,8 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minilm import cli
-from minilm.errors import ConfigError, note
+from minilm import cli, files
+from minilm.errors import ConfigError, RunError, note, number_fault, shortened
 
 if TYPE_CHECKING:
     from minilm.text.corpora import Corpus
@@ -209,6 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ConfigError(f"a resumed study keeps its settings, got {', '.join(fixed)}; leave them out")
     if arguments.compare and "trials" in arguments:
         raise ConfigError("--compare gives all sides the same minutes, got --trials; give --minutes instead")
+    _check(arguments)
     say = partial(print, file=sys.stderr if arguments.json else sys.stdout, flush=True)
     say(f"minilm    reads {getattr(arguments, 'resume', getattr(arguments, 'data', 'fables'))}")
     from minilm.tuner.budget import process_started
@@ -223,6 +224,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         return cli.interrupted("tune", folder, (folder / "study.json").is_file())
     _show(study, arguments.json)
     return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Tells at once, before a text or torch is loaded, what no study can have."""
+    bounds = {
+        "minutes": f">= {cli.SHORTEST}",
+        "trials": ">= 1",
+        "workers": ">= 1, <= 1024",
+        "seed": f">= 0, < {2**63}",
+    }
+    for name, limits in bounds.items():
+        value = getattr(arguments, name, None)
+        given = value is not None and not isinstance(value, str)
+        if given and (fault := number_fault(f"--{name}", value, limits, whole=name != "minutes")):
+            raise ConfigError(f"{fault}; leave it out for its default")
+    if "deterministic" in arguments and "trials" not in arguments:
+        raise ConfigError(
+            "--deterministic counts trials, since no clock reads the same twice, got none; add --trials 20"
+        )
+    if "out" in arguments:
+        files.refuse_used(arguments.out)
+    if "resume" in arguments and not (Path(arguments.resume) / "study.json").is_file():
+        raise RunError(
+            f"{shortened(arguments.resume)} is not a study: it has no study.json; give the folder "
+            "that minilm.tune printed"
+        )
 
 
 def _corpus(arguments: argparse.Namespace) -> Corpus:

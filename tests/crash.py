@@ -38,6 +38,7 @@ FLAGS = [
 FLAGS += ["--dropout=0.1", "--batch=4", "--steps=100", "--evaluations=10", "--threads=1", "--device=cpu"]
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOPPED = {128 + number: number for number in SIGNALS}
+STOPPED_AT_ONCE = 130
 SMALL = 4096  # bytes: of a file as small as this every byte is flipped in a full count
 
 
@@ -53,6 +54,8 @@ def forked(arguments: list[str], naive: bool = False) -> int:
         if naive:
             disk.replace = naive_replace
         cli.run_verb(train.main, arguments)
+    except KeyboardInterrupt:  # before the verb had begun
+        code = STOPPED_AT_ONCE
     except SystemExit as end:
         code = end.code or 0
     finally:
