@@ -17,7 +17,6 @@ import pytest
 import minilm.tune
 from minilm.errors import ConfigError, RunError
 from minilm.files import read_json, read_records, write_json
->>>>>>> 6bd386d (README's lines)
 from minilm.tune import main, train_model
 from minilm.tuner.records import Journal, TrialState
 
