@@ -94,7 +94,7 @@ def _longer(s: Sitting, minutes: Minutes) -> Study:
         found = outcome.looked_at(run, s.corpus, s.settings.seed, counting, moments)
         own = {name: value for name, value in run.result.items() if name != "belongs"}
         result = {**files.read_json(s.folder / RESULT), **own, **found}
-        files.write_json(s.folder / RESULT, result)
+        files.write_json(s.folder / RESULT, result, sealed=True)
         s.watch.phase("drawing the page")
         outcome.answer(painter, painter.submit(chores.draw_page, s.folder), s.moment(outcome.DRAWN))
     return Study(run, s.journal.trials, result, s.folder, s.space, s.settings)
