@@ -198,7 +198,8 @@ def _without_time(result):
     legs = [{k: v for k, v in leg.items() if k != "seconds"} for leg in result["legs"]]
     records = result["belongs"]["records"][0]  # the log's checksum covers its seconds
     belongs = {**result["belongs"], "records": records}
-    return {**{k: v for k, v in result.items() if k != "seconds"}, "legs": legs, "belongs": belongs}
+    measured = ("seconds", "step_seconds")
+    return {**{k: v for k, v in result.items() if k not in measured}, "legs": legs, "belongs": belongs}
 
 
 def test_an_interrupted_leg_hands_over_the_run(tmp_path, corpus, monkeypatch):
