@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from minilm.cli import parser, run_verb
-from minilm.errors import MinilmError, RunError
+from minilm.errors import MinilmError, RunError, shortened
 
 
 def report(folder: str | Path) -> Path:
@@ -26,6 +26,10 @@ def report(folder: str | Path) -> Path:
             return study_page(folder)
         if is_run(folder):
             return run_page(folder)
+    except OSError as error:
+        raise RunError(
+            f"cannot look into {shortened(str(folder))}: {error.strerror}; give the folder that training wrote"
+        ) from error
     except (TypeError, KeyError, IndexError, AttributeError, ValueError, ArithmeticError) as error:
         if isinstance(error, MinilmError):
             raise
@@ -34,8 +38,8 @@ def report(folder: str | Path) -> Path:
             "restore them from a copy"
         ) from error
     raise RunError(
-        f"{folder} is neither a run nor a study: a run holds config.json, a study study.json; "
-        "give the folder that training or tuning wrote"
+        f"{shortened(str(folder))} is neither a run nor a study: a run holds config.json, a study study.json; "
+        "give the folder that training wrote"
     )
 
 
