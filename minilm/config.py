@@ -32,6 +32,7 @@ class ModelConfig(Checked):
     n_layer: Count = 3
     n_head: Count = 4
     n_embd: Count = 128  # channels of the residual stream
+    head_dim: Count | None = None  # channels of a head; None: n_embd / n_head
     position: Literal["rope", "learned"] = "rope"
     norm: Literal["rmsnorm", "layernorm"] = "rmsnorm"
     norm_eps: Annotated[float, "> 0, <= 1"] = 1e-6
@@ -49,7 +50,7 @@ class ModelConfig(Checked):
     attention: str = "auto"  # a key of BACKENDS, a choice of speed, not of mathematics
 
     def combined_faults(self) -> list[str]:
-        if self.n_embd % self.n_head:
+        if self.head_dim is None and self.n_embd % self.n_head:
             return [f"n_head must divide n_embd, got {self.n_head} and {self.n_embd}"]
         if self.position == "rope" and self.head_size % 2:
             return [f"rope turns channels in pairs, so n_embd / n_head must be even, got {self.head_size}"]
@@ -57,7 +58,7 @@ class ModelConfig(Checked):
 
     @property
     def head_size(self) -> int:
-        return self.n_embd // self.n_head
+        return self.head_dim or self.n_embd // self.n_head
 
     @property
     def mlp_width(self) -> int:
@@ -74,9 +75,9 @@ class ModelConfig(Checked):
     @property
     def n_parameters(self) -> int:
         """Trainable numbers, in closed form; a test compares it with the built model."""
-        C, W, bias = self.n_embd, self.mlp_width, int(self.bias)
+        C, W, A, bias = self.n_embd, self.mlp_width, self.n_head * self.head_size, int(self.bias)
         norm = C * (2 if self.norm == "layernorm" and self.bias else 1)  # a gain, and LayerNorm's shift
-        attention = 4 * (C * C + bias * C) + (2 * self.head_size if self.qk_norm else 0)
+        attention = 4 * A * C + bias * (3 * A + C) + (2 * self.head_size if self.qk_norm else 0)
         into = 2 if self.mlp == "swiglu" else 1  # matrices into the MLP
         mlp = (into + 1) * C * W + bias * (into * W + C)
         rows = self.vocab_size * (1 if self.tie_embeddings else 2) + self.bigrams * self.bigram_rows

@@ -27,9 +27,9 @@ def matrices(model: ModelConfig) -> list[tuple[int, int]]:
     >>> matrices(ModelConfig(vocab_size=65, n_embd=64, n_head=2, mlp="gelu"))
     [(64, 64), (64, 64), (64, 64), (64, 64), (256, 64), (64, 256)]
     """
-    C, W = model.n_embd, model.mlp_width
+    C, W, A = model.n_embd, model.mlp_width, model.n_head * model.head_size
     up = [(W, C)] * (2 if model.mlp == "swiglu" else 1)
-    return [(C, C)] * 4 + up + [(C, W)]
+    return [(A, C)] * 3 + [(C, A)] + up + [(C, W)]
 
 
 def pairs_seen(T: int, backend: str) -> int:
@@ -48,7 +48,7 @@ def forward_flops(model: ModelConfig, batch_size: int, backend: str = "blocked")
     """
     B, T, C, L = batch_size, model.block_size, model.n_embd, model.n_layer
     weights = L * sum(rows * columns for rows, columns in matrices(model)) + model.vocab_size * C
-    attention = 2 * L * C * pairs_seen(T, backend)  # QK^T and PV
+    attention = 2 * L * model.n_head * model.head_size * pairs_seen(T, backend)  # QK^T and PV
     return 2 * B * (T * weights + attention)
 
 
@@ -74,11 +74,12 @@ def step_flops(model: ModelConfig, train: TrainConfig, backend: str = "blocked")
 def kept_numbers(model: ModelConfig, batch_size: int, backend: str = "blocked") -> int:
     """How many activations the forward pass keeps for the backward one, attention's weights not counted with `fused`.
 
-    Per token and layer 14 C: both norms' results and inputs, queries and keys before and after their norms and
-    rotation, values, attention's result; and four times the MLP's width. Three times the logits at the end.
+    Per token and layer 6 C, both norms' results and inputs; 8 A of all heads' channels, queries and keys before and
+    after their norms and rotation, values, attention's result; four times the MLP's width. Three times the logits.
     """
     B, T, C, L = batch_size, model.block_size, model.n_embd, model.n_layer
-    tokens = B * T * (L * (14 * C + 4 * model.mlp_width) + 3 * model.vocab_size)
+    A = model.n_head * model.head_size
+    tokens = B * T * (L * (6 * C + 8 * A + 4 * model.mlp_width) + 3 * model.vocab_size)
     weights = 0 if backend == "fused" else B * model.n_head * pairs_seen(T, backend)
     return tokens + weights * L
 

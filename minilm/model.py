@@ -145,15 +145,15 @@ class CausalSelfAttention(nn.Module):
     def __init__(self, config: ModelConfig, layer: int = 0) -> None:
         super().__init__()
         self.config, self.layer = config, layer
-        C, D = config.n_embd, config.head_size
-        self.qkv = nn.Linear(C, 3 * C, bias=config.bias)
-        self.proj = nn.Linear(C, C, bias=config.bias)
+        C, H, D = config.n_embd, config.n_head, config.head_size
+        self.qkv = nn.Linear(C, 3 * H * D, bias=config.bias)
+        self.proj = nn.Linear(H * D, C, bias=config.bias)
         self.q_norm = RMSNorm(D, config.norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = RMSNorm(D, config.norm_eps) if config.qk_norm else nn.Identity()
         self.attend: Callable[..., Any] | None = None  # a function here runs instead of the backend
 
     def forward(self, x: Tensor, rotary: Rotary | None = None, cache: KVCache | None = None) -> Tensor:
-        B, T, C = x.shape
+        B, T, _ = x.shape
         H, D = self.config.n_head, self.config.head_size
         qkv = self.qkv(x).view(B, T, 3, H, D).permute(2, 0, 3, 1, 4)
         q, k, v = qkv.contiguous()  # each (B, H, T, D); one copy here saves many slow strided passes
@@ -164,7 +164,7 @@ class CausalSelfAttention(nn.Module):
             k, v = cache.extend(self.layer, k, v)  # (B, H, S, D)
         attend = self.attend or BACKENDS[choose_backend(self.config.attention, x.device.type)]
         output = attend(q, k, v, is_causal=True)  # (B, H, T, D)
-        output = self.proj(output.transpose(1, 2).reshape(B, T, C))
+        output = self.proj(output.transpose(1, 2).reshape(B, T, H * D))
         # Only what a layer adds to the stream is dropped, never attention weights: that would cost a random number
         # per pair of moments and drive attention off its quick paths.
         return F.dropout(output, self.config.dropout, self.training)

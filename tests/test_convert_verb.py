@@ -110,12 +110,17 @@ def theirs_of(transformers, kind):
     if kind == "qwen3":
         config = transformers.Qwen3Config(**small, num_key_value_heads=2, head_dim=8)
         return transformers.Qwen3ForCausalLM(config)
+    if kind == "qwen3, wide heads":  # as Qwen3 of 0.6, 4 and 32 billion parameters
+        config = transformers.Qwen3Config(**small, num_key_value_heads=2, head_dim=12)
+        return transformers.Qwen3ForCausalLM(config)
     groups = {"llama": 2, "llama, one group": 1}[kind]
     return transformers.LlamaForCausalLM(transformers.LlamaConfig(**small, num_key_value_heads=groups))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("kind", ["gpt2", "gpt2 erf", "qwen3", "llama", "llama, one group"])
+@pytest.mark.parametrize(
+    "kind", ["gpt2", "gpt2 erf", "qwen3", "qwen3, wide heads", "llama", "llama, one group"]
+)
 def test_their_folders_in_parts(tmp_path, transformers, kind, dtype, capsys):
     """Sharded, with grouped queries, in bfloat16: our float32 logits are theirs on the same rounded weights."""
     model = stirred(theirs_of(transformers, kind)).to(dtype)

@@ -33,7 +33,7 @@ from minilm.training.session import build
 
 SHAPES = [
     {"n_layer": 3, "n_embd": 128, "n_head": 4, "block_size": 128, "bigrams": True},
-    {"n_layer": 2, "n_embd": 64, "n_head": 2, "block_size": 192},
+    {"n_layer": 2, "n_embd": 64, "n_head": 2, "block_size": 192, "head_dim": 48},
     {"n_layer": 1, "n_embd": 96, "n_head": 3, "block_size": 32, "mlp": "gelu", "tie_embeddings": False},
     {"n_layer": 2, "n_embd": 32, "n_head": 1, "block_size": 48, "mlp": "gelu_erf", "position": "learned"},
 ]

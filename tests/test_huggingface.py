@@ -150,7 +150,6 @@ QWEN3 = {
         (GPT2, {"activation_function": "relu"}),
         (GPT2, {"scale_attn_by_inverse_layer_idx": True}),
         (QWEN3, {"num_key_value_heads": 3}),
-        (QWEN3, {"head_dim": 16}),
         (QWEN3, {"attention_bias": True}),
         (QWEN3, {"rope_scaling": {"rope_type": "yarn"}}),
         (QWEN3, {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}),

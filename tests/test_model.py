@@ -49,7 +49,7 @@ def test_the_closed_form_counts_every_parameter():
         config = ModelConfig(
             V, **SMALL, position=position, norm=norm, qk_norm=qk_norm, mlp=mlp, bias=bias, tie_embeddings=tied
         )
-        for shape in (config, config.replace(bigrams=True)):
+        for shape in (config, config.replace(bigrams=True), config.replace(head_dim=6)):
             assert GPT(shape).n_parameters == shape.n_parameters, shape
 
 

@@ -181,7 +181,7 @@ class Decoder:
             if layer is self.layers[-1] and wanted < T:  # nobody will look at the other positions again
                 q, x = q[:, :, -wanted:], x.view(-1, T, C)[:, -wanted:].flatten(0, 1)
             mixed = attend(q, *known.unbind(2))  # (B, H, T, D)
-            x = x + layer.proj(mixed.transpose(1, 2).reshape(x.shape))  # (N, C)
+            x = x + layer.proj(mixed.transpose(1, 2).reshape(len(x), -1))  # (N, C)
             x = x + layer.mlp(layer.norm_2(x))
         return x
 

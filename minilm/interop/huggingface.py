@@ -205,14 +205,15 @@ def _gpt2_table(config: ModelConfig) -> list[Entry]:
 def _llama_table(config: ModelConfig) -> list[Entry]:
     """Qwen3 is Llama with norms on queries and keys."""
     C, D, width = config.n_embd, config.head_size, config.mlp_width
+    A = config.n_head * D
     entries = [Entry("wte.weight", (config.vocab_size, C), ("model.embed_tokens.weight",))]
     for layer in range(config.n_layer):
         rows: list[tuple[str, Shape, tuple[str, ...]]] = [
             ("norm_1", (C,), ("input_layernorm",)),
-            ("attention.qkv", (3 * C, C), ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")),
+            ("attention.qkv", (3 * A, C), ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")),
             *([("attention.q_norm", (D,), ("self_attn.q_norm",))] if config.qk_norm else []),
             *([("attention.k_norm", (D,), ("self_attn.k_norm",))] if config.qk_norm else []),
-            ("attention.proj", (C, C), ("self_attn.o_proj",)),
+            ("attention.proj", (C, A), ("self_attn.o_proj",)),
             ("norm_2", (C,), ("post_attention_layernorm",)),
             ("mlp.gate_up", (2 * width, C), ("mlp.gate_proj", "mlp.up_proj")),
             ("mlp.down", (C, width), ("mlp.down_proj",)),
@@ -261,6 +262,7 @@ def _write_gpt2(config: ModelConfig) -> Settings:
 
 
 def _read_llama(values: Settings) -> Settings:
+    plain = values["hidden_size"] / values["num_attention_heads"]  # what an absent head_dim means to us
     rope = values.get("rope_parameters", {})  # where transformers 5 keeps rope_theta
     if rope.get("rope_type", "default") != "default":
         raise RunError(
@@ -272,6 +274,7 @@ def _read_llama(values: Settings) -> Settings:
         "n_layer": values["num_hidden_layers"],
         "n_head": values["num_attention_heads"],
         "n_embd": values["hidden_size"],
+        "head_dim": values.get("head_dim") if values.get("head_dim") != plain else None,
         "mlp_hidden": values["intermediate_size"],
         "norm_eps": values["rms_norm_eps"],
         "rope_base": rope.get("rope_theta", values.get("rope_theta", 10_000.0)),
@@ -316,7 +319,6 @@ def _accepted_llama(theirs: Settings) -> dict[str, tuple]:
         "rope_scaling": (),
         "pretraining_tp": (1,),
         "num_key_value_heads": (groups if groups and heads % groups == 0 else heads,),
-        "head_dim": (theirs["hidden_size"] / heads,),
     }
 
 
@@ -343,6 +345,7 @@ FAMILIES: dict[str, Family] = {
     "gpt2": Family(
         required={
             "bigrams": (False,),
+            "head_dim": (None,),
             "position": ("learned",),
             "norm": ("layernorm",),
             "qk_norm": (False,),
