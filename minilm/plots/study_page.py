@@ -25,7 +25,7 @@ from minilm.plots.study_search import failures_section, search_section, settings
 from minilm.plots.trial_table import table_section
 from minilm.plots.trials import best_trial
 from minilm.plots.verdict import Sentence
-from minilm.tuner.summary import COMPARED, COVERED, SHORT, more_time, settings_text, verdict
+from minilm.tuner.summary import COMPARED, SHORT, settings_text, verdict
 
 
 def study_page(folder: str | Path) -> Path:
@@ -158,12 +158,4 @@ def _law(result: dict[str, Any], folder: Path) -> list[Section]:
         {name: value for name, value in point.items() if name in SHORT or name == "dropout"}
     )
     intro = f"Of imagined trainings Hyperopt chose the one that a law of real ones expects to end lowest: {chosen}."
-    if default is not None:
-        low, high = default[0] - COVERED * default[1], default[0] + COVERED * default[1]
-        side = "higher" if default[0] >= 0 else "lower"
-        interval = f"90 % interval {low:+.3f} to {high:+.3f}"
-        intro += f" The default recipe was expected to end {abs(default[0]):.3f} {side} ({interval})."
-    if (bought := more_time(result)) is not None:
-        minutes, gain, low, high = bought
-        intro += f" {minutes:g} more minutes would have bought about {gain:.3f} ({low:.3f} to {high:.3f})."
     return [Section("Why this recipe?", intro, pictures=pictures)]

@@ -46,9 +46,21 @@ def _short(value: Any) -> str:
 
 def choice_text(chosen: Mapping[str, Any], model: ModelConfig, looked: int) -> str:
     """What Hyperopt chose, on one line."""
-    of = f"of {looked} imagined trainings Hyperopt chose "
-    expected = f"expected loss {chosen['expected']:.2f} ± {COVERED * chosen['sd']:.2f}"
-    return f"{of}{settings_text(chosen['point'])}; {model.n_parameters:,} parameters, {expected}"
+    words = f"of {looked} imagined trainings Hyperopt chose {settings_text(chosen['point'])}"
+    return f"{words}; {model.n_parameters:,} parameters{_against_default(chosen['prospects'])}"
+
+
+def _against_default(prospects: Mapping[str, Any]) -> str:
+    """What the law expects of the choice against the default recipe, as the end of a sentence."""
+    above, sd = prospects.get("default") or (0.0, 0.0)
+    if not above and not sd:
+        return ""
+    side, low = ("lower", above - COVERED * sd) if above >= 0 else ("higher", -above - COVERED * sd)
+    high = abs(above) + COVERED * sd
+    return (
+        f", expected to end {abs(above):.3f} nats per character {side} than the default recipe in the same minutes "
+        f"(90 % interval {low:.3f} to {high:.3f})"
+    )
 
 
 def result_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -125,16 +137,8 @@ def _used_up(result: Mapping[str, Any]) -> Sentence | None:
 
 
 def _expected(result: Mapping[str, Any]) -> Sentence | None:
-    law = result.get("law") or {}
-    if law.get("expected") is None or result.get("val_loss") is None:
-        return None
-    low, high = law["expected"] - COVERED * law["sd"], law["expected"] + COVERED * law["sd"]
-    inside = "inside" if low <= result["val_loss"] <= high else "outside"
-    return Sentence(
-        "plain",
-        f"The law had expected a validation loss between {low:.2f} and {high:.2f} (90 % interval); it came to "
-        f"{result['val_loss']:.3f}, {inside} of that.",
-    )
+    words = _against_default((result.get("law") or {}).get("prospects") or {})
+    return Sentence("plain", f"Its recipe was{words[1:]}, by a law of recorded trainings.") if words else None
 
 
 def _more(result: Mapping[str, Any]) -> Sentence | None:
