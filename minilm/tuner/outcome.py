@@ -81,11 +81,7 @@ def result_of(
             name: value for name, value in run.result.items() if name != "belongs"
         },  # marks of the run's files
         "floors": run.config["corpus"]["floors"],
-        "law": {
-            name: chosen[name]
-            for name in ("expected", "sd", "seconds", "most_steps", "prospects")
-            if name in chosen
-        },
+        "law": {name: chosen[name] for name in ("seconds", "most_steps", "prospects") if name in chosen},
         **found,
     }
 

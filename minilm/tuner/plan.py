@@ -16,7 +16,7 @@ from minilm.text.corpora import Corpus, load_corpus
 from minilm.text.tokenizers import characters_per_token, piece_count
 from minilm.tuner import measure
 from minilm.tuner.budget import SEARCH_SHARE, SMALLEST, TIMED, Minutes, prices
-from minilm.tuner.choose import PIECES, Outlook, Text, choose, space_for
+from minilm.tuner.choose import PIECES, Outlook, Text, choose, space_for, without_tokens
 from minilm.tuner.decide import worker_count
 from minilm.tuner.engines import address_of, pool_for
 from minilm.tuner.propose import SearchSpace
@@ -37,6 +37,7 @@ from minilm.tuner.watch import Watch, clock_text
 
 FULL_TRIALS, SHORTEST, LONGEST = 4.5, 3.5, 120.0  # full trainings in a search by the clock; seconds of one
 SAMPLED_FROM = 10_000_000  # characters at the beginning of the training split, for the lengths of pieces
+MISPRICED = 1.25  # times as dear, or as cheap, as expected: then the choice is made once more
 MEMORY_SHARE = 0.8  # of what is free, for all trainings together
 
 
@@ -73,23 +74,27 @@ def by_law(
         cut = {corpus.choice: (corpus.tokenizer.vocab_size, train / len(corpus.train))}
         text = dataclasses.replace(text, tokens={**text.tokens, **cut})
         limits = _limits(corpus, hardware.device, 1)
-    point = {name: value for name, value in choice.point.items() if name != "tokens"}
     (model, config, seconds), *_ = measure.timed_steps(
-        [{**point, **own}], corpus.tokenizer.vocab_size, limits, request.minutes or 0
+        [{**without_tokens(choice.point), **own}], corpus.tokenizer.vocab_size, limits, request.minutes or 0
     )
     outlook = dataclasses.replace(outlook, text=text, prices=priced.corrected(model, config, seconds))
+    tokens, off = tuple(outlook.text.tokens), seconds / priced.step(model, config)
+    if not 1 / MISPRICED < off < MISPRICED:  # what was chosen is not what the minutes pay for
+        tokens = (corpus.choice,)
+        same = dataclasses.replace(text, tokens={corpus.choice: text.tokens[corpus.choice]})
+        here = dataclasses.replace(outlook, text=same)
+        choice = choose(here, minutes.for_training(), request.seed, request.algo)
+        model, config = to_configs(without_tokens(choice.point), corpus.tokenizer.vocab_size, limits)
+        seconds = outlook.prices.step(model, config)
     left = minutes.for_training()
     most_steps = max(1, round(outlook.useful_tokens(choice.point) / (config.batch_size * model.block_size)))
     early = most_steps * seconds < left
-    expected, sd = outlook.at(choice.point, left)
     chosen = {
         "point": choice.point,
-        "expected": round(expected, 4),
-        "sd": round(sd, 4),
         "seconds": round(left, 1),
         "most_steps": most_steps if early else None,
         "prospects": prospects(outlook, choice, left),
-        "tokens": list(text.tokens),
+        "tokens": list(tokens),
         "looked": [list(one) for one in choice.looked],
     }
     watch.say(f"choice    {choice_text(chosen, model, len(choice.looked))}")
@@ -100,7 +105,7 @@ def by_law(
             f"time      done after about {clock_text(end)} of {clock_text(minutes.total)}: then this text has no more "
             "to teach"
         )
-    space = space_for(limits, tuple(text.tokens))
+    space = space_for(limits, tokens)
     settings = Settings(
         corpus.describe(),
         space.text,
