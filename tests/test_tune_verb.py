@@ -148,9 +148,9 @@ def test_resume_refuses_another_text_space_or_setting(study, tmp_path):
     ("arguments", "words"),
     [
         (["--trials", "0"], "at least 1"),
-        (["--minutes", "0"], "above 0"),
-        (["--minutes", "nan"], "above 0"),
-        (["--workers", "0"], "from 1"),
+        (["--minutes", "0"], "minutes must be at least 0.001, got 0"),
+        (["--minutes", "nan"], "minutes must be finite, got nan"),
+        (["--workers", "0"], "workers must be at least 1, got 0"),
         (["--seed", "-1"], "seed"),
         (["--deterministic", "--minutes", "1"], "clock"),
         (["--deterministic", "--trials", "2", "--workers", "2"], "1 worker"),
