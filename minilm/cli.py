@@ -66,7 +66,7 @@ FLAGS: dict[str, tuple[type, str, str]] = {
 }
 
 
-TOKENS = "what a token is: characters, bpe:N for N byte pairs, or auto: by text and time"
+TOKENS = "what a token is: characters, bpe:N for N byte pairs, or auto: as suits the text"
 CHOICES = {"attention": ("auto", "manual", "blocked", "fused")}  # in Python also a backend of one's own
 
 

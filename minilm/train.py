@@ -209,7 +209,6 @@ def _go_on(start: Start, arguments: argparse.Namespace, folder: Path, stream: Te
 def _corpus(arguments: argparse.Namespace) -> Corpus:
     from minilm.text.corpora import GIVEN, load_corpus, load_described
     from minilm.text.tokenizers import load_tokenizer
-    from minilm.training.hardware import physical_cores
     from minilm.training.run import read_config, run_folder
 
     if "resume" in arguments:
@@ -221,8 +220,7 @@ def _corpus(arguments: argparse.Namespace) -> Corpus:
         given = load_tokenizer(folder) if tokens == GIVEN else tokens
         return load_corpus(arguments.data, given, raw=arguments.raw)
     tokens = getattr(arguments, "tokens", "characters")
-    seconds = 60 * getattr(arguments, "minutes", 1.0) * physical_cores()
-    return load_corpus(getattr(arguments, "data", "fables"), tokens, seconds=seconds, raw=arguments.raw)
+    return load_corpus(getattr(arguments, "data", "fables"), tokens, raw=arguments.raw)
 
 
 def _out(arguments: argparse.Namespace, corpus: Corpus) -> str:

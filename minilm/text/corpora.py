@@ -156,7 +156,6 @@ def load_corpus(
     tokens: str | Tokenizer = CHARACTERS,
     *,
     split: tuple[float, float, float] = SPLIT,
-    seconds: float = 60.0,
     mapped_above: int = MAPPED_ABOVE,
     raw: bool = False,
 ) -> Corpus:
@@ -166,7 +165,7 @@ def load_corpus(
     by letter.
 
     `tokens` are its "characters", or "bpe:N": byte pairs in a vocabulary of N pieces (see `learn_pieces`), or
-    "auto": what `auto_tokens` chooses for so many core-`seconds` of training, or those of a tokenizer that is
+    "auto": what `auto_tokens` chooses, or those of a tokenizer that is
     given. `split` gives the shares of train, val and test in characters, contiguous in this order; a corpus
     that brings its own (`fables`, at document ends) keeps it unless another is asked for. Tokens that may
     take more than `mapped_above` bytes live in a memory-mapped file in the cache folder. Raises `CorpusError`
@@ -189,7 +188,7 @@ def load_corpus(
     own_split = source.bounds if tuple(split) == SPLIT else None
     ends = own_split or _bounds(survey.length, split)
     if tokens == AUTO:
-        count = piece_count(tokens := auto_tokens(ends[0], len(survey.characters), seconds))
+        count = piece_count(tokens := auto_tokens(ends[0], len(survey.characters)))
     tokenizer: Tokenizer = (characters := CharTokenizer(survey.characters))
     if not isinstance(tokens, str):
         tokenizer = tokens

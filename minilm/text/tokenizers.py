@@ -21,10 +21,9 @@ Tokenizer = CharTokenizer | BPETokenizer
 KINDS: dict[str, type[CharTokenizer] | type[BPETokenizer]] = {"char": CharTokenizer, "bpe": BPETokenizer}
 CHARACTERS, AUTO = "characters", "auto"
 # Measured, benchmarks/RESULTS.md: a short text's pieces are learnt by heart (letters won at 200,000 characters, pieces
-# at a million); where a letter is a word, letters win; and many passes ask for fewer pieces.
+# at a million); where a letter is a word, letters win.
 LEAST_TEXT, LARGEST_ALPHABET = 400_000, 1000  # characters of a text, and different ones
 HALF_SAMPLE, SAMPLED_AT = 200_000, 10  # characters, and at how many places of the text
-LONG = 450e-6  # core-seconds for each character of the text
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
@@ -45,16 +44,14 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     return KINDS[kind].from_pretrained(folder)
 
 
-def auto_tokens(characters: int, different: int, seconds: float) -> str:
-    """What a token should be, for a training split of so many characters, so many of them different, and so many
-    core-seconds of training.
+def auto_tokens(characters: int, different: int) -> str:
+    """What a token should be, for a training split of so many characters, so many of them different, where no law is
+    asked.
 
-    >>> auto_tokens(1_000_000, 65, 60), auto_tokens(1_000_000, 65, 600), auto_tokens(1_000_000, 4000, 60)
-    ('bpe:1024', 'bpe:512', 'characters')
+    >>> auto_tokens(1_000_000, 65), auto_tokens(100_000, 65), auto_tokens(1_000_000, 4000)
+    ('bpe:1024', 'characters', 'characters')
     """
-    if characters < LEAST_TEXT or different > LARGEST_ALPHABET:
-        return CHARACTERS
-    return "bpe:512" if seconds > LONG * characters else "bpe:1024"
+    return CHARACTERS if characters < LEAST_TEXT or different > LARGEST_ALPHABET else "bpe:1024"
 
 
 def piece_count(tokens: str) -> int | None:

@@ -242,12 +242,11 @@ def test_fables_keep_their_split_and_floor():
     assert len(pieces.tokens) < len(letters.tokens) / 2
 
 
-def test_auto_is_one_rule_of_size_alphabet_and_seconds(tmp_path):
+def test_auto_is_one_rule_of_size_and_alphabet(tmp_path):
     small, large = tmp_path / "poem.txt", tmp_path / "book.txt"
     text = load_corpus("fables").text
     small.write_text(text[:100_000])
     large.write_text(text[:500_000])
     assert load_corpus(small, "auto").choice == "characters"
     assert load_corpus(large, "auto").choice == "bpe:1024"
-    assert load_corpus(large, "auto", seconds=3600).choice == "bpe:512"
     assert load_corpus(large, "auto").describe()["tokens"] == "bpe:1024", "a run names what was chosen"
