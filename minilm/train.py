@@ -19,9 +19,6 @@ from minilm.errors import ConfigError
 MODEL = ("--layers", "--heads", "--hidden", "--context", "--dropout", "--attention")  # groups of the help
 MACHINE = ("--precision", "--threads", "--compile")
 SAMPLE = 200  # characters that a training writes at its end
-# The best rate falls with the tokens that will be seen, as this power of them (for Muon: HyperP, arXiv:2603.28743);
-# up to RATED_TOKENS the default's is right: it was tuned at so many.
-RATE_POWER, RATED_TOKENS = -0.32, 1_024_000
 
 if TYPE_CHECKING:
     from torch import nn
@@ -228,15 +225,6 @@ def _out(arguments: argparse.Namespace, corpus: Corpus) -> str:
     return getattr(arguments, "out", f"runs/train-{name}-{time.strftime('%Y%m%d-%H%M%S')}")
 
 
-def rate_for(tokens: float) -> float:
-    """Muon's highest learning rate for a training that will see so many tokens.
-
-    >>> rate_for(500_000), round(rate_for(10_240_000), 4)
-    (0.03, 0.0144)
-    """
-    return TrainConfig.learning_rate * max(tokens / RATED_TOKENS, 1.0) ** RATE_POWER
-
-
 def _run(
     arguments: argparse.Namespace,
     corpus: Corpus,
@@ -247,6 +235,7 @@ def _run(
 ) -> Run:
     from minilm.training.progress import ProgressBar
     from minilm.training.session import fitting_block_size, resume_training, run_training
+    from minilm.tuner.law import rate_for
 
     def tell(hardware: Hardware) -> None:
         print(f"hardware  {hardware.line()}", file=stream, flush=True)

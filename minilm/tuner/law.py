@@ -22,9 +22,14 @@ from pathlib import Path
 
 import numpy as np
 
+from minilm.config import TrainConfig
+
 SHIPPED = Path(__file__).with_name("law.json")
 FURTHER, FURTHER_PER_DROPOUT = 2.0, 20.0  # first passes that all further ones are worth together
-USUAL_RATE, USUAL_DECAY = 0.02, 0.1  # from which rates and decays are counted, as logarithms
+USUAL_DECAY = 0.1  # from which decays are counted, as logarithms
+# The best rate falls with the tokens that will be seen, as this power of them (for Muon: HyperP, arXiv:2603.28743);
+# up to RATED_TOKENS the default's is near the best: it was tuned at so many. Rates are counted from there.
+RATE_POWER, RATED_TOKENS = -0.32, 1_024_000
 USED_UP = 2.0  # e-folds of what further passes are worth, after which little of it is left
 TERMS = (
     "the text",
@@ -37,10 +42,9 @@ TERMS = (
     "context and characters seen",
     "characters of a token",
     "characters of a token where they repeat",
-    "characters of a token where they repeat, in a long text",
+    "characters of a token in a long text",
     "rate",
     "rate, squared",
-    "rate and steps",
     "dropout",
     "decay",
 )
@@ -73,19 +77,21 @@ def terms(recipe: Recipe) -> np.ndarray:
     learnt, repeated, length = math.log(fresh / 1e6), 1 - fresh / recipe.seen, math.log(recipe.text / 1e6)
     size, step = math.log(recipe.parameters / 1e5), math.log(recipe.seen / recipe.steps / 1024)
     reach, pieces = math.log(recipe.context * recipe.per_token / 128), math.log(recipe.per_token)
-    rate, decay = math.log(recipe.rate / USUAL_RATE), math.log(recipe.decay / USUAL_DECAY)
+    usual_rate = rate_for(recipe.steps * recipe.batch * recipe.context)
+    rate, decay = math.log(recipe.rate / usual_rate), math.log(recipe.decay / USUAL_DECAY)
     return np.array(
         [1.0, learnt, size, 100 / recipe.steps, step, step * repeated, reach, reach * learnt]
-        + [
-            pieces,
-            pieces * repeated,
-            pieces * repeated * length,
-            rate,
-            rate**2,
-            rate * math.log(recipe.steps / 300),
-        ]
-        + [recipe.dropout, decay]
+        + [pieces, pieces * repeated, pieces * length, rate, rate**2, recipe.dropout, decay]
     )
+
+
+def rate_for(tokens: float) -> float:
+    """Muon's highest learning rate for a training that will see so many tokens.
+
+    >>> rate_for(500_000), round(rate_for(10_240_000), 4)
+    (0.03, 0.0144)
+    """
+    return TrainConfig.learning_rate * max(tokens / RATED_TOKENS, 1.0) ** RATE_POWER
 
 
 def unseen(seen: float, text: int, dropout: float = 0.0) -> float:

@@ -9,7 +9,6 @@ from minilm.tuner.budget import Prices
 from minilm.tuner.choose import (
     FEWEST_STEPS,
     KNOWN,
-    SURE,
     Outlook,
     Text,
     choose,
@@ -27,9 +26,8 @@ def outlook(characters=1_000_000, tokens=TOKENS, price=1.0, memory=None):
 
 
 def risk(where, point, seconds):
-    """What `fmin` minimises."""
-    gain, deviation = where.difference(default_of(where), point, seconds)
-    return SURE * deviation - gain
+    """What `fmin` minimises, from the default recipe's on."""
+    return -where.difference(default_of(where), point, seconds)[0]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -49,7 +47,7 @@ def chosen(request):
 def test_it_is_nearly_the_best_of_a_grid(chosen):
     where, seconds, choice = chosen
     grid = itertools.product(
-        (1, 2, 3, 4), (64, 96, 160, 256), (4, 8, 16, 32), (128, 256), (0.01, 0.02, 0.03), TOKENS
+        (2, 3, 4), (64, 96, 160, 256), (4, 8, 16, 32), (128, 256), (0.01, 0.02, 0.03), TOKENS
     )
     names = ("num_layers", "hidden_size", "batch_size", "block_size", "learning_rate", "tokens")
     points = [{**default_of(where), **dict(zip(names, values, strict=True))} for values in grid]
@@ -71,7 +69,7 @@ def test_it_is_one_of_the_trainings_that_were_imagined_and_they_can_be_told_agai
     told = [({**space.point(draw)}, loss) for draw, loss in choice.looked if loss is not None]
     best, loss = min(told, key=lambda one: one[1])
     assert {name: choice.point[name] for name in best} == best
-    assert loss == pytest.approx(risk(where, choice.point, seconds))
+    assert loss == pytest.approx(choice.expected)
 
 
 def test_the_same_seed_chooses_the_same(chosen):
