@@ -173,15 +173,10 @@ def choose(outlook: Outlook, seconds: float, seed: int, algo: str = "tpe") -> Ch
     )
     best = min((r for r in trials.results if r["status"] == STATUS_OK), key=lambda result: result["loss"])
     looked = tuple(
-        ({label: _number(values[0]) for label, values in doc["misc"]["vals"].items() if len(values)}, loss)
+        ({label: plain(values[0]) for label, values in doc["misc"]["vals"].items() if len(values)}, loss)
         for doc, loss in zip(trials.trials, trials.losses(), strict=True)
     )
     return Choice({**best["point"], **outlook.fixed}, *outlook.at(best["point"], seconds), looked)
-
-
-def _number(value: Any) -> float:
-    """Python's own for numpy's: an index of a choice stays whole."""
-    return value.item() if hasattr(value, "item") else value
 
 
 def without_tokens(point: Mapping[str, Any]) -> Point:
