@@ -8,8 +8,7 @@ regression). Every text has weights of its own around common ones; how far they 
 is the uncertainty about a text that is new. Only differences between recipes of one text are meant to be used: of
 the text itself the law knows no more than its length.
 
-`python benchmarks/law.py fit` fits it to the trainings that are recorded there and writes law.json. This file trains
-nothing and knows no clock.
+`python benchmarks/law.py fit` fits it to the trainings that are recorded there and writes law.json.
 """
 
 from __future__ import annotations
