@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from minilm.config import ModelConfig, TrainConfig
+from minilm.text.corpora import Corpus
 from minilm.training.hardware import Hardware, choose_hardware, free_bytes, physical_cores
 from minilm.training.pace import step_seconds
 from minilm.training.probe import timed
-from minilm.tuner.space import Limits, to_configs
+from minilm.tuner.space import Limits, limits_for, to_configs
+
+MEMORY_SHARE = 0.8  # of what is free, for all trainings together
 
 
 def machine(device: str = "auto") -> tuple[Hardware, int]:
@@ -33,6 +36,8 @@ def timed_steps(
     return found
 
 
-def memory(device: str) -> int | None:
-    """Free bytes for trainings, where the system tells."""
-    return free_bytes(device)
+def limits_of(corpus: Corpus, device: str, workers: int, remote: bool = False) -> Limits:
+    """What the text and the machine allow one of so many trainings; `remote` where others train it."""
+    free = None if remote else free_bytes(device)  # a cluster's memory is its own
+    each = None if free is None else int(MEMORY_SHARE * free / workers)
+    return limits_for(len(corpus.train), wide=device != "cpu", memory=each)

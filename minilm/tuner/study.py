@@ -21,13 +21,13 @@ from minilm.training.scores import baseline_rows, table
 from minilm.tuner import chores, outcome
 from minilm.tuner.budget import Minutes
 from minilm.tuner.finish import Finish
-from minilm.tuner.plan import by_law, with_trials
+from minilm.tuner.plan import by_law
 from minilm.tuner.propose import SearchSpace, Told, hyperopt_trials
 from minilm.tuner.records import MODELS, RESULT, Journal, Trial, create_study
 from minilm.tuner.settings import Request, Settings
 from minilm.tuner.summary import result_rows
 from minilm.tuner.trial import best_folder
-from minilm.tuner.trials import searched
+from minilm.tuner.trials import searched, with_trials
 from minilm.tuner.watch import Watch, default_watch
 from minilm.tuner.workers import Workers
 

@@ -2,20 +2,80 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from minilm.errors import AllTrialsFailedError
+from minilm.text.corpora import Corpus
+from minilm.tuner import measure
 from minilm.tuner.budget import SEARCH_SHARE, Minutes
-from minilm.tuner.decide import Rules
+from minilm.tuner.decide import Rules, worker_count
 from minilm.tuner.engines import pool_for
 from minilm.tuner.propose import Proposer, SearchSpace
 from minilm.tuner.records import MODELS, Journal, Trial
 from minilm.tuner.search import LATE, Search, best_trial
-from minilm.tuner.settings import Settings
-from minilm.tuner.trial import leg_task, prepare, prune, run_leg
+from minilm.tuner.settings import Request, Settings, TrialBudget, trial_steps
+from minilm.tuner.space import COUPLED_BY_STEPS, Limits, default_point, dimensions, refusal
+from minilm.tuner.trial import ladder_for, leg_task, prepare, prune, run_leg
 from minilm.tuner.watch import Watch
+
+FULL_TRIALS, SHORTEST, LONGEST = 4.5, 3.5, 120.0  # full trainings in a search by the clock; seconds of one
+
+
+def with_trials(corpus: Corpus, request: Request) -> tuple[Settings, SearchSpace]:
+    hardware, cores = measure.machine(request.device)
+    device, engine = hardware.device, request.engine
+    workers = (
+        request.workers if isinstance(request.workers, int) else worker_count(cores, device, request.trials)
+    )
+    if engine is not None:
+        with pool_for(engine) as cluster:
+            workers = cluster.count
+    limits = measure.limits_of(corpus, device, workers, remote=engine is not None)
+    if request.minutes is None:
+        budget = TrialBudget(steps=trial_steps())
+    else:
+        each = SEARCH_SHARE * 60 * request.minutes * workers / FULL_TRIALS
+        budget = TrialBudget(seconds=round(min(max(each, SHORTEST), LONGEST, 10 * request.minutes), 1))
+    # by count whole trainings are the rule, since only those do not depend on which worker was faster
+    usual = "none" if request.minutes is None and not request.deterministic else "asha"
+    scheduler = request.scheduler or usual
+    space = search_space(request.space, limits, device, corpus.tokenizer.vocab_size)
+    settings = Settings(
+        corpus.describe(),
+        space.text,
+        limits,
+        request.algo,
+        request.seed,
+        device,
+        request.minutes,
+        request.trials,
+        budget,
+        workers,
+        1,
+        scheduler,
+        ladder_for(scheduler, budget).shares,
+        engine,
+    )
+    return settings, space
+
+
+def search_space(space: Any, limits: Limits, device: str, vocab_size: int) -> SearchSpace:
+    """The default space within the limits, or the user's own Hyperopt expression. Neither asks for what cannot be."""
+    default = default_point(limits)
+    if space is not None:  # how dear a step may be is the user's to say
+        limits = dataclasses.replace(limits, step_work=math.inf)
+
+    def refuse(point: dict[str, Any]) -> str | None:
+        return refusal(point, vocab_size, limits)
+
+    if space is not None:
+        return SearchSpace(space, default, refusal=refuse)
+    return SearchSpace.of(dimensions(limits, wide=device != "cpu"), default, refuse, COUPLED_BY_STEPS)
 
 
 def searched(
