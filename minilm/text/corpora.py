@@ -97,6 +97,22 @@ class Corpus:
         """The first `most` tokens of the training split as text."""
         return self.tokenizer.decode(self.train[:most])
 
+    def first_part(self, most: int) -> Corpus:
+        """The same with the first `most` tokens of val and test, and the last ten times as many of train; itself where
+        neither has more."""
+        if max(len(self.val), len(self.test)) <= most:
+            return self
+        parts = [self.train[-10 * most :], self.val[:most], self.test[:most]]
+        first, second, _ = np.cumsum([len(part) for part in parts]).tolist()
+        characters = np.cumsum([character_lengths(self.tokenizer)[part].sum() for part in parts]).tolist()
+        return replace(
+            self,
+            tokens=np.concatenate(parts),
+            bounds=(first, second),
+            character_bounds=(characters[0], characters[1]),
+            source={**self.source, "characters": characters[2]},
+        )
+
     @property
     def text(self) -> str:
         """The whole text, decoded at every call."""

@@ -191,3 +191,16 @@ def test_the_shortest_splits_give_batches_too(length):
 def test_positions_of_another_text(state):
     with pytest.raises(RunError, match="position"):
         Batches(np.arange(100), block_size=8, batch_size=2, seed=0).restore(state)
+
+
+def test_the_beginning_of_a_corpus_is_one(tmp_path):
+    """With the same tokens in the same splits, fewer of them; and nothing else where there are few."""
+    (tmp_path / "a.txt").write_text("".join(f"{k} green bottles, \u00e9\n" for k in range(500)))
+    for tokens in ("characters", "bpe:300"):
+        whole = load_corpus(tmp_path / "a.txt", tokens)
+        part = whole.first_part(50)
+        assert whole.first_part(10**6) is whole
+        assert part.val.tolist() == whole.val[:50].tolist() and part.test.tolist() == whole.test[:50].tolist()
+        assert part.train.tolist() == whole.train[-500:].tolist()
+        for split in ("train", "val", "test"):
+            assert part.characters[split] == len(part.tokenizer.decode(getattr(part, split)))
