@@ -1,0 +1,160 @@
+"""Every parser of what comes from outside is fed with noise and with damaged originals: only our own errors come out.
+
+MINILM_FUZZ_SECONDS gives each parser so long (default: a third of a second).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from minilm import files
+from minilm.config import ModelConfig, TrainConfig
+from minilm.errors import MinilmError
+from minilm.model import GPT
+from minilm.text.bpe import BPETokenizer
+from minilm.text.characters import CharTokenizer
+from minilm.text.reading import read_file
+from minilm.text.tokenizers import load_tokenizer, piece_count
+from minilm.training.run import read_config, read_numbers
+from minilm.tuner.records import Journal, Trial, TrialState
+
+SECONDS = float(os.environ.get("MINILM_FUZZ_SECONDS", "0.3"))
+PIECES = [
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b'"',
+    b",",
+    b":",
+    b"\\",
+    b"\n",
+    b"\t",
+    b"\0",
+    b"\xff",
+    b"null",
+    b"1e999",
+    b"-",
+    b"9" * 40,
+]
+PIECES += [
+    b'"a"',
+    b'{"a":',
+    b"[[",
+    b"\\ud800",
+    b"\xed\xa0\x80",
+    b"\r",
+    b"true",
+    b"0.1",
+    b'""',
+    b"__metadata__",
+    b"sha256",
+]
+
+
+def damaged(original: bytes, draw: random.Random) -> bytes:
+    """Bytes flipped, left out, doubled, or replaced by what parsers stumble over; now and then noise alone."""
+    if draw.random() < 0.1:
+        return b"".join(draw.choices(PIECES, k=draw.randrange(60)))
+    data = bytearray(original)
+    for _ in range(draw.randrange(1, 6)):
+        place, act = draw.randrange(len(data) + 1), draw.randrange(4)
+        if act == 0 and place < len(data):
+            data[place] ^= 1 << draw.randrange(8)
+        elif act == 1:
+            del data[place : place + draw.randrange(30)]
+        elif act == 2:
+            data[place:place] = draw.choice(PIECES)
+        else:
+            data[place:place] = data[place : place + draw.randrange(200)]
+    return bytes(data)
+
+
+def tokenizer(kind: str) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        text = "low lower lowest slow" * 20
+        (CharTokenizer.from_text(text) if kind == "char" else BPETokenizer.train(text, 262)).save(folder)
+
+    return write
+
+
+def run(folder: Path) -> None:
+    train, corpus = (
+        TrainConfig(steps=1).to_dict(),
+        {"name": "a", "source": {"path": "a", "sha256": "b", "split": [0.9, 0.05, 0.05]}},
+    )
+    shape = ModelConfig(5, n_layer=1, n_head=1, n_embd=4, block_size=4)
+    parts = {"format": "minilm-run", "version": 1, "model": shape.to_dict(), "train": train, "corpus": corpus}
+    files.write_json(folder / "config.json", parts)
+    GPT(shape).save_pretrained(folder / "weights")
+    (folder / "weights" / "model.safetensors").rename(folder / "model.safetensors")
+    files.append_record(folder / "metrics.jsonl", {"step": 1, "train_loss": 2.0, "seconds": 1.0})
+    files.write_json(
+        folder / "result.json",
+        {"steps": 1, "stopped": "finished", "val_loss": 2.0, "counting": None, "legs": []},
+    )
+
+
+def trials(folder: Path) -> None:
+    for tid in range(3):
+        files.append_record(
+            folder / "trials.jsonl",
+            Trial(tid, {"lr": 0.1}, {"lr": 0.1}, state=TrialState.OK, loss=2.0).to_dict(),
+        )
+
+
+def tensors(folder: Path) -> None:
+    files.write_tensors(
+        folder / "t.safetensors", {"a": torch.ones(2, 3), "b": torch.arange(4)}, {"best": "{}"}
+    )
+
+
+def text(folder: Path) -> None:
+    (folder / "a.txt").write_bytes("Straße, 中文 \r\n line\rend\n".encode() * 40)
+
+
+PARSERS: dict[str, tuple[Callable[[Path], None], str, Callable[[Path], object]]] = {
+    "json": (run, "config.json", lambda folder: files.read_json(folder / "config.json")),
+    "config": (run, "config.json", read_config),
+    "result": (run, "result.json", lambda folder: read_numbers(folder, {"legs": []})),
+    "records": (run, "metrics.jsonl", lambda folder: read_numbers(folder, {"legs": []})),
+    "weights": (run, "model.safetensors", lambda folder: GPT.from_pretrained(folder)),
+    "tensors": (tensors, "t.safetensors", lambda folder: files.read_tensors(folder / "t.safetensors")),
+    "header": (tensors, "t.safetensors", lambda folder: files.read_header(folder / "t.safetensors")),
+    "trials": (trials, "trials.jsonl", Journal),
+    "letters": (tokenizer("char"), "tokenizer.json", load_tokenizer),
+    "pieces": (tokenizer("bpe"), "tokenizer.json", load_tokenizer),
+    "text": (text, "a.txt", lambda folder: list(read_file(folder / "a.txt"))),
+    "tokens": (
+        text,
+        "a.txt",
+        lambda folder: piece_count((folder / "a.txt").read_bytes()[:12].decode("latin-1")),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_only_our_own_errors_come_out(tmp_path, name):
+    write, file, parse = PARSERS[name]
+    write(tmp_path)
+    original, draw, refused, count = (tmp_path / file).read_bytes(), random.Random(name), 0, 0
+    parse(tmp_path) if name != "tokens" else None  # the original itself is fine
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end or count < 20:
+        data, count = damaged(original, draw), count + 1
+        (tmp_path / file).write_bytes(data)
+        try:
+            parse(tmp_path)
+        except MinilmError as error:
+            assert "; " in str(error) or "did you mean" in str(error) or "known:" in str(error), str(error)
+            refused += 1
+        except Exception as error:
+            pytest.fail(f"{type(error).__name__}: {error} from {data[:300]!r}, number {count}")
+    assert refused, "some must be refused"
