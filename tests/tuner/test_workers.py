@@ -107,10 +107,8 @@ def test_workers_die_with_a_parent_that_is_killed(tmp_path):
 
 def test_workers_ignore_ctrl_c():
     with Workers(1) as pool:
+        pool.submit(stubs.pid_and_threads, None).result(60)  # it has been prepared
         future = pool.submit(stubs.slow, (0, {"learning_rate": 0.1}))
-        while not pool.pids() or not future.running():
-            time.sleep(0.01)
-        time.sleep(0.3)
         os.kill(pool.pids()[0], signal.SIGINT)
         assert future.result(30)["loss"] > 0
         assert pool.submit(stubs.slow, (0, {"learning_rate": 0.1})).result(30)["loss"] > 0
