@@ -15,6 +15,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sliding", action="store_true", help="windows a quarter of the context apart, slower and lower"
     )
+    parser.add_argument(
+        "--text",
+        metavar="FILE",
+        default=argparse.SUPPRESS,
+        help="judge it on another text: its last tenth (default: the run's own)",
+    )
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     cli.add_device_flag(parser, default="auto")
     return parser
@@ -25,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.only_writes()
     files.run_folder(arguments.run)  # a wrong name is told before torch is loaded
     from minilm.config import TrainConfig
+    from minilm.text.corpora import load_corpus
     from minilm.text.ngram import count, counting_baseline
     from minilm.training.hardware import choose_hardware
     from minilm.training.held_out import text_of
@@ -33,12 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     from minilm.training.scores import baseline_rows, compression_rows, model_row, table
 
     run = load_run(arguments.run)
-    corpus, whole = text_of(run)
+    other = "text" in arguments
+    corpus, whole = (load_corpus(arguments.text, run.tokenizer), True) if other else text_of(run)
     hardware = choose_hardware(TrainConfig(device=arguments.device), run.model.config.attention)
     stride = max(1, run.model.config.block_size // 4) if arguments.sliding else None
     protocol = "exact" if stride is None else f"sliding, stride {stride}"
     model = run.model.to(hardware.device)
-    counting, mixed, squeezed = run.result.get("counting"), None, []
+    counting, mixed, squeezed = None if other else run.result.get("counting"), None, []
     if whole:
         counted = count(corpus)
         counting = counting or counting_baseline(corpus, counted)

@@ -10,9 +10,21 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from minilm import GPT, BPETokenizer, CharTokenizer, ModelConfig, convert, load_run, sample, train
+from minilm import (
+    GPT,
+    BPETokenizer,
+    CharTokenizer,
+    ModelConfig,
+    convert,
+    evaluate,
+    load_corpus,
+    load_run,
+    sample,
+    train,
+)
 from minilm.interop.folders import tokenizer_json
 from minilm.text.tokenizers import load_tokenizer
+from minilm.training.evaluate import exact_loss
 from minilm.training.run import write_imported
 from tests.test_train_verb import FLAGS, verb
 
@@ -242,6 +254,13 @@ def test_a_checkpoint_of_nanogpt(tmp_path, bias, prefix, capsys):
     torch.testing.assert_close(run.model(batch).logits, theirs(batch), atol=1e-5, rtol=0)
     assert run.tokenizer == tokenizer
     capsys.readouterr()
+    assert verb(evaluate, str(tmp_path / "ours")) == 2  # the text it was trained on is not known here
+    assert "--text" in capsys.readouterr().err
+    assert verb(evaluate, str(tmp_path / "ours"), *text, "--json") == 0
+    corpus = load_corpus(tmp_path / "input.txt", run.tokenizer)
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert rows[0]["val"] == pytest.approx(exact_loss(run.model, **corpus.scored("val")), abs=1e-6)
+    assert any("Kneser-Ney" in row["name"] for row in rows)
     assert verb(convert, str(tmp_path / "ckpt.pt"), str(tmp_path / "alone")) == 0
     assert "--text" in capsys.readouterr().err  # the weights alone, and why
     assert torch.equal(GPT.from_pretrained(tmp_path / "alone")(batch).logits, run.model(batch).logits)

@@ -237,8 +237,8 @@ def load_described(description: dict[str, Any], tokenizer: Tokenizer | None = No
     """
     if "source" not in description and description.get("tokens") == GIVEN:  # training.run.write_imported
         raise CorpusError(
-            f"the text that {description.get('name')} was trained on is not here, the model came from elsewhere; name "
-            "a text instead"
+            f"the text that {description.get('name')} was trained on is not here, the model came from elsewhere; "
+            "judge it on another one, as `minilm.evaluate RUN --text FILE` does"
         )
     try:
         was = description["source"]
