@@ -29,7 +29,6 @@ from minilm.errors import MinilmError
 from minilm.text.corpora import load_corpus
 from minilm.training.run import load_run
 from minilm.tuner.records import Journal, Trial, TrialState, create_study, read_study
-from tests.crash_states import naive_replace
 
 TEXT = "".join(f"{k} green bottles hanging on the wall, and {k * 7 % 13} fell.\n" for k in range(120))
 FLAGS = [
@@ -61,6 +60,16 @@ def forked(arguments: list[str], naive: bool = False) -> int:
         code = end.code or 0
     finally:
         os._exit(code if isinstance(code, int) else 1)  # no clean-up of what belongs to the parent
+
+
+def naive_replace(path: str | Path, chunks: Any, size: int) -> None:
+    """What most programs do: open, write, close; here on a slow disk, which takes a millisecond for four kilobytes."""
+    with Path(path).open("wb", buffering=0) as file:
+        for chunk in chunks:
+            data = bytes(chunk)
+            for place in range(0, len(data), SMALL):
+                time.sleep(0.001)
+                file.write(data[place : place + SMALL])
 
 
 def ended(process: int) -> int:

@@ -98,11 +98,11 @@ class Corpus:
         return self.tokenizer.decode(self.train[:most])
 
     def first_part(self, most: int) -> Corpus:
-        """The same with the first `most` tokens of val and test, and the last ten times as many of train; itself where
+        """The same with the first `most` tokens of val and test, and the last three times as many of train; itself where
         neither has more."""
         if max(len(self.val), len(self.test)) <= most:
             return self
-        parts = [self.train[-10 * most :], self.val[:most], self.test[:most]]
+        parts = [self.train[-3 * most :], self.val[:most], self.test[:most]]
         first, second, _ = np.cumsum([len(part) for part in parts]).tolist()
         characters = np.cumsum([character_lengths(self.tokenizer)[part].sum() for part in parts]).tolist()
         return replace(

@@ -201,6 +201,6 @@ def test_the_beginning_of_a_corpus_is_one(tmp_path):
         part = whole.first_part(50)
         assert whole.first_part(10**6) is whole
         assert part.val.tolist() == whole.val[:50].tolist() and part.test.tolist() == whole.test[:50].tolist()
-        assert part.train.tolist() == whole.train[-500:].tolist()
+        assert part.train.tolist() == whole.train[-150:].tolist()
         for split in ("train", "val", "test"):
             assert part.characters[split] == len(part.tokenizer.decode(getattr(part, split)))
