@@ -130,3 +130,17 @@ def test_weights_are_read_whole_while_others_replace_them(tmp_path):
         seen.add(header["step"])
     writer.join()
     assert len(seen) > 3, "the file must change while it is read"
+
+
+def test_every_flipped_bit_of_a_sealed_file_is_noticed(tmp_path):
+    """Or changes nothing: a space between two numbers."""
+    path, value = tmp_path / "a.json", {"loss": 1.25, "name": "fox", "steps": [1, 2]}
+    files.write_json(path, value, sealed=True)
+    good = path.read_bytes()
+    for place in range(len(good)):
+        for bit in range(8):
+            path.write_bytes(good[:place] + bytes([good[place] ^ (1 << bit)]) + good[place + 1 :])
+            try:
+                assert files.read_json(path) == value, (place, bit)
+            except RunError as error:
+                assert "; restore it" in str(error)

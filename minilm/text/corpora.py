@@ -98,8 +98,8 @@ class Corpus:
         return self.tokenizer.decode(self.train[:most])
 
     def first_part(self, most: int) -> Corpus:
-        """The same with the first `most` tokens of val and test, and the last three times as many of train; itself where
-        neither has more."""
+        """The same with the first `most` tokens of val and test, and the last three times as many of train; or itself,
+        where neither has more."""
         if max(len(self.val), len(self.test)) <= most:
             return self
         parts = [self.train[-3 * most :], self.val[:most], self.test[:most]]
