@@ -73,7 +73,7 @@ def small_run(folder: Path, characters: str = "abcd") -> None:
         torch.manual_seed(0)
         model = GPT(config)
     model.save_pretrained(folder)
-    about: dict[str, Any] = {"format": FORMAT, "version": VERSION, "corpus": {}}
+    about: dict[str, Any] = {"format": FORMAT, "version": VERSION, "corpus": {"name": "letters"}}
     write_json(folder / CONFIG, about | {"model": config.to_dict(), "train": TrainConfig().to_dict()})
     CharTokenizer.from_text(characters).save(folder)
 
