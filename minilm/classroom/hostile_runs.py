@@ -111,7 +111,12 @@ LIES: dict[str, Callable[[Path, Path], None]] = {  # told of nothing that counts
     "pickle_beside": _pickled("pytorch_model.bin"),
     "pickled_checkpoint": _pickled("checkpoint.safetensors"),
     "foreign_corpus": _edit(
-        CONFIG, "corpus", value={"name": "/etc/passwd", "source": {"path": "/etc/passwd"}}
+        CONFIG,
+        "corpus",
+        value={
+            "name": "/etc/passwd",
+            "source": {"path": "/etc/passwd", "sha256": "", "split": [0.9, 0.1, 0.0]},
+        },
     ),
 }
 BROKEN: dict[str, Callable[[Path, Path], None]] = {  # no loss, and a sentence
