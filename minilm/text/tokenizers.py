@@ -20,9 +20,9 @@ Tokenizer = CharTokenizer | BPETokenizer
 
 KINDS: dict[str, type[CharTokenizer] | type[BPETokenizer]] = {"char": CharTokenizer, "bpe": BPETokenizer}
 CHARACTERS, AUTO = "characters", "auto"
-# Measured, benchmarks/RESULTS.md: a short text's pieces are learnt by heart (letters won at 200,000 characters, pieces
-# at a million); where a letter is a word, letters win.
-LEAST_TEXT, LARGEST_ALPHABET = 400_000, 1000  # characters of a text, and different ones
+# Measured, benchmarks/RESULTS.md: a short text's pieces are learnt by heart (letters won at 60,000 characters, 512 pieces
+# at 200,000, more at a million); where a letter is a word, letters win.
+LEAST_TEXT, LARGE_TEXT, LARGEST_ALPHABET = 120_000, 400_000, 1000  # characters of a text, and different ones
 HALF_SAMPLE, SAMPLED_AT = 200_000, 10  # characters, and at how many places of the text
 
 
@@ -48,10 +48,12 @@ def auto_tokens(characters: int, different: int) -> str:
     """What a token should be, for a training split of so many characters, so many of them different, where no law is
     asked.
 
-    >>> auto_tokens(1_000_000, 65), auto_tokens(100_000, 65), auto_tokens(1_000_000, 4000)
-    ('bpe:1024', 'characters', 'characters')
+    >>> [auto_tokens(characters, 65) for characters in (100_000, 200_000, 1_000_000)], auto_tokens(1_000_000, 4000)
+    (['characters', 'bpe:512', 'bpe:1024'], 'characters')
     """
-    return CHARACTERS if characters < LEAST_TEXT or different > LARGEST_ALPHABET else "bpe:1024"
+    if characters < LEAST_TEXT or different > LARGEST_ALPHABET:
+        return CHARACTERS
+    return "bpe:512" if characters < LARGE_TEXT else "bpe:1024"
 
 
 def piece_count(tokens: str) -> int | None:
