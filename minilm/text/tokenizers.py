@@ -20,8 +20,8 @@ Tokenizer = CharTokenizer | BPETokenizer
 
 KINDS: dict[str, type[CharTokenizer] | type[BPETokenizer]] = {"char": CharTokenizer, "bpe": BPETokenizer}
 CHARACTERS, AUTO = "characters", "auto"
-# Measured, benchmarks/RESULTS.md: a short text's pieces are learnt by heart (letters won at 60,000 characters, 512 pieces
-# at 200,000, more at a million); where a letter is a word, letters win.
+# Measured, benchmarks/RESULTS.md: a short text's pieces are learnt by heart (letters won at 60,000 characters, 512
+# pieces at 200,000, more at a million); where a letter is a word, letters win.
 LEAST_TEXT, LARGE_TEXT, LARGEST_ALPHABET = 120_000, 400_000, 1000  # characters of a text, and different ones
 HALF_SAMPLE, SAMPLED_AT = 200_000, 10  # characters, and at how many places of the text
 
