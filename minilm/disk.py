@@ -55,6 +55,10 @@ def _refusal(path: Path, size: int, error: OSError) -> ConfigError | StorageErro
         return ConfigError(
             f"a name must be one that this disk can hold, 255 bytes as a rule, got {name}; choose a shorter one"
         )
+    if number == errno.EISDIR:
+        return ConfigError(
+            f"the file to write must not be a folder, got {path}, which is one; give another name"
+        )
     if number in (errno.ENOTDIR, errno.EEXIST):
         return ConfigError(
             f"{path} must be made in a folder, and something else has its name or one above it; choose another"
