@@ -56,7 +56,7 @@ class Study:
     @property
     def trials(self) -> Any:
         """A `hyperopt.Trials` for Hyperopt's own functions: of the real trials, or, in a study that had none, of the
-        imagined trainings that `fmin` looked at, with the losses that the law expected. A default recipe that lies
+        imagined trainings that `fmin` looked at, with what it minimised. A default recipe that lies
         outside the space is not in it; `records` has it."""
         looked = (self.settings.chosen or {}).get("looked") or []
         told = {tid: Told(draw, loss) for tid, (draw, loss) in enumerate(looked)}
