@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from minilm import cli, disk, evaluate, files, lens, report, sample, train
+from minilm.classroom.marking import Marks
+from minilm.classroom.pile import open_ledger
 from minilm.config import ModelConfig, TrainConfig
 from minilm.errors import ConfigError, MinilmError, RunError, StorageError
 from minilm.text.corpora import load_corpus
@@ -422,6 +424,30 @@ def test_a_disk_that_fails_while_a_verb_reads(run, capfd, name):
         k: v for k, v in before.items() if not k.endswith(pages)
     }
     assert number > 3
+
+
+def test_a_disk_that_fails_at_any_operation_of_a_grading(tmp_path):
+    """Marks that are acknowledged stay; the grading goes on where it stopped."""
+    students = [f"student {number}" for number in range(4)]
+    for number in range(100):
+        out, fault = tmp_path / str(number), failing(number, errno.ENOSPC, ALL)
+        marked: list[str] = []
+        try:
+            with watched(fault):
+                ledger = open_ledger(out, resume=False)
+                for student in students:
+                    ledger.add(Marks(student, "lab2", ()), "digest")
+                    marked.append(student)
+            break
+        except StorageError as error:
+            assert error.exit_code == 4
+        ledger = open_ledger(out, resume=(out / "grading.json").exists())
+        found = list(ledger.done)  # what was not acknowledged may be there, one line at the most
+        assert found[: len(marked)] == marked and len(found) <= len(marked) + 1
+        for student in students[len(found) :]:
+            ledger.add(Marks(student, "lab2", ()), "digest")
+        assert list(open_ledger(out, resume=True).done) == students
+    assert number > 15
 
 
 def test_a_file_size_limit_is_no_full_disk(tmp_path):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from minilm.errors import StorageError
 from minilm.tuner.decide import Rules, known_to
 from minilm.tuner.propose import Proposer, SearchSpace
 from minilm.tuner.records import Journal, Trial, TrialState
@@ -291,3 +292,27 @@ def test_a_leg_that_ends_worse_than_the_one_before_does_not_lower_the_trial():
     trials = climb(pool, Journal(None), rules, overfits, clock=pool.clock)
     assert [trial.losses for trial in trials] == [(1.0 + tid / 100,) * 3 for tid in range(3)]
     assert [trial.loss for trial in trials] == [1.0, 1.01, 1.02]
+
+
+def test_a_full_disk_is_no_trials_fault(tmp_path):
+    """It stops the study with its sentence; nothing is recorded, and the same search goes on once there is room."""
+    room = [4]
+
+    def training(task):
+        room[0] -= 1
+        if room[0] < 0:
+            raise StorageError("cannot write models/4/model.safetensors: the disk is full; free some space")
+        return stubs.bowl(task)
+
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "full").mkdir()
+    rules = Rules(1, trials=8, in_order=True)
+    expected = search(Here(), Journal(tmp_path / "whole"), rules, clock=Here().clock)
+    with pytest.raises(StorageError, match="the disk is full") as caught:
+        search(Here(), Journal(tmp_path / "full"), rules, training, clock=Here().clock)
+    assert caught.value.exit_code == 4 and len(Journal(tmp_path / "full").trials) == 4
+    room[0] = 10**6
+    trials = search(Here(), Journal(tmp_path / "full"), rules, training, clock=Here().clock)
+    assert [(t.tid, t.point, t.loss, t.state) for t in trials] == [
+        (t.tid, t.point, t.loss, t.state) for t in expected
+    ]
