@@ -147,50 +147,53 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "data", nargs="?", default=off, help="corpus, text file, folder or glob (default: fables)"
     )
-    parser.add_argument("--tokens", default=off, help=f"{cli.TOKENS} (default: auto)")
-    budget = parser.add_mutually_exclusive_group()
+    most, search, machine = (
+        parser.add_argument_group(title) for title in ("what most need", "the search", "the machine")
+    )
+    budget = most.add_mutually_exclusive_group()
     budget.add_argument(
         "--minutes", type=float, default=off, help=f"for everything, page included (default: {MINUTES:g})"
     )
     budget.add_argument(
         "--trials", type=int, default=off, help="real trials by count, reproducible for a seed"
     )
-    parser.add_argument("--algo", choices=ALGORITHMS, default=off, help="who proposes (default: tpe)")
-    parser.add_argument(
-        "--scheduler",
-        choices=SCHEDULERS,
-        default=off,
-        help="with --trials: what stops them early (default: none)",
-    )
-    parser.add_argument(
-        "--deterministic", action="store_true", default=off, help="with --trials: early stopping, one worker"
-    )
-    parser.add_argument(
-        "--workers",
-        type=_workers,
-        default=off,
-        help="with --trials: so many side by side, or dask://host:port (default: one per core)",
-    )
-    parser.add_argument("--device", choices=DEVICES, default=off, help="where to compute (default: auto)")
-    parser.add_argument(
+    most.add_argument("--tokens", default=off, help=f"{cli.TOKENS} (default: auto)")
+    most.add_argument("--raw", action="store_true", help="letters as they are, chats and tables too")
+    most.add_argument("--out", default=off, help="new folder (default: runs/tune-CORPUS-TIME)")
+    most.add_argument("--resume", metavar="DIR", default=off, help="continue the study in DIR")
+    most.add_argument(
         "--for",
         dest="library",
         choices=LIBRARIES,
         default=off,
         help="choose only what `convert` can take there (default: what is best here)",
     )
-    parser.add_argument("--raw", action="store_true", help="letters as they are, chats and tables too")
-    parser.add_argument("--out", default=off, help="new folder (default: runs/tune-CORPUS-TIME)")
-    parser.add_argument("--resume", metavar="DIR", default=off, help="continue the study in DIR")
-    parser.add_argument(
+    most.add_argument("--device", choices=DEVICES, default=off, help="where to compute (default: auto)")
+    search.add_argument("--algo", choices=ALGORITHMS, default=off, help="who proposes (default: tpe)")
+    search.add_argument(
+        "--scheduler",
+        choices=SCHEDULERS,
+        default=off,
+        help="with --trials: what stops them early (default: none)",
+    )
+    search.add_argument(
+        "--deterministic", action="store_true", default=off, help="with --trials: early stopping, one worker"
+    )
+    search.add_argument(
         "--seed", type=int, default=off, help="of proposals, weights and batches (default: 0)"
     )
-    parser.add_argument(
+    search.add_argument(
         "--compare",
         action="store_true",
         help="give the default recipe and a random search the same minutes afterwards, and show all three",
     )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    machine.add_argument(
+        "--workers",
+        type=_workers,
+        default=off,
+        help="with --trials: so many side by side, or dask://host:port (default: one per core)",
+    )
+    machine.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
 
 

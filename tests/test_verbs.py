@@ -326,12 +326,19 @@ def test_no_help_says_that_a_default_is_nothing(name, capsys):
     assert "default: None" not in shown and "default: False" not in shown and ") (default" not in shown
 
 
-def test_help_begins_with_what_most_need(capsys):
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("train", ("--minutes", "--init", "the model:", "--layers", "--lr", "the machine:", "--threads")),
+        ("tune", ("--minutes", "--for", "the search:", "--algo", "--compare", "the machine:", "--workers")),
+    ],
+)
+def test_help_begins_with_what_most_need(capsys, name, expected):
     with pytest.raises(SystemExit):
-        importlib.import_module("minilm.train").main(["--help"])
+        importlib.import_module(f"minilm.{name}").main(["--help"])
     shown = capsys.readouterr().out
-    places = [shown.index(f"  {flag} ") for flag in ("--minutes", "--init", "--layers", "--lr", "--threads")]
-    assert places == sorted(places)
+    places = [shown.index(words if words.endswith(":") else f"  {words} ") for words in expected]
+    assert shown.index("what most need:") < places[0] and places == sorted(places)
 
 
 @pytest.mark.parametrize("name", ["sample", "chat", "lens", "evaluate"])
