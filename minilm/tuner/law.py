@@ -1,8 +1,8 @@
 """Expects the loss of a training before it runs: a law, linear in its weights, fitted to recorded trainings.
 
 A loss falls with the parameters N and with the characters D that are seen (Hoffmann et al., 2022, arXiv:2203.15556,
-equation 2; between our sizes and lengths its powers are no other than logarithms); what was seen before counts for less
-(Muennighoff et al., 2023, arXiv:2305.16264, section 3). The other terms say what steps, context, pieces, rate and
+equation 2; between our sizes the first of its powers is no other than a logarithm); what was seen before counts for
+less (Muennighoff et al., 2023, arXiv:2305.16264, section 3). The other terms say what steps, context, pieces, rate and
 dropout add. The sum is linear in its weights, so that they and their covariance come in closed form (Bayesian linear
 regression). Every text has weights of its own around common ones; how far they lie apart was estimated with them, and
 is the uncertainty about a text that is new. Only differences between recipes of one text are meant to be used: of
@@ -24,6 +24,7 @@ import numpy as np
 from minilm.config import TrainConfig
 
 SHIPPED = Path(__file__).with_name("law.json")
+POWER = 0.3  # of the characters seen; a larger one, or a logarithm, says worse what a long training comes to
 FURTHER, FURTHER_PER_DROPOUT = 2.0, 20.0  # first passes that all further ones are worth together
 USUAL_DECAY = 0.1  # from which decays are counted, as logarithms
 # The best rate falls with the tokens that will be seen, as this power of them (for Muon: HyperP, arXiv:2603.28743);
@@ -32,13 +33,13 @@ RATE_POWER, RATED_TOKENS = -0.32, 1_024_000
 USED_UP = 2.0  # e-folds of what further passes are worth, after which little of it is left
 TERMS = (
     "the text",
-    "characters seen",
+    "still unlearnt",
     "size",
     "few steps",
     "characters of a step",
     "characters of a step where they repeat",
     "context",
-    "context and characters seen",
+    "context while much is unlearnt",
     "characters of a token",
     "characters of a token where they repeat",
     "characters of a token in a long text",
@@ -73,13 +74,13 @@ class Recipe:
 def terms(recipe: Recipe) -> np.ndarray:
     """What the loss is a sum of, each to be weighted, (TERMS,)."""
     fresh = unseen(recipe.seen, recipe.text, recipe.dropout)
-    learnt, repeated, length = math.log(fresh / 1e6), 1 - fresh / recipe.seen, math.log(recipe.text / 1e6)
+    left, repeated, length = (fresh / 1e6) ** -POWER, 1 - fresh / recipe.seen, math.log(recipe.text / 1e6)
     size, step = math.log(recipe.parameters / 1e5), math.log(recipe.seen / recipe.steps / 1024)
     reach, pieces = math.log(recipe.context * recipe.per_token / 128), math.log(recipe.per_token)
     usual_rate = rate_for(recipe.steps * recipe.batch * recipe.context)
     rate, decay = math.log(recipe.rate / usual_rate), math.log(recipe.decay / USUAL_DECAY)
     return np.array(
-        [1.0, learnt, size, 100 / recipe.steps, step, step * repeated, reach, reach * learnt]
+        [1.0, left, size, 100 / recipe.steps, step, step * repeated, reach, reach * left]
         + [pieces, pieces * repeated, pieces * length, rate, rate**2, recipe.dropout, decay]
     )
 
