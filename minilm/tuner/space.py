@@ -216,7 +216,7 @@ def refusal(point: Mapping[str, Any], vocab_size: int, limits: Limits) -> str | 
     """Why the point should not be tried, or None: it is no valid configuration, or not worth a trial.
 
     >>> refusal({"hidden_size": 100, "num_heads": 3}, 65, limits_for(10**6))
-    'n_head must divide n_embd, got 3 and 100'
+    'n_head must divide n_embd, got 3 and 100; change or leave out one of them'
     """
     try:
         model, train = to_configs(point, vocab_size, limits)

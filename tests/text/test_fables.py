@@ -272,7 +272,7 @@ def test_a_trained_model_reaches_the_floor_and_does_not_pass_it():
             vocab_size=len(characters), block_size=T, n_layer=2, n_head=2, n_embd=32, attention="fused"
         )
     )
-    steps = 400
+    steps = 500
     optimizer = torch.optim.AdamW(model.parameters(), lr=8e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: min(1, s / 20, (steps - s) / 200))
     for _ in range(steps):
