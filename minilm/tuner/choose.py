@@ -34,11 +34,7 @@ from minilm.tuner.space import (
     to_hyperopt,
 )
 
-PIECES = (
-    512,
-    1024,
-    2048,
-)  # vocabularies that are looked at beside the characters; 4,096 won on one text of three
+PIECES = (512, 1024, 2048)  # vocabularies that are looked at; 4,096 won on one text of three
 FEWEST_STEPS = 100  # of an imagined training; the law was fitted to few that had fewer
 SURE = 0.5  # deviations: seven of ten trainings end lower
 MIDDLE: Point = {"num_layers": 2, "hidden_size": 96, "batch_size": 8}
