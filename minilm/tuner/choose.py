@@ -100,8 +100,9 @@ class Outlook:
 
     def useful_tokens(self, point: Mapping[str, Any]) -> int:
         """Tokens after which the text has hardly anything left to tell a model of this recipe."""
-        characters = useful_characters(self.text.characters, float(point.get("dropout", 0.0)))
-        return int(characters / self.text.tokens[point["tokens"]][1])
+        _, per_token = self.text.tokens[point["tokens"]]
+        characters = useful_characters(self.text.characters, float(point.get("dropout", 0.0)), per_token)
+        return int(characters / per_token)
 
     def at(self, point: Mapping[str, Any], seconds: float) -> tuple[float, float]:
         """The loss to expect after so many seconds of training, and its standard deviation, in nats per character."""

@@ -104,13 +104,14 @@ def unseen(seen: float, text: int, dropout: float = 0.0) -> float:
     return min(seen, text) + worth * (1 - math.exp(-max(seen - text, 0) / worth))
 
 
-def useful_characters(text: int, dropout: float = 0.0) -> int:
-    """Characters to be seen, after which a text of so many has hardly anything left to tell.
+def useful_characters(text: int, dropout: float = 0.0, per_token: float = 1.0) -> int:
+    """Characters to be seen, after which a text of so many has hardly anything left to tell. The longer its tokens, the
+    fewer there are of them, and the sooner they are learnt by heart.
 
-    >>> useful_characters(1000), useful_characters(1000, dropout=0.1)
-    (5000, 9000)
+    >>> useful_characters(1000), useful_characters(1000, dropout=0.1), useful_characters(1000, per_token=2.5)
+    (5000, 9000, 2600)
     """
-    return round(text * (1 + USED_UP * (FURTHER + FURTHER_PER_DROPOUT * dropout)))
+    return round(text * (1 + USED_UP * (FURTHER + FURTHER_PER_DROPOUT * dropout) / per_token))
 
 
 @dataclass(frozen=True)
