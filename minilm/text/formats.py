@@ -150,7 +150,7 @@ def is_telegram(path: Path, first: list[str]) -> bool:
     return (
         path.suffix.lower() == ".json"
         and any('"messages": [' in line for line in first)
-        and not is_lines(first)
+        and (len(first) == 1 or not is_lines(first))  # all on one line: a program has written it again
     )
 
 

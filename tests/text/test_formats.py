@@ -89,6 +89,11 @@ CASES = {
         "".join(f"{['Ben', 'Anna'][k % 2]}: I have {k} plums\n" for k in range(MANY)),
         "a Telegram chat of Ben and Anna, 30 messages; time stamps, 1 notice, 1 media left out",
     ),
+    "on_one_line.json": (
+        json.dumps(TELEGRAM),
+        "".join(f"{['Ben', 'Anna'][k % 2]}: I have {k} plums\n" for k in range(MANY)),
+        "a Telegram chat of Ben and Anna, 30 messages; time stamps, 1 notice, 1 media left out",
+    ),
     "account.json": (
         json.dumps({"chats": {"list": [{**TELEGRAM, "messages": TELEGRAM["messages"][2:]}]}}, indent=1),
         "".join(f"{['Ben', 'Anna'][k % 2]}: I have {k} plums\n" for k in range(MANY)),
