@@ -157,5 +157,6 @@ def _law(result: dict[str, Any], folder: Path) -> list[Section]:
     chosen = settings_text(
         {name: value for name, value in point.items() if name in SHORT or name == "dropout"}
     )
-    intro = f"Of imagined trainings Hyperopt chose the one that a law of real ones expects to end lowest: {chosen}."
+    sure = "promises most, as far as it is sure"
+    intro = f"Of imagined trainings Hyperopt chose the one of which a law of real ones {sure}: {chosen}."
     return [Section("Why this recipe?", intro, pictures=pictures)]

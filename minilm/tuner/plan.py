@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from typing import Any
 
 from minilm.errors import note
 from minilm.text.characters import CharTokenizer
@@ -14,7 +15,7 @@ from minilm.text.corpora import Corpus, load_corpus
 from minilm.text.tokenizers import characters_per_token, piece_count
 from minilm.tuner import measure
 from minilm.tuner.budget import SMALLEST, TIMED, Minutes, prices
-from minilm.tuner.choose import PIECES, Outlook, Text, choose, space_for, without_tokens
+from minilm.tuner.choose import PIECES, Choice, Outlook, Text, choose, space_for, without_tokens
 from minilm.tuner.engines import address_of
 from minilm.tuner.propose import SearchSpace
 from minilm.tuner.prospects import prospects
@@ -48,17 +49,14 @@ def by_law(
     priced = prices(timed)
     minutes.check(priced.step(*to_configs(SMALLEST, vocab_size, limits)))
     watch.phase("Hyperopt looks at imagined trainings")
-    text = Text(train, {corpus.choice: (vocab_size, train / len(corpus.train))})
-    if open_tokens:
-        text = Text(train, tokens_of(corpus))
+    text = Text(train, tokens_of(corpus) if open_tokens else as_cut(corpus))
     outlook = Outlook(priced, text, limits, fixed=LIBRARIES[request.library])
     choice = choose(outlook, minutes.for_training(), request.seed, request.algo)
     if open_tokens and choice.point["tokens"] != corpus.choice:
         watch.phase("cutting the text into pieces")
         split, raw = tuple(corpus.source["split"]), "read_as" not in corpus.source
         corpus = load_corpus(corpus.source["path"], choice.point["tokens"], split=split, raw=raw)
-        cut = {corpus.choice: (corpus.tokenizer.vocab_size, train / len(corpus.train))}
-        text = dataclasses.replace(text, tokens={**text.tokens, **cut})
+        text = dataclasses.replace(text, tokens={**text.tokens, **as_cut(corpus)})
         limits = measure.limits_of(corpus, hardware.device, 1)
     (model, config, seconds), *_ = measure.timed_steps(
         [{**without_tokens(choice.point), **own}], corpus.tokenizer.vocab_size, limits, request.minutes or 0
@@ -67,30 +65,11 @@ def by_law(
     tokens, off = tuple(outlook.text.tokens), seconds / priced.step(model, config)
     if not 1 / MISPRICED < off < MISPRICED:  # what was chosen is not what the minutes pay for
         tokens = (corpus.choice,)
-        same = dataclasses.replace(text, tokens={corpus.choice: text.tokens[corpus.choice]})
-        here = dataclasses.replace(outlook, text=same)
+        here = dataclasses.replace(outlook, text=Text(train, as_cut(corpus)))
         choice = choose(here, minutes.for_training(), request.seed, request.algo)
         model, config = to_configs(without_tokens(choice.point), corpus.tokenizer.vocab_size, limits)
         seconds = outlook.prices.step(model, config)
-    left = minutes.for_training()
-    most_steps = max(1, round(outlook.useful_tokens(choice.point) / (config.batch_size * model.block_size)))
-    early = most_steps * seconds < left
-    chosen = {
-        "point": choice.point,
-        "seconds": round(left, 1),
-        "most_steps": most_steps if early else None,
-        "prospects": prospects(outlook, choice, left),
-        "tokens": list(tokens),
-        "looked": [list(one) for one in choice.looked],
-    }
-    watch.say(f"choice    {choice_text(chosen, model, len(choice.looked))}")
-    if early:
-        end = time.monotonic() - minutes.begun + 1.1 * most_steps * seconds + minutes.reserve
-        watch.ends(end)
-        watch.say(
-            f"time      done after about {clock_text(end)} of {clock_text(minutes.total)}: then this text has no more "
-            "to teach"
-        )
+    chosen = settled(outlook, choice, tokens, seconds, minutes, watch)
     space = space_for(limits, tokens)
     settings = Settings(
         corpus.describe(),
@@ -103,6 +82,46 @@ def by_law(
         chosen=chosen,
     )
     return settings, space, corpus
+
+
+def settled(
+    outlook: Outlook,
+    choice: Choice,
+    tokens: tuple[str, ...],
+    step_seconds: float,
+    minutes: Minutes,
+    watch: Watch,
+) -> dict[str, Any]:
+    """What the study keeps of the choice, made among these `tokens`. Says it, and whether the text is used up early."""
+    model, config = to_configs(
+        without_tokens(choice.point), outlook.text.tokens[choice.point["tokens"]][0], outlook.limits
+    )
+    left = minutes.for_training()
+    most_steps = max(1, round(outlook.useful_tokens(choice.point) / (config.batch_size * model.block_size)))
+    early = most_steps * step_seconds < left
+    chosen = {
+        "point": choice.point,
+        "seconds": round(left, 1),
+        "most_steps": most_steps if early else None,
+        "prospects": prospects(outlook, choice, left, tokens),
+        "tokens": list(tokens),
+        "looked": [list(one) for one in choice.looked],
+    }
+    watch.say(f"choice    {choice_text(chosen, model, len(choice.looked))}")
+    if early:
+        end = time.monotonic() - minutes.begun + 1.1 * most_steps * step_seconds + minutes.reserve
+        watch.ends(end)
+        watch.say(
+            f"time      done after about {clock_text(end)} of {clock_text(minutes.total)}: then this text has no more "
+            "to teach"
+        )
+    return chosen
+
+
+def as_cut(corpus: Corpus) -> dict[str, tuple[int, float]]:
+    """The tokens that the corpus has, with its vocabulary and characters of a token."""
+    each = corpus.characters["train"] / len(corpus.train)
+    return {corpus.choice: (corpus.tokenizer.vocab_size, each)}
 
 
 def tokens_of(corpus: Corpus) -> dict[str, tuple[int, float]]:

@@ -11,13 +11,16 @@ from typing import Any
 
 from minilm.tuner.budget import parameters
 from minilm.tuner.choose import Choice, Outlook, default_of, space_for, without_tokens
+from minilm.tuner.propose import SearchSpace
 from minilm.tuner.space import DEFAULT_POINT, Point, to_configs
 
 SHAPES = ((2, 64), (2, 96), (2, 128), (3, 128), (3, 192), (4, 192), (4, 256))  # layers, hidden size
 MORE_MINUTES = (1, 3, 10, 30)
 
 
-def prospects(outlook: Outlook, choice: Choice, seconds: float) -> dict[str, Any]:
+def prospects(
+    outlook: Outlook, choice: Choice, seconds: float, looked_among: tuple[str, ...]
+) -> dict[str, Any]:
     """For result.json: "sizes", "tokens", "default" and "more", each what would be different and by how much."""
 
     def above(point: Mapping[str, Any]) -> list[float]:
@@ -36,14 +39,14 @@ def prospects(outlook: Outlook, choice: Choice, seconds: float) -> dict[str, Any
         "sizes": sorted(sizes),
         "tokens": tokens,
         "default": above(default),
-        "more": _more(outlook, choice, seconds),
+        "more": _more(outlook, choice, seconds, space_for(outlook.limits, looked_among)),
     }
 
 
-def _more(outlook: Outlook, choice: Choice, seconds: float) -> list[list[float]]:
+def _more(outlook: Outlook, choice: Choice, seconds: float, space: SearchSpace) -> list[list[float]]:
     """[minutes more, what they would have bought, the deviation of that], with the best of the recipes that were looked
     at for them."""
-    space, found = space_for(outlook.limits, tuple(outlook.text.tokens)), []
+    found = []
     points = [choice.point]
     for draw, loss in choice.looked:
         if loss is not None:

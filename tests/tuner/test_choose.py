@@ -18,6 +18,7 @@ from minilm.tuner.choose import (
     space_for,
     without_tokens,
 )
+from minilm.tuner.prospects import prospects
 from minilm.tuner.space import limits_for, to_configs
 
 TOKENS = {"characters": (65, 1.0), "bpe:512": (512, 2.2), "bpe:1024": (1024, 2.5), "bpe:4096": (4096, 3.2)}
@@ -111,3 +112,15 @@ def test_more_time_is_never_expected_to_be_worth_less():
     where = outlook(10**8)
     point = choose(where, 60, seed=0).point
     assert where.gain_of_time(point, 60, point, 600)[0] > 0 == where.gain_of_time(point, 60, point, 60)[0]
+
+
+def test_what_more_minutes_buy_is_asked_of_the_tokens_that_were_looked_at():
+    """A choice among some of the tokens is told by indexes into these, not into all."""
+    where, some = outlook(), {"bpe:512": TOKENS["bpe:512"]}
+    narrow = outlook(tokens=some)
+    choice = choose(narrow, 60, seed=0)
+    told = prospects(where, choice, 60, tuple(some))
+    assert told["more"] == prospects(narrow, choice, 60, tuple(some))["more"]
+    assert told["more"] != prospects(where, choice, 60, tuple(TOKENS))["more"] and len(told["tokens"]) == len(
+        TOKENS
+    )
