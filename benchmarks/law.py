@@ -2,6 +2,7 @@
 
     python benchmarks/law.py fit      prints the weights and writes minilm/tuner/law.json
     python benchmarks/law.py test     each text left out in turn, its excerpts with it
+    python benchmarks/law.py trials   what trials on the text itself would teach it, at best: they cost nothing there
 
 Every text has weights of its own around the common ones; how far they lie apart is estimated with them (empirical
 Bayes, by expectation-maximisation). A text that is new is expected to lie as far apart as those did.
@@ -10,9 +11,11 @@ Bayes, by expectation-maximisation). A text that is new is expected to lie as fa
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import json
 import math
+import random
 import re
 from pathlib import Path
 from typing import Any
@@ -35,6 +38,7 @@ SPREAD, WORTH = (
     10,
 )  # of the texts' own weights before any is seen, and how many texts that belief is worth
 ALIKE = 1.7  # times the price: only so near trainings are compared, since a choice is between equal prices
+NEAR, FEWEST_ALIKE = 1.3, 3  # times the price, and trainings: a group to pick from
 
 Found = list[tuple[str, Recipe, float, float]]  # text, recipe, validation loss, price
 
@@ -193,13 +197,15 @@ def test() -> None:
     where the law takes the worse of two."""
     found = records()
     print(
-        "| text | pairs | rms of differences | without the law | lost by choosing | at random | 90 % intervals held |"
+        "| text | pairs | rms of differences | without the law | lost by choosing | at random | 90 % intervals held | "
+        "where one costs 2 to 6 times as much |"
     )
-    print("|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|")
     every = []
     for name in dict.fromkeys(family(one[0]) for one in found):
         law = fitted([one for one in found if family(one[0]) != name])
-        rows = comparisons(law, [one for one in found if family(one[0]) == name])
+        mine = [one for one in found if family(one[0]) == name]
+        rows, longer = comparisons(law, mine, 1 / ALIKE, ALIKE), comparisons(law, mine, 2, 6)
         if rows:
             error, plain, lost, chance, held = np.array(rows).T
             every.append(
@@ -207,18 +213,20 @@ def test() -> None:
                     np.sqrt(np.mean(error**2)),
                     np.sqrt(np.mean(plain**2)),
                     *np.mean([lost, chance, held], axis=1),
+                    np.mean([row[-1] for row in longer]) if longer else math.nan,
                 )
             )
             show(name, len(rows), every[-1])
-    show("mean of the texts", len(every), np.mean(every, axis=0))
+    show("mean of the texts", len(every), np.nanmean(every, axis=0))
 
 
-def comparisons(law: Law, found: Found) -> list[tuple[float, ...]]:
-    """Of all pairs of trainings on one text that cost nearly the same."""
+def comparisons(law: Law, found: Found, least: float, most: float) -> list[tuple[float, ...]]:
+    """Of all pairs of trainings on one text of which one costs so many times as much as the other."""
     return [
         compared(law, one, other)
         for one, other in itertools.combinations(found, 2)
-        if one[0] == other[0] and 1 / ALIKE < one[3] / other[3] < ALIKE
+        if one[0] == other[0]
+        and (least < one[3] / other[3] < most or (least > 1 and least < other[3] / one[3] < most))
     ]
 
 
@@ -230,14 +238,65 @@ def compared(law: Law, one: Any, other: Any) -> tuple[float, ...]:
     return truth - gain, truth, 0.0 if (gain > 0) == (truth > 0) else abs(truth), abs(truth) / 2, held
 
 
+def trials() -> None:
+    """The law, fitted to other texts, picks among recorded trainings of nearly one price; before, it may learn from
+    some on the same text that cost less. What its pick loses to the best of them, without and with. What the trials'
+    seconds are worth is the other side: their share of the minutes, by the law, taken from the final training."""
+    found, draw = records(), random.Random(0)
+    families = list(dict.fromkeys(family(one[0]) for one in found))
+    laws = {name: fitted([one for one in found if family(one[0]) != name]) for name in families}
+    print("| a trial costs at most | trials | texts | lost without | with | gained [90 %] | their seconds are worth |")
+    print("|---|---|---|---|---|---|---|")
+    for share, count in ((0.05, 1), (0.05, 2), (0.05, 4), (0.1, 1), (0.1, 2), (0.1, 4), (0.25, 1)):
+        rows = []
+        for name in families:
+            mine = [one for one in found if family(one[0]) == name]
+            lost = [one for target in mine for one in picked(laws[name], mine, target, share, count, draw)]
+            if lost:
+                rows.append(np.mean(lost, axis=0))
+        without, taught, price = np.array(rows).T
+        low, high = np.quantile(
+            np.random.default_rng(0).choice(without - taught, (2000, len(rows))).mean(1), [0.05, 0.95]
+        )
+        gained = f"{np.mean(without - taught):+.4f} [{low:+.4f}, {high:+.4f}]"
+        print(
+            f"| {share:g} of it | {count} | {len(rows)} | {without.mean():.4f} | {taught.mean():.4f} | {gained} | "
+            f"{price.mean():.4f} |"
+        )
+
+
+def picked(
+    law: Law, mine: Found, target: Any, share: float, count: int, draw: random.Random
+) -> list[tuple[float, float, float]]:
+    """Of one group of trainings, that which cost as much as `target`: lost without trials, with them, and what the
+    final training loses by their seconds, on one core."""
+    here = [one for one in mine if one[0] == target[0]]
+    group = [one for one in here if 1 / NEAR < one[3] / target[3] < NEAR]
+    cheap = [one for one in here if one[3] <= share * target[3]]
+    if len(group) < FEWEST_ALIKE or len(cheap) < count:
+        return []
+    tried = draw.sample(cheap, count)
+    taught, best = law, min(one[2] for one in group)
+    for one in tried:
+        taught = taught.learn(one[1], one[2])
+    lost = [min(group, key=lambda one: terms(one[1]) @ one_law.mean)[2] - best for one_law in (law, taught)]
+    spent = sum(one[3] for one in tried) / target[3]
+    whole = target[1]
+    shorter = dataclasses.replace(whole, steps=max(FEWEST_STEPS, (1 - spent) * whole.steps))
+    return [(*lost, law.difference(whole, shorter)[0])]
+
+
 def show(name: str, count: int, row: Any) -> None:
-    rms, plain, lost, chance, held = row
-    print(f"| {name} | {count} | {rms:.3f} | {plain:.3f} | {lost:.4f} | {chance:.4f} | {100 * held:.0f} % |")
+    rms, plain, lost, chance, held, longer = row
+    print(
+        f"| {name} | {count} | {rms:.3f} | {plain:.3f} | {lost:.4f} | {chance:.4f} | {100 * held:.0f} % | "
+        f"{'' if math.isnan(longer) else f'{100 * longer:.0f} %'} |"
+    )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("fit", "test"))
-    {"fit": fit, "test": test}[parser.parse_args().what]()
+    parser.add_argument("what", choices=("fit", "test", "trials"))
+    {"fit": fit, "test": test, "trials": trials}[parser.parse_args().what]()

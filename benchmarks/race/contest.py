@@ -1,6 +1,8 @@
 """Lists the contestants of a race on recorded trainings: search algorithms as their users run them, and our own.
 
-All search the same numbers, begin with the same point, the default recipe, and know nothing of the table. Hyperopt and
+All search the same numbers, begin with the same point, the default recipe, and know nothing of the table; the law knows
+recorded trainings of other texts. It also knows which of the table's recipes a training really had, so Hyperopt runs
+once more with lists of them. Hyperopt and
 Optuna are taken with their own defaults. A training that diverged is told to them as the loss of a blind guess, the
 best that a careful user can do for them: as NaN or as a failure it would lead both astray. Optuna sees every mark and
 may stop a training at any. Ours pauses at rungs and goes on from checkpoints.
@@ -9,13 +11,15 @@ may stop a training at any. Ours pauses at rungs and goes on from checkpoints.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hyperopt import JOB_STATE_DONE, JOB_STATE_RUNNING, STATUS_OK
+from hyperopt import JOB_STATE_DONE, JOB_STATE_RUNNING, STATUS_OK, hp
 from hyperopt import anneal as anneal_search
 from hyperopt import rand as random_search
 from hyperopt import tpe as tpe_search
@@ -25,10 +29,16 @@ from hyperopt.fmin import generate_trials_to_calculate
 from benchmarks.race.forecast import predicted
 from benchmarks.race.table import Table
 from benchmarks.race.virtual import Leg, Searcher
+from minilm.config import ModelConfig
 from minilm.tuner import genetic
+from minilm.tuner.budget import parameters
+from minilm.tuner.law import Law, Recipe, terms
 from minilm.tuner.propose import Proposer, SearchSpace
 from minilm.tuner.rungs import SCHEDULERS, Ladder, Standing, levelled
-from minilm.tuner.space import to_hyperopt
+from minilm.tuner.space import DEFAULT_POINT, to_hyperopt
+
+sys.path.append(str(Path(__file__).parents[1]))  # of law.py, which is a program
+import law  # noqa: E402
 
 BLIND = math.log(65)  # nats per character of a guess among Tiny Shakespeare's characters
 Suggest = Callable[..., list[dict[str, Any]]]
@@ -38,22 +48,34 @@ class Hyperopt:
     """Tries what `fmin(algo=suggest, points_to_evaluate=[default], rstate=default_rng(seed))` tries, in its order.
 
     With several workers it is asked while trials run, as with any of its parallel back ends. `diverged` is the loss it
-    is told of a training that diverged.
+    is told of a training that diverged. With `lists` it chooses from the table's own values instead of real numbers.
     """
 
     def __init__(
-        self, table: Table, seed: int, suggest: Suggest = tpe_search.suggest, diverged: float = BLIND
+        self,
+        table: Table,
+        seed: int,
+        suggest: Suggest = tpe_search.suggest,
+        diverged: float = BLIND,
+        lists: bool = False,
     ) -> None:
         self.suggest, self.generator, self.diverged = suggest, np.random.default_rng(seed), diverged
-        self.domain = Domain(lambda point: None, to_hyperopt(table.dimensions()))
-        self.trials = generate_trials_to_calculate([table.default])
+        space, first = to_hyperopt(table.dimensions()), table.default
+        if lists:
+            space = {name: hp.choice(name, values) for name, values in table.grid.items()}
+            first = {name: table.grid[name].index(value) for name, value in first.items()}
+        self.domain = Domain(lambda point: None, space)
+        self.trials = generate_trials_to_calculate([first])
+        self.of_doc = {name: table.grid[name] for name in first} if lists else {}
         self.waiting = list(self.trials._dynamic_trials)
 
     def ask(self) -> Leg:
         doc = self.waiting.pop() if self.waiting else self._suggested()
         doc["state"] = JOB_STATE_RUNNING
         self.trials.refresh()
-        return Leg(doc["tid"], spec_from_misc(doc["misc"]), 0.0, 1.0)
+        point = spec_from_misc(doc["misc"])
+        point |= {name: values[point[name]] for name, values in self.of_doc.items()}
+        return Leg(doc["tid"], point, 0.0, 1.0)
 
     def _suggested(self) -> dict[str, Any]:
         ids = self.trials.new_trial_ids(1)
@@ -76,14 +98,22 @@ class Hyperopt:
 class Optuna:
     """`create_study(pruner=...)` and a training that reports its loss at every mark. Needs the package optuna."""
 
-    def __init__(self, table: Table, seed: int, pruner: str = "MedianPruner", **limits: Any) -> None:
+    def __init__(
+        self,
+        table: Table,
+        seed: int,
+        pruner: str = "MedianPruner",
+        sampler: str = "TPESampler",
+        **limits: Any,
+    ) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        sampler = optuna.samplers.TPESampler(seed=seed)
         # Hyperband picks a trial's bracket by the study's name, which would otherwise be random
         self.study = optuna.create_study(
-            sampler=sampler, pruner=getattr(optuna.pruners, pruner)(**limits), study_name=f"race {seed}"
+            sampler=getattr(optuna.samplers, sampler)(seed=seed),
+            pruner=getattr(optuna.pruners, pruner)(**limits),
+            study_name=f"race {seed}",
         )
         self.study.enqueue_trial(table.default)
         self.pruned = optuna.trial.TrialState.PRUNED
@@ -165,6 +195,47 @@ class Ours:
             self.standings[leg.tid] = Standing(leg.tid, (*reached, loss))
 
 
+@cache
+def law_of_others() -> Law:
+    """Fitted without the text of the table."""
+    return law.fitted([one for one in law.records() if law.family(one[0]) != "shakespeare"])
+
+
+class ByLaw:
+    """Trains what the law expects most of, which learns from each training; nothing is trained twice."""
+
+    LOOKED = 300  # recipes at random, before each training
+
+    def __init__(self, table: Table, seed: int) -> None:
+        self.table, self.law, self.generator = table, law_of_others(), np.random.default_rng(seed)
+        self.tried: set[int] = set()
+
+    def ask(self) -> Leg:
+        points = [self.drawn() for _ in range(self.LOOKED)] if self.tried else [self.table.default]
+        fresh = [point for point in points if self.table.index(point) not in self.tried] or points
+        best = min(fresh, key=lambda point: terms(self.recipe(point)) @ self.law.mean)
+        self.tried.add(self.table.index(best))
+        return Leg(len(self.tried), best, 0.0, 1.0)
+
+    def drawn(self) -> dict[str, Any]:
+        return {
+            d.name: self.table.nearest(d.name, math.exp(self.generator.uniform(math.log(d.low), math.log(d.high))))
+            for d in self.table.dimensions()
+        }
+
+    def recipe(self, point: dict[str, Any]) -> Recipe:
+        steps, point = float(self.table.steps[self.table.index(point)]), {**DEFAULT_POINT, **point}
+        model = ModelConfig(
+            vocab_size=65, n_layer=int(point["num_layers"]), n_embd=int(point["hidden_size"]), n_head=1
+        )
+        shape = (65, int(point["block_size"]), int(point["batch_size"]), steps, point["learning_rate"])
+        return Recipe(parameters(model), *shape, dropout=0.0, decay=0.1, text=law.SHAKESPEARE, per_token=1.0)
+
+    def tell(self, leg: Leg, loss: float | None) -> None:
+        if loss is not None and loss < BLIND:
+            self.law = self.law.learn(self.recipe(leg.point), loss)
+
+
 # name -> (table, seed) -> searcher: those that take part unless others are named, then variants of ours
 CONTESTANTS: dict[str, Callable[[Table, int], Searcher]] = {
     "random": partial(Hyperopt, suggest=random_search.suggest),
@@ -173,7 +244,10 @@ CONTESTANTS: dict[str, Callable[[Table, int], Searcher]] = {
     "Hyperopt genetic": partial(Hyperopt, suggest=genetic.suggest),
     "Optuna": Optuna,
     "Optuna Hyperband": partial(Optuna, pruner="HyperbandPruner", min_resource=1, max_resource=27),
+    "Optuna GP": partial(Optuna, pruner="NopPruner", sampler="GPSampler"),
+    "Hyperopt TPE, lists": partial(Hyperopt, lists=True),
     "ours": Ours,
+    "law": ByLaw,
 }
 DEFAULT = tuple(CONTESTANTS)
 CONTESTANTS |= {

@@ -37,7 +37,8 @@ def name(request):
 def test_all_begin_with_the_default_recipe_and_repeat_themselves(name):
     first, again, other = (replay(CONTESTANTS[name](TABLE, seed), TABLE, BUDGET) for seed in (3, 3, 4))
     assert points(first)[0] == TABLE.default
-    assert first == again and points(first) != points(other)
+    # in so small a table the law sees every recipe each time, and takes the one it expects most of
+    assert first == again and (points(first) != points(other) or name == "law")
 
 
 def test_all_search_the_whole_space(name):
@@ -122,6 +123,14 @@ def test_ours_without_rungs_is_the_proposer_alone():
         expected.append(point)
     searcher = Ours(TABLE, 7, scheduler="none")
     assert points(replay(searcher, TABLE, 20))[:14] == expected
+
+
+def test_the_law_trains_nothing_twice_and_learns():
+    """Even from what it did not expect: the best recipe of this table is a third of its rates away."""
+    events = replay(CONTESTANTS["law"](TABLE, 0), TABLE, 6)
+    tried = [TABLE.index(point) for point in points(events)]
+    assert len(set(tried)) == len(tried) >= 6
+    assert min(e.loss for e in events if e.loss is not None) - TABLE.best <= 0.05
 
 
 def wasted(table, searcher):
