@@ -205,7 +205,7 @@ def test() -> None:
     for name in dict.fromkeys(family(one[0]) for one in found):
         law = fitted([one for one in found if family(one[0]) != name])
         mine = [one for one in found if family(one[0]) == name]
-        rows, longer = comparisons(law, mine, 1 / ALIKE, ALIKE), comparisons(law, mine, 2, 6)
+        rows, longer = comparisons(law, mine), comparisons(law, mine, 2, 6)
         if rows:
             error, plain, lost, chance, held = np.array(rows).T
             every.append(
@@ -220,7 +220,9 @@ def test() -> None:
     show("mean of the texts", len(every), np.nanmean(every, axis=0))
 
 
-def comparisons(law: Law, found: Found, least: float, most: float) -> list[tuple[float, ...]]:
+def comparisons(
+    law: Law, found: Found, least: float = 1 / ALIKE, most: float = ALIKE
+) -> list[tuple[float, ...]]:
     """Of all pairs of trainings on one text of which one costs so many times as much as the other."""
     return [
         compared(law, one, other)
@@ -245,7 +247,9 @@ def trials() -> None:
     found, draw = records(), random.Random(0)
     families = list(dict.fromkeys(family(one[0]) for one in found))
     laws = {name: fitted([one for one in found if family(one[0]) != name]) for name in families}
-    print("| a trial costs at most | trials | texts | lost without | with | gained [90 %] | their seconds are worth |")
+    print(
+        "| a trial costs at most | trials | texts | lost without | with | gained [90 %] | their seconds are worth |"
+    )
     print("|---|---|---|---|---|---|---|")
     for share, count in ((0.05, 1), (0.05, 2), (0.05, 4), (0.1, 1), (0.1, 2), (0.1, 4), (0.25, 1)):
         rows = []

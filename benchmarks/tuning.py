@@ -165,7 +165,7 @@ def scores(result: dict[str, Any]) -> dict[str, Any]:
 def one(side: str, name: str, minutes: float, seed: int) -> None:
     """Runs one job in this process and prints its line."""
     from minilm import load_corpus
-    from minilm.tuner.decide import process_started
+    from minilm.training.clock import process_started
 
     begun = process_started()
     corpus = load_corpus(name)

@@ -215,7 +215,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _check(arguments)
     say = partial(print, file=sys.stderr if arguments.json else sys.stdout, flush=True)
     say(f"minilm    reads {getattr(arguments, 'resume', getattr(arguments, 'data', 'fables'))}")
-    from minilm.tuner.budget import process_started
+    from minilm.training.clock import process_started
 
     begun = process_started() if argv is None else time.monotonic()
     corpus = _corpus(arguments)

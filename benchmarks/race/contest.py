@@ -219,7 +219,9 @@ class ByLaw:
 
     def drawn(self) -> dict[str, Any]:
         return {
-            d.name: self.table.nearest(d.name, math.exp(self.generator.uniform(math.log(d.low), math.log(d.high))))
+            d.name: self.table.nearest(
+                d.name, math.exp(self.generator.uniform(math.log(d.low), math.log(d.high)))
+            )
             for d in self.table.dimensions()
         }
 

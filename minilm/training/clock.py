@@ -6,10 +6,12 @@ Progress runs from 0 to 1 and is a share of the steps or of the time. Knows numb
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from minilm.config import TrainConfig
@@ -243,3 +245,22 @@ def next_moment(progress: float, spacing: float) -> float:
     (0.25, 0.5, 0.5)
     """
     return spacing * (int(progress / spacing + 1e-9) + 1)
+
+
+def process_age() -> float:
+    """Seconds since this process was started: the interpreter's own start-up counts for a deadline too.
+
+    0 where the system does not tell (it does on Linux).
+    """
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+        age = uptime - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    return age if 0.0 <= age < 3600.0 else 0.0
+
+
+def process_started() -> float:
+    """The moment of `time.monotonic()` at which this process was started."""
+    return time.monotonic() - process_age()

@@ -1,17 +1,15 @@
 """Keeps the minutes: one clock that began with Python itself, what is kept for the end, and what a training step costs.
 
 What a step costs on this machine follows from two that were timed, and from one of the recipe that was chosen. Only
-`process_started` and `Minutes` read a clock; nothing here trains.
+`Minutes` reads a clock; nothing here trains.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -22,7 +20,6 @@ from minilm.tuner.space import Point, to_configs
 
 RESERVE_SECONDS, RESERVE_SHARE = 4.4, 0.01  # for samples, the mixture with counting, the page
 MOST_RESERVED = 0.25  # of the minutes
-SEARCH_SHARE = 0.4  # of the minutes, for the trials of a space of the user's own
 FEWEST_STEPS = 100  # of the smallest recipe: a shorter training says nothing
 # The two steps that are timed, one mostly calls, one mostly arithmetic.
 TIMED: tuple[Point, Point] = (
@@ -104,8 +101,8 @@ class Prices:
         >>> math.isclose(priced.corrected(model, train, measured).step(model, train), measured)
         True
         """
-        size = parameters(model)
-        corrections = dict(self.corrections or ((_timed_size(), 1.0),))
+        size, larger = parameters(model), parameters(to_configs(TIMED[1], 2)[0])
+        corrections = dict(self.corrections or ((larger, 1.0),))
         corrections[size] = self._correction(size) * seconds / self.step(model, train)
         return replace(self, corrections=tuple(sorted(corrections.items())))
 
@@ -142,31 +139,7 @@ def parameters(model: ModelConfig) -> int:
     return model.n_layer * sum(rows * columns for rows, columns in matrices(model))
 
 
-def _timed_size() -> int:
-    """Parameters of the larger model of TIMED."""
-    return parameters(to_configs(TIMED[1], 2)[0])
-
-
 def _parts(model: ModelConfig, train: TrainConfig) -> tuple[float, float]:
     """Seconds of a step on the machine of the constants: arithmetic and memory, calls."""
     numbers = kept_numbers(model, train.batch_size, "blocked")
     return PER_FLOP * step_flops(model, train) + PER_NUMBER * numbers, PER_LAYER * (model.n_layer + 1)
-
-
-def process_age() -> float:
-    """Seconds since this process was started: the interpreter's own start-up counts for a deadline too.
-
-    0 where the system does not tell (it does on Linux).
-    """
-    try:
-        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
-        uptime = float(Path("/proc/uptime").read_text().split()[0])
-        age = uptime - ticks / os.sysconf("SC_CLK_TCK")
-    except (OSError, ValueError, IndexError):
-        return 0.0
-    return age if 0.0 <= age < 3600.0 else 0.0
-
-
-def process_started() -> float:
-    """The moment of `time.monotonic()` at which this process was started."""
-    return time.monotonic() - process_age()

@@ -23,7 +23,6 @@ from minilm.tuner.budget import Prices, parameters
 from minilm.tuner.law import Law, Recipe, shipped, useful_characters
 from minilm.tuner.propose import SearchSpace, plain
 from minilm.tuner.space import (
-    Dimension,
     Draw,
     Limits,
     Point,
@@ -79,7 +78,7 @@ class Outlook:
     law: Law = dataclasses.field(default_factory=shipped)
     fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # settings that the law does not know
 
-    def recipe(self, point: Mapping[str, Any], seconds: float) -> Recipe:
+    def recipe(self, point: Point, seconds: float) -> Recipe:
         """The training that the point means with so many seconds; no longer than the text is good for."""
         vocab_size, per_token = self.text.tokens[point["tokens"]]
         model, train = to_configs(without_tokens(point), vocab_size, self.limits)
@@ -98,30 +97,26 @@ class Outlook:
             per_token=per_token,
         )
 
-    def useful_tokens(self, point: Mapping[str, Any]) -> int:
+    def useful_tokens(self, point: Point) -> int:
         """Tokens after which the text has hardly anything left to tell a model of this recipe."""
         _, per_token = self.text.tokens[point["tokens"]]
         characters = useful_characters(self.text.characters, float(point.get("dropout", 0.0)), per_token)
         return int(characters / per_token)
 
-    def at(self, point: Mapping[str, Any], seconds: float) -> tuple[float, float]:
+    def at(self, point: Point, seconds: float) -> tuple[float, float]:
         """The loss to expect after so many seconds of training, and its standard deviation, in nats per character."""
         return self.law.at(self.recipe(point, seconds))
 
-    def difference(
-        self, point: Mapping[str, Any], other: Mapping[str, Any], seconds: float
-    ) -> tuple[float, float]:
+    def difference(self, point: Point, other: Point, seconds: float) -> tuple[float, float]:
         """How much lower `other` is expected to end than `point`, and the standard deviation of that."""
         return self.gain_of_time(point, seconds, other, seconds)
 
-    def gain_of_time(
-        self, point: Mapping[str, Any], seconds: float, other: Mapping[str, Any], longer: float
-    ) -> tuple[float, float]:
+    def gain_of_time(self, point: Point, seconds: float, other: Point, longer: float) -> tuple[float, float]:
         """How much lower `other` is expected to end after `longer` seconds than `point` after so many, with the
         standard deviation of that."""
         return self.law.difference(self.recipe(other, longer), self.recipe(point, seconds))
 
-    def why_not(self, point: Mapping[str, Any], seconds: float) -> str | None:
+    def why_not(self, point: Point, seconds: float) -> str | None:
         """Why a training is not imagined: there is no memory for it, or too few steps; or None."""
         vocab_size, _ = self.text.tokens[point["tokens"]]
         unhurried = Limits(self.limits.block_size, float("inf"), self.limits.memory)
@@ -146,14 +141,12 @@ def middle_of(outlook: Outlook) -> Point:
 
 def space_for(limits: Limits, tokens: tuple[str, ...] = (CHARACTERS,)) -> SearchSpace:
     """What `fmin` imagines trainings of: the search's space, as far as the law knows it, and the tokens."""
-    known = tuple(_known(dimension) for dimension in dimensions(limits))
-    expression = {**to_hyperopt(known), "tokens": hp.choice("tokens", list(tokens))}
+    known = []
+    for d in dimensions(limits):
+        low, high = KNOWN[d.name]
+        known.append(dataclasses.replace(d, low=max(d.low, low), high=min(d.high, high)))
+    expression = {**to_hyperopt(tuple(known)), "tokens": hp.choice("tokens", list(tokens))}
     return SearchSpace(expression, default_point(limits))
-
-
-def _known(dimension: Dimension) -> Dimension:
-    low, high = KNOWN[dimension.name]
-    return dataclasses.replace(dimension, low=max(dimension.low, low), high=min(dimension.high, high))
 
 
 def choose(outlook: Outlook, seconds: float, seed: int, algo: str = "tpe") -> Choice:

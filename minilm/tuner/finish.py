@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from minilm.config import TrainConfig
 from minilm.errors import DivergenceError
 from minilm.text.corpora import Corpus
 from minilm.training.checkpoint import CHECKPOINT, WEIGHTS
@@ -20,11 +19,10 @@ from minilm.training.evaluate import exact_loss
 from minilm.training.run import RESULT, Run, add_to_result, load_run
 from minilm.training.session import resume_training, run_training
 from minilm.tuner.records import BEST
-from minilm.tuner.settings import FEWEST_CHARS, FORWARD_SHARE, Settings
+from minilm.tuner.settings import FEWEST_CHARS, Settings, evaluations_for
 from minilm.tuner.space import Point, to_configs
 
 FINAL_STEPS = 4  # times a trial's steps, for the final model of a study without a clock
-FEWEST_EVALUATIONS = 3  # of a training without a clock; more would cost most of a short one's time
 SHORTEST = 2.0  # seconds; in less nothing is trained that a trial's model would not be better than
 CALMER = 0.25  # times the rate of a training that diverged, for the one that takes its place
 COMPARED_WITHIN = 0.02  # nats per character; a final loss that is not lower by more is compared exactly
@@ -115,17 +113,6 @@ class Finish:
         }
         add_to_result(run, numbers)
         return run
-
-
-def evaluations_for(tokens: int, chars: int) -> int:
-    """How often a training on so many tokens scores a split of so many characters: for half of its own work at most,
-    but a few times.
-
-    >>> evaluations_for(100_000, 50_000), evaluations_for(10_000_000, 50_000)
-    (3, 20)
-    """
-    worth = 0.5 * tokens / (FORWARD_SHARE * chars)
-    return min(TrainConfig.evaluations, max(FEWEST_EVALUATIONS, round(worth)))
 
 
 def _loss(run: Run, corpus: Corpus, split: str, chars: int | None = None) -> float:

@@ -6,12 +6,13 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from minilm.config import default_recipe
 from minilm.errors import ConfigError
 from minilm.text.corpora import Corpus, load_corpus
 from minilm.tuner.propose import plain
 from minilm.tuner.rungs import Ladder
 from minilm.tuner.settings import TrialBudget, trial_steps
-from minilm.tuner.space import limits_for, repaired, to_configs
+from minilm.tuner.space import Limits, Point, limits_for, refusal, to_configs
 from minilm.tuner.trial import Task, leg_of, run_leg
 
 SMALLEST_HIDDEN = 8
@@ -62,3 +63,19 @@ def named_values(params: Mapping[str, Any]) -> dict[str, Any]:
                 "returns it; pass hyperopt.space_eval(space, best)"
             )
     return values
+
+
+def repaired(point: Mapping[str, Any], vocab_size: int, limits: Limits) -> Point:
+    """The point with its batch halved until it is not refused, for a caller that has to train this point.
+
+    As it is where that does not help.
+
+    >>> repaired({"num_layers": 3, "hidden_size": 256, "batch_size": 32}, 65, limits_for(10**6))["batch_size"]
+    4
+    """
+    batch, found = default_recipe()[1].batch_size, dict(point)
+    batch = int(point.get("batch_size", batch))
+    while refusal(found, vocab_size, limits) is not None and batch > 1:
+        batch //= 2
+        found["batch_size"] = batch
+    return dict(point) if refusal(found, vocab_size, limits) is not None else found

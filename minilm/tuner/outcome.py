@@ -24,7 +24,8 @@ from minilm.writing import sample_text
 SAMPLES, SAMPLE_CHARS = 3, 280
 PATIENCE = 600.0  # seconds that a study without a clock waits for a helper
 # of the reserve: what is left of it when the samples, the numbers and the page must be there
-WRITTEN, SCORED, DRAWN = 0.75, 0.5, 0.15
+MOMENTS = WRITTEN, SCORED = 0.75, 0.5
+DRAWN = 0.15
 
 
 class Counting:

@@ -39,7 +39,7 @@ def by_law(
             "workers and scheduler are for trials, and a study by minutes has none; give trials to have some"
         )
     watch.phase("timing a few training steps on this machine")
-    hardware, cores = measure.machine(request.device)
+    hardware, _ = measure.machine(request.device)
     own = {"device": request.device} if request.device != "auto" else {}
     limits = measure.limits_of(corpus, hardware.device, 1)
     vocab_size, train = corpus.tokenizer.vocab_size, corpus.characters["train"]

@@ -23,7 +23,8 @@ from hyperopt.pyll import as_apply
 
 from minilm.errors import ConfigError, did_you_mean
 from minilm.tuner.algorithms import ALGORITHMS
-from minilm.tuner.space import DEFAULT_TID, Dimension, Draw, Point, draw_of, to_hyperopt
+from minilm.tuner.coupling import coupled_hyperopt, draw_of
+from minilm.tuner.space import DEFAULT_TID, Dimension, Draw, Point
 
 MOST_REFUSALS = 10  # of an algorithm's points for a trial; then chance draws, as an algorithm may insist
 ATTEMPTS = 60  # at a point that is not refused
@@ -51,9 +52,12 @@ class SearchSpace:
         refusal: Callable[[Point], str | None] | None = None,
         coupled: Mapping[str, float] | None = None,
     ) -> SearchSpace:
-        """Our own space; `coupled` as in `to_hyperopt`."""
-        first = draw_of(default, dimensions, coupled)
-        return cls(to_hyperopt(dimensions, coupled), default, first, refusal)
+        """Our own space; `coupled` as in `coupled_hyperopt`."""
+        expression, first = (
+            coupled_hyperopt(dimensions, coupled or {}),
+            draw_of(default, dimensions, coupled or {}),
+        )
+        return cls(expression, default, first, refusal)
 
     @cached_property
     def domain(self) -> Domain:

@@ -6,7 +6,6 @@ law knows differences much better than it knows a text.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from minilm.tuner.budget import parameters
@@ -23,7 +22,7 @@ def prospects(
 ) -> dict[str, Any]:
     """For result.json: "sizes", "tokens", "default" and "more", each what would be different and by how much."""
 
-    def above(point: Mapping[str, Any]) -> list[float]:
+    def above(point: Point) -> list[float]:
         """How much higher than the choice it is expected to end, and the deviation of that."""
         gain, sd = outlook.difference(point, choice.point, seconds)
         return [round(gain, 5), round(sd, 5)]

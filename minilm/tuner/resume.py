@@ -15,13 +15,13 @@ from minilm.text.corpora import Corpus, load_described
 from minilm.training.run import load_run
 from minilm.training.session import resume_training
 from minilm.tuner import chores, outcome
-from minilm.tuner.budget import SEARCH_SHARE, Minutes
+from minilm.tuner.budget import Minutes
 from minilm.tuner.choose import space_for
 from minilm.tuner.propose import SearchSpace, difference
 from minilm.tuner.records import BEST, RESULT, Journal, read_study
 from minilm.tuner.settings import Settings, check_request
 from minilm.tuner.study import Sitting, Study, run_sitting
-from minilm.tuner.trials import search_space
+from minilm.tuner.trials import SEARCH_SHARE, search_space
 from minilm.tuner.watch import Watch, default_watch
 from minilm.tuner.workers import Workers
 

@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import Any
 
-from minilm.config import default_recipe
+from minilm.config import TrainConfig, default_recipe
 from minilm.errors import ConfigError, did_you_mean
 from minilm.tuner.algorithms import ALGORITHMS
 from minilm.tuner.rungs import SCHEDULERS, Ladder
@@ -20,6 +20,7 @@ EVALUATIONS = 8  # of a full training
 EVALUATION_SHARE = 0.1  # of a trial's work, for its evaluations
 FORWARD_SHARE = 1 / 3  # of a step's work on a character, what it costs to evaluate one
 CHARS_PER_SECOND = 250  # of a full training: a CPU core evaluates as many EVALUATIONS times in a tenth of it
+FEWEST_EVALUATIONS = 3  # of a final training without a clock; more would cost most of a short one's time
 FEWEST_CHARS = 4000  # an estimate from less would choose by luck
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -178,3 +179,14 @@ def trial_steps() -> int:
     if not given.isdecimal() or int(given) < 1:
         raise ConfigError(f"MINILM_TRIAL_STEPS must be a whole number from 1 up, got {given!r}; try 200")
     return int(given)
+
+
+def evaluations_for(tokens: int, chars: int) -> int:
+    """How often a training on so many tokens scores a split of so many characters: for half of its own work at most,
+    but a few times.
+
+    >>> evaluations_for(100_000, 50_000), evaluations_for(10_000_000, 50_000)
+    (3, 20)
+    """
+    worth = 0.5 * tokens / (FORWARD_SHARE * chars)
+    return min(TrainConfig.evaluations, max(FEWEST_EVALUATIONS, round(worth)))

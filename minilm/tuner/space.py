@@ -61,11 +61,6 @@ WIDE_SPACE: tuple[Dimension, ...] = tuple(
 DEFAULT_TID = 0  # the first trial is the default recipe's
 DEFAULT_POINT: Point = {d.name: _RECIPE[ALIASES.get(d.name, d.name)] for d in SPACE}
 
-# How the best learning rate grows with each setting in trainings of equal steps: as which power of it, measured over
-# the grid of benchmarks/record.py. A wider model wants a smaller rate, its embeddings above all.
-RATE, PEAK = "learning_rate", "peak_rate"
-COUPLED_BY_STEPS = {"hidden_size": -0.5, "batch_size": 0.3, "block_size": 0.3}
-
 WINDOWS = 8  # the training split holds at least this many windows of the longest context
 COST = 4.0  # times the default recipe's cost of one step
 WIDE_COST = 250.0
@@ -117,42 +112,9 @@ def default_point(limits: Limits) -> Point:
     return {**DEFAULT_POINT, "block_size": min(DEFAULT_POINT["block_size"], limits.block_size)}
 
 
-def to_hyperopt(
-    space: tuple[Dimension, ...] = SPACE, coupled: Mapping[str, float] | None = None
-) -> dict[str, Any]:
-    """The space as Hyperopt takes it.
-
-    With `coupled` what is drawn is PEAK, the rate at the default recipe's size, and the point's learning rate is that
-    times `rate_factor`. The best peak then hardly depends on the other settings, which an algorithm that looks at one
-    setting at a time could not see.
-    """
-    found = {dimension.name: EXPRESSIONS[dimension.kind](dimension) for dimension in space}
-    if coupled is not None and RATE in found:
-        (drawn,) = (dimension for dimension in space if dimension.name == RATE)
-        peak = EXPRESSIONS[drawn.kind](dataclasses.replace(drawn, name=PEAK))
-        found[RATE] = peak * rate_factor(found, coupled)
-    return found
-
-
-def rate_factor(settings: Mapping[str, Any], coupled: Mapping[str, float]) -> Any:
-    """How many times the default recipe's the learning rate should be; of numbers, or of Hyperopt's expressions.
-
-    >>> rate_factor({"hidden_size": 512}, COUPLED_BY_STEPS)
-    0.5
-    """
-    factor: Any = 1.0
-    for name, power in coupled.items():
-        if name in settings:
-            factor = factor * (settings[name] / DEFAULT_POINT[name]) ** power
-    return factor
-
-
-def draw_of(point: Point, space: tuple[Dimension, ...], coupled: Mapping[str, float] | None = None) -> Draw:
-    """The raw values that stand for the point in `to_hyperopt(space, coupled)`."""
-    draw = {dimension.name: float(point[dimension.name]) for dimension in space}
-    if coupled is not None and RATE in draw:
-        draw[PEAK] = draw.pop(RATE) / rate_factor(draw, coupled)
-    return draw
+def to_hyperopt(space: tuple[Dimension, ...] = SPACE) -> dict[str, Any]:
+    """The space as Hyperopt takes it."""
+    return {dimension.name: EXPRESSIONS[dimension.kind](dimension) for dimension in space}
 
 
 def _hp() -> Any:
@@ -232,22 +194,6 @@ def refusal(point: Mapping[str, Any], vocab_size: int, limits: Limits) -> str | 
             f"for {model.n_parameters:,} parameters and a batch of {train.batch_size} x {model.block_size}"
         )
     return None
-
-
-def repaired(point: Mapping[str, Any], vocab_size: int, limits: Limits) -> Point:
-    """The point with its batch halved until it is not refused, for a caller that has to train this point.
-
-    As it is where that does not help.
-
-    >>> repaired({"num_layers": 3, "hidden_size": 256, "batch_size": 32}, 65, limits_for(10**6))["batch_size"]
-    4
-    """
-    batch, found = default_recipe()[1].batch_size, dict(point)
-    batch = int(point.get("batch_size", batch))
-    while refusal(found, vocab_size, limits) is not None and batch > 1:
-        batch //= 2
-        found["batch_size"] = batch
-    return dict(point) if refusal(found, vocab_size, limits) is not None else found
 
 
 def _owned(fields: dict[str, Any], owner: type) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from minilm.training.run import Run
 from minilm.training.scores import baseline_rows, table
 from minilm.tuner import chores, outcome
 from minilm.tuner.budget import Minutes
+from minilm.tuner.choose import without_tokens
 from minilm.tuner.finish import Finish
 from minilm.tuner.plan import by_law
 from minilm.tuner.propose import SearchSpace, Told, hyperopt_trials
@@ -94,18 +95,22 @@ class Sitting:
 def run_sitting(s: Sitting) -> Study:
     """The whole of it: search where there are trials, finish, look at the model, write, draw."""
     (s.folder / RESULT).unlink(missing_ok=True)  # of an earlier sitting
-    moments = (
-        None if s.minutes is None else {m: s.minutes.moment(m) for m in (outcome.WRITTEN, outcome.SCORED)}
-    )
+    moments = None if s.minutes is None else {share: s.minutes.moment(share) for share in outcome.MOMENTS}
     with Workers(2, background=True) as helper, Workers(1, background=True) as painter:
-        best = None if s.settings.budget is None else _searched(s)
+        trials = (s.settings, s.space, s.folder, s.journal, s.watch, s.begun, s.minutes)
+        best = None if s.settings.budget is None else searched(*trials)
         s.watch.phase("starting to train")
         counting = outcome.Counting(helper, s.corpus)
         # an empty page, to load what pages need: later that would take from the end
         sketch = painter.submit(chores.draw_page, s.folder)
-        finish = Finish(s.corpus, s.settings, s.folder, s.moment(1.0), s.watch.record, _most_steps(s))
-        kept = None if best is None else best_folder(s.folder / MODELS, best)
-        run = finish.run(_point(s, best), kept, None if best is None else best.loss)
+        chosen = s.settings.chosen or {}
+        finish = Finish(
+            s.corpus, s.settings, s.folder, s.moment(1.0), s.watch.record, chosen.get("most_steps")
+        )
+        if best is None:
+            run = finish.run(without_tokens(chosen["point"]))
+        else:
+            run = finish.run(best.point, best_folder(s.folder / MODELS, best), best.loss)
         s.watch.phase("writing samples and comparing them with the text")
         found = outcome.looked_at(run, s.corpus, s.settings.seed, counting, moments)
         result = outcome.result_of(s.settings, run, best, s.journal.trials, found)
@@ -115,20 +120,6 @@ def run_sitting(s: Sitting) -> Study:
         outcome.answer(painter, sketch, s.moment(outcome.DRAWN))
         outcome.answer(painter, painter.submit(chores.draw_page, s.folder), s.moment(outcome.DRAWN))
     return Study(run, s.journal.trials, result, s.folder, s.space, s.settings)
-
-
-def _searched(s: Sitting) -> Trial:
-    return searched(s.settings, s.space, s.folder, s.journal, s.watch, s.begun, s.minutes)
-
-
-def _point(s: Sitting, best: Trial | None) -> dict[str, Any]:
-    """What the final model is trained with."""
-    point = best.point if best is not None else (s.settings.chosen or {})["point"]
-    return {name: value for name, value in point.items() if name != "tokens"}
-
-
-def _most_steps(s: Sitting) -> int | None:
-    return (s.settings.chosen or {}).get("most_steps")
 
 
 def run_study(

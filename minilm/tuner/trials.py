@@ -12,18 +12,20 @@ from typing import Any
 from minilm.errors import AllTrialsFailedError
 from minilm.text.corpora import Corpus
 from minilm.tuner import measure
-from minilm.tuner.budget import SEARCH_SHARE, Minutes
+from minilm.tuner.budget import Minutes
+from minilm.tuner.coupling import COUPLED_BY_STEPS
 from minilm.tuner.decide import Rules, worker_count
 from minilm.tuner.engines import pool_for
 from minilm.tuner.propose import Proposer, SearchSpace
 from minilm.tuner.records import MODELS, Journal, Trial
 from minilm.tuner.search import LATE, Search, best_trial
 from minilm.tuner.settings import Request, Settings, TrialBudget, trial_steps
-from minilm.tuner.space import COUPLED_BY_STEPS, Limits, default_point, dimensions, refusal
+from minilm.tuner.space import Limits, default_point, dimensions, refusal
 from minilm.tuner.trial import ladder_for, leg_task, prepare, prune, run_leg
 from minilm.tuner.watch import Watch
 
 FULL_TRIALS, SHORTEST, LONGEST = 4.5, 3.5, 120.0  # full trainings in a search by the clock; seconds of one
+SEARCH_SHARE = 0.4  # of the minutes, for the trials of a space of the user's own
 
 
 def with_trials(corpus: Corpus, request: Request) -> tuple[Settings, SearchSpace]:

@@ -10,7 +10,8 @@ import time
 import pytest
 
 from minilm.errors import ConfigError
-from minilm.tuner.budget import FEWEST_STEPS, TIMED, Minutes, Prices, prices, process_age
+from minilm.training.clock import process_age
+from minilm.tuner.budget import FEWEST_STEPS, TIMED, Minutes, Prices, prices
 from minilm.tuner.space import limits_for, to_configs
 
 HERE, LIMITS = Prices(1.0, 1.0), limits_for(1_000_000)
@@ -57,7 +58,7 @@ def test_the_minutes_that_are_named_are_enough_on_any_machine(step, started):
 @pytest.mark.clock
 @pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="the system does not tell")  # noqa: PTH110
 def test_the_interpreters_start_counts():
-    code = "import time; time.sleep(0.3); from minilm.tuner.budget import process_age; print(process_age())"
+    code = "import time; time.sleep(0.3); from minilm.training.clock import process_age; print(process_age())"
     began = time.monotonic()
     told = float(
         subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout

@@ -11,9 +11,9 @@ import pytest
 from minilm import load_corpus, load_run
 from minilm.errors import DivergenceError
 from minilm.training.session import run_training
-from minilm.tuner.finish import Finish, evaluations_for
+from minilm.tuner.finish import Finish
 from minilm.tuner.records import MODELS, Trial, TrialState
-from minilm.tuner.settings import Settings, TrialBudget
+from minilm.tuner.settings import Settings, TrialBudget, evaluations_for
 from minilm.tuner.space import limits_for, to_configs
 
 POINT = {"num_layers": 1, "hidden_size": 16, "block_size": 8, "batch_size": 4, "learning_rate": 1e-2}

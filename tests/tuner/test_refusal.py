@@ -8,6 +8,7 @@ from hyperopt import hp
 from minilm.config import default_recipe
 from minilm.cost import needed_bytes
 from minilm.tuner.algorithms import ALGORITHMS
+from minilm.tuner.objective import repaired
 from minilm.tuner.propose import ATTEMPTS, Proposer, SearchSpace
 from minilm.tuner.space import (
     DEFAULT_POINT,
@@ -17,7 +18,6 @@ from minilm.tuner.space import (
     dimensions,
     limits_for,
     refusal,
-    repaired,
 )
 from minilm.tuner.trials import search_space
 

@@ -7,16 +7,13 @@ from hyperopt.base import Domain, Trials
 
 from minilm.config import default_recipe
 from minilm.errors import REMOVED, ConfigError
+from minilm.tuner.coupling import COUPLED_BY_STEPS, PEAK, RATE, draw_of
 from minilm.tuner.propose import Proposer, SearchSpace, plain
 from minilm.tuner.space import (
-    COUPLED_BY_STEPS,
     DEFAULT_POINT,
-    PEAK,
-    RATE,
     SPACE,
     default_point,
     dimensions,
-    draw_of,
     heads_for,
     limits_for,
     to_configs,
