@@ -2,10 +2,13 @@
 
     python benchmarks/endings.py tail --text shakespeare --tokens bpe:1024 --steps 1500
     python benchmarks/endings.py seeds --text poem.txt --tokens characters --steps 3000
+    python benchmarks/endings.py snapshots --text poem.txt --tokens characters --steps 3000
 
 `tail` trains once and scores the last weights, the means of the weights of the last shares of the steps, and blends of
 both. `seeds` compares one training with the mean probabilities of two and of three trainings of other seeds that have a
-half and a third of its steps, on a text that is used up by then. Losses exact, in nats per character.
+half and a third of its steps, on a text that is used up by then. `snapshots` trains in two and in three cycles, each
+with a whole schedule of the rate and from where the one before ended, and takes the mean probabilities of their ends.
+Losses exact, in nats per character.
 """
 
 from __future__ import annotations
@@ -78,11 +81,32 @@ def seeds(corpus: Any, recipe: dict[str, Any], steps: int) -> dict[str, float]:
     return found
 
 
+def snapshots(corpus: Any, recipe: dict[str, Any], steps: int) -> dict[str, float]:
+    from minilm.training.evaluate import exact_loss
+
+    found = {}
+    for count in (1, 2, 3):
+        ends: list[Any] = []
+        for _ in range(count):
+            trainer = trainer_of(corpus, recipe, steps // count)
+            if ends:
+                trainer.model.load_state_dict(ends[-1].state_dict())
+            trainer.fit()
+            ends.append(trainer.model)
+            found[f"{count} x {steps // count} steps, after {len(ends)}, the last alone"] = exact_loss(
+                ends[-1], **corpus.scored("val")
+            )
+        found[f"{count} x {steps // count} steps, all ends"] = exact_loss(
+            Together(ends), **corpus.scored("val")
+        )
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("tail", "seeds"))
+    parser.add_argument("what", choices=("tail", "seeds", "snapshots"))
     parser.add_argument("--text", default="shakespeare")
     parser.add_argument("--tokens", default="characters")
     parser.add_argument("--steps", type=int, default=1500)
@@ -96,7 +120,9 @@ def main() -> None:
     changes = {"layers": arguments.layers, "hidden": arguments.hidden, "dropouts": arguments.dropout}
     recipe = {**{name: default[0] for name, (_, default) in LISTS.items()}, **changes}
     corpus = load_corpus(arguments.text, arguments.tokens)
-    found = {"tail": tail, "seeds": seeds}[arguments.what](corpus, recipe, arguments.steps)
+    found = {"tail": tail, "seeds": seeds, "snapshots": snapshots}[arguments.what](
+        corpus, recipe, arguments.steps
+    )
     for name, loss in found.items():
         print(f"{loss:.4f}  {name}")
     facts = {**vars(arguments), "losses": found, "date": time.strftime("%Y-%m-%d"), "commit": common.commit()}
