@@ -21,6 +21,9 @@ def _parser() -> argparse.ArgumentParser:
         default=argparse.SUPPRESS,
         help="judge it on another text: its last tenth (default: the run's own)",
     )
+    parser.add_argument(
+        "--exact", action="store_true", help="score all of a large text, not a part spread over it"
+    )
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     cli.add_device_flag(parser, default="auto")
     return parser
@@ -32,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     files.run_folder(arguments.run)  # a wrong name is told before torch is loaded
     from minilm.config import TrainConfig
     from minilm.text.corpora import load_corpus
-    from minilm.text.ngram import count, counting_baseline
+    from minilm.text.ngram import SCORED_ON, count, countable, counting_baseline
     from minilm.training.hardware import choose_hardware
     from minilm.training.held_out import text_of
     from minilm.training.mixture import mixture
@@ -44,24 +47,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     corpus, whole = (load_corpus(arguments.text, run.tokenizer), True) if other else text_of(run)
     hardware = choose_hardware(TrainConfig(device=arguments.device), run.model.config.attention)
     stride = max(1, run.model.config.block_size // 4) if arguments.sliding else None
-    protocol = "exact" if stride is None else f"sliding, stride {stride}"
+    large = not arguments.exact and max(corpus.characters["val"], corpus.characters["test"]) > SCORED_ON
+    chars = SCORED_ON if large else None
     model = run.model.to(hardware.device)
     counting, mixed, squeezed = None if other else run.result.get("counting"), None, []
     if whole:
-        counted = count(corpus)
-        counting = counting or counting_baseline(corpus, counted)
-        mixed, squeezed = mixture(model, corpus, counted, stride=stride), compression_rows(corpus)
+        counted = count(part := countable(corpus))
+        counting = counting or counting_baseline(part, counted)
+        mixed, squeezed = mixture(model, part, counted, stride=stride), compression_rows(part)
     elif stride is None and run.result.get("eval_chars") is None:
         mixed = run.result.get("mixture")  # of the same windows
-    rows = [model_row(model, corpus, stride), *baseline_rows(counting, corpus.floors, mixed), *squeezed]
+    row, protocol = model_row(model, corpus, stride, chars)
+    rows = [row, *baseline_rows(counting, corpus.floors, mixed), *squeezed]
     if arguments.json:
         print(
             json.dumps({"folder": str(run.folder), "protocol": protocol, "unit": "nats/char", "rows": rows})
         )
     else:
         sizes = corpus.characters
-        part = f"{corpus.name}: its last {sizes['val']:,} and {sizes['test']:,} characters, val and test"
-        print(f"run       {run.folder}\ncorpus    {corpus.line() if whole else part}\n")
+        carried = f"{corpus.name}: its last {sizes['val']:,} and {sizes['test']:,} characters, val and test"
+        print(f"run       {run.folder}\ncorpus    {corpus.line() if whole else carried}\n")
         print(table(rows, protocol))
     return 0
 

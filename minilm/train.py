@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from minilm import cli, files
 from minilm.config import DEFAULT_PRESET, PRESETS, ModelConfig, TrainConfig
-from minilm.errors import ConfigError, note
+from minilm.errors import ConfigError
 
 MODEL = ("--layers", "--heads", "--hidden", "--context", "--dropout", "--attention")  # groups of the help
 MACHINE = ("--precision", "--threads", "--compile")
-COUNTED_ON = 1_000_000  # tokens of a split on which counting is scored: a large one would take it minutes
 SAMPLE = 200  # characters that a training writes at its end
 
 if TYPE_CHECKING:
@@ -82,17 +81,13 @@ def _complete(run: Run, corpus: Corpus) -> Path | None:
 
 def _completed(run: Run, corpus: Corpus) -> Path | None:
     """Adds what counting reaches, alone and with the model, and a sample to the result; in a folder, draws its page."""
-    from minilm.text.ngram import count, counting_baseline
+    from minilm.text.ngram import count, countable, counting_baseline
     from minilm.training.mixture import mixture
     from minilm.training.run import add_to_result
     from minilm.writing import sample_text
 
     if "counting" not in run.result or run.result.get("mixture", {}) is None:  # older results keep their rows
-        if (part := corpus.first_part(COUNTED_ON)) is not corpus:
-            note(
-                f"counting, alone and with the model, is scored on the first {COUNTED_ON:,} tokens of each split"
-            )
-        counted = count(part)
+        counted = count(part := countable(corpus))
         mixed = mixture(run.model, part, counted, chars=run.result.get("eval_chars"))
         add_to_result(run, {"counting": counting_baseline(part, counted), "mixture": mixed})
     add_to_result(run, {"sample": sample_text(run.model, run.tokenizer, SAMPLE, seed=0)})

@@ -17,25 +17,25 @@ from minilm.errors import CorpusError, RunError
 
 
 class Batches:
-    """An endless stream of batches from `tokens` (N,); the order depends on `seed` and the epoch alone.
+    """An endless stream of batches from `tokens` (N,), an array or a `LongText`; `seed` and epoch fix the order.
 
     >>> ids, targets = Batches(np.arange(100), block_size=8, batch_size=4, seed=0).next()
     >>> ids.shape, bool((targets == ids + 1).all())
     (torch.Size([4, 8]), True)
     """
 
-    def __init__(
-        self, tokens: np.ndarray, block_size: int, batch_size: int, seed: int, device: str | None = None
-    ) -> None:
+    def __init__(self, tokens: Any, block_size: int, batch_size: int, seed: int, device: Any = None) -> None:
         if len(tokens) < block_size + 1:
             got = f"got {len(tokens)}; use a longer text or a smaller context"
             raise CorpusError(f"the split must hold at least block_size + 1 = {block_size + 1} tokens, {got}")
         self.tokens, self.block_size, self.batch_size, self.seed = tokens, block_size, batch_size, seed
         self.epoch, self.index = 0, 0  # how many of the epoch's windows are used
         self.starts = lru_cache(maxsize=2)(self._starts)
-        # torch has no gather of wider unsigned numbers than uint8
-        compact = tokens if tokens.dtype == np.uint8 else tokens.astype(np.int32)
-        self.on_device = None if device is None else torch.from_numpy(compact.copy()).to(device)
+        self.device, self.on_device = device, None
+        if device is not None and isinstance(tokens, np.ndarray):
+            # torch has no gather of wider unsigned numbers than uint8
+            compact = tokens if tokens.dtype == np.uint8 else tokens.astype(np.int32)
+            self.on_device = torch.from_numpy(compact.copy()).to(device)
 
     def next(self) -> tuple[Tensor, Tensor]:
         """`(ids, targets)`, both (B, T) int64; `targets` is `ids` one token later, maybe from several epochs."""
@@ -48,11 +48,9 @@ class Batches:
                 self.epoch, self.index = self.epoch + 1, 0
         spots = np.concatenate(parts)[:, None] + np.arange(self.block_size + 1)  # (B, T + 1)
         if self.on_device is None:
-            window = torch.from_numpy(self.tokens[spots].astype(np.int64))  # (B, T + 1)
+            window = torch.from_numpy(self.tokens[spots].astype(np.int64)).to(self.device)  # (B, T + 1)
         else:  # only the places travel to a device that holds the text
-            window = self.on_device[
-                torch.from_numpy(spots).to(self.on_device.device, non_blocking=True)
-            ].long()
+            window = self.on_device[torch.from_numpy(spots).to(self.device, non_blocking=True)].long()
         return window[:, :-1].contiguous(), window[:, 1:].contiguous()
 
     def _starts(self, epoch: int) -> np.ndarray:

@@ -204,7 +204,7 @@ class BPETokenizer:
             parts = split_special(text, self.special_tokens)
             parts[::2] = [self.base.decode(self.base.encode_array(part, errors)) for part in parts[::2]]
             text = "".join(parts)
-        words = cut(text, self.special_tokens)
+        words = cut(text, self.special_tokens, None if self.base is None else self.base.characters)
         if len(self._known) > REMEMBERED:
             self._known.clear()
         self._known.update((token, [self.ids[_utf8(token)]]) for token in self.special_tokens)

@@ -1,9 +1,9 @@
 """Turns a text into what a model sees: tokens in one compact array, cut into training, validation and test.
 
-The text is split by characters, whatever the tokens are; byte pairs are learnt from the training split alone, and
-each split is encoded by itself. Passes over a source: the first learns its characters, length and sha256, the
-last fills the array. A large one goes to a file in the cache and is memory-mapped, so that memory never holds the
-text. Knows nothing of models, and of files only where the tokens are kept.
+Two passes over a source: the first learns its characters, length and sha256, the second fills the array. A large one
+goes to a file in the cache and is memory-mapped, so that memory never holds the text. The text is split by characters,
+whatever the tokens are; byte pairs are learnt from the training split alone, and each split is encoded by itself, in a
+large text where it is read. Knows nothing of models, and of files only where the characters are kept.
 """
 
 from __future__ import annotations
@@ -11,12 +11,9 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
-from itertools import chain, groupby, pairwise
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +21,9 @@ import numpy as np
 
 from minilm import disk, files
 from minilm.errors import ConfigError, CorpusError, MinilmError, UnknownCharacterError, note
+from minilm.text.bpe import BPETokenizer
 from minilm.text.characters import CharTokenizer
+from minilm.text.long import LongText, encoded
 from minilm.text.sources import CORPORA as CORPORA
 from minilm.text.sources import Source, cache_folder, own_files
 from minilm.text.tokenizers import (
@@ -40,10 +39,12 @@ from minilm.text.tokenizers import (
 
 SPLIT = (0.9, 0.05, 0.05)  # shares of train, val and test, in this order
 MINIMUM = 200  # characters: below this, 5% are too few to say anything
-MAPPED_ABOVE = 64 * 2**20  # bytes of tokens
-CACHE_BYTES = 4 * 2**30  # of the tokens of large texts that are kept
-LEARNT_FROM = 10_000_000  # characters: byte pairs of a larger text are learnt from stretches all over it,
-STRETCHES = 100  # so many
+MAPPED_ABOVE = 64 * 2**20  # bytes of a text's characters
+CACHE_BYTES = 4 * 2**30  # of large texts that are kept
+LARGE = 10_000_000  # characters of a training split: of a larger one byte pairs are learnt from so many, in
+STRETCHES = 100  # stretches all over it, and its tokens are made where they are read
+SAMPLE = 1_000_000  # characters of these stretches that tell the average length of a token
+LONGEST_WORD = 200  # tokens: the last of so many is the last of a whole text
 GIVEN = "given"  # how a tokenizer that the caller brought is described
 
 
@@ -53,7 +54,7 @@ class Corpus:
 
     name: str
     tokenizer: Tokenizer
-    tokens: np.ndarray
+    tokens: np.ndarray | LongText
     bounds: tuple[int, int]  # (end of train, end of val), token indexes; test is the rest
     source: dict[str, Any]  # JSON-able: "path" finds it again, "sha256" is the identity of its text
     floors: dict[str, float] | None  # entropy of each split in nats per character, where it is known
@@ -61,16 +62,24 @@ class Corpus:
     choice: str = CHARACTERS  # what was asked for: "characters", "bpe:N", or a tokenizer was given
 
     @property
-    def train(self) -> np.ndarray:
-        return self.tokens[: self.bounds[0]]
+    def train(self) -> Any:
+        """Tokens (N_train,), as `val` and `test`; of a large text in pieces, what makes them where they are read."""
+        return self._split(0)
 
     @property
-    def val(self) -> np.ndarray:
-        return self.tokens[self.bounds[0] : self.bounds[1]]
+    def val(self) -> Any:
+        return self._split(1)
 
     @property
-    def test(self) -> np.ndarray:
-        return self.tokens[self.bounds[1] :]
+    def test(self) -> Any:
+        return self._split(2)
+
+    def _split(self, number: int) -> np.ndarray | LongText:
+        if isinstance(self.tokens, LongText):
+            ends = (0, *self.character_bounds, self.source["characters"])
+            return self.tokens.part(ends[number], ends[number + 1])
+        ends = (0, *self.bounds, len(self.tokens))
+        return self.tokens[ends[number] : ends[number + 1]]
 
     @property
     def characters(self) -> dict[str, int]:
@@ -80,12 +89,18 @@ class Corpus:
 
     def scored(self, split: str) -> dict[str, Any]:
         """What `exact_loss` takes of the split "val" or "test": its tokens, the one before, the characters of each."""
-        tokens, start = {"val": (self.val, self.bounds[0]), "test": (self.test, self.bounds[1])}[split]
-        lengths = character_lengths(self.tokenizer)
-        return {"tokens": tokens, "before": int(self.tokens[start - 1]), "lengths": lengths}
+        tokens, earlier = {"val": (self.val, self.train), "test": (self.test, self.val)}[split]
+        before = int(earlier[-LONGEST_WORD:][-1])
+        lengths = character_lengths(self.tokenizer).astype(
+            np.uint16
+        )  # so many numbers as tokens are taken of it
+        return {"tokens": tokens, "before": before, "lengths": lengths}
 
     def in_characters(self, most: int) -> tuple[list[np.ndarray], int]:
         """The three splits as characters whatever the tokens are, of train the last `most`; how many are different."""
+        if isinstance(self.tokens, LongText):
+            train, val, test = (part.ids for part in (self.train, self.val, self.test))
+            return [train[-most:], val, test], self.tokens.letters.vocab_size
         parts, tokenizer = [self.train[-most:], self.val, self.test], self.tokenizer
         if not isinstance(tokenizer, CharTokenizer):
             texts = [tokenizer.decode(part) for part in parts]
@@ -98,10 +113,12 @@ class Corpus:
         return self.tokenizer.decode(self.train[:most])
 
     def first_part(self, most: int) -> Corpus:
-        """The same with the first `most` tokens of val and test, and the last three times as many of train; or itself,
-        where neither has more."""
-        if max(len(self.val), len(self.test)) <= most:
+        """The same with about the first `most` characters of val and test, and three times as many, the last ones, of
+        train; or itself, where its tokens are an array and neither has more."""
+        sizes = self.characters
+        if isinstance(self.tokens, np.ndarray) and max(sizes["val"], sizes["test"]) <= most:
             return self
+        most = round(most * len(self.val) / sizes["val"])  # tokens
         parts = [self.train[-3 * most :], self.val[:most], self.test[:most]]
         first, second, _ = np.cumsum([len(part) for part in parts]).tolist()
         characters = np.cumsum([character_lengths(self.tokenizer)[part].sum() for part in parts]).tolist()
@@ -116,6 +133,8 @@ class Corpus:
     @property
     def text(self) -> str:
         """The whole text, decoded at every call."""
+        if isinstance(self.tokens, LongText):
+            return self.tokens.letters.decode(self.tokens.ids)
         return self.tokenizer.decode(self.tokens)
 
     @property
@@ -133,7 +152,8 @@ class Corpus:
         length, kinds = self.source["characters"], self.tokenizer.vocab_size
         if self.choice == CHARACTERS:
             return f"{self.name}: {length:,} characters, {kinds} different; train / val / test {sizes}"
-        tokens = f"{len(self.tokens):,} tokens, {self.in_words()}"
+        about = "about " if isinstance(self.tokens, LongText) else ""
+        tokens = f"{about}{len(self.tokens):,} tokens, {self.in_words()}"
         return f"{self.name}: {length:,} characters; {tokens}; train / val / test {sizes} tokens"
 
     def in_words(self) -> str:
@@ -194,7 +214,8 @@ def load_corpus(
     >>> len(corpus.train), len(corpus.val), len(corpus.test), corpus.tokenizer.characters
     (306, 17, 17, '\\n aceimnoptu')
     """
-    count = piece_count(tokens) if isinstance(tokens, str) and tokens != AUTO else None
+    if isinstance(tokens, str) and tokens != AUTO:
+        piece_count(tokens)  # an impossible choice is told before the text is read
     name = str(name_or_path)
     entry = CORPORA.get(name)
     if entry and Path(name).exists():
@@ -203,21 +224,14 @@ def load_corpus(
     survey = _survey(source)
     own_split = source.bounds if tuple(split) == SPLIT else None
     ends = own_split or _bounds(survey.length, split)
-    if tokens == AUTO:
-        count = piece_count(tokens := auto_tokens(ends[0], len(survey.characters)))
-    tokenizer: Tokenizer = (characters := CharTokenizer(survey.characters))
-    if not isinstance(tokens, str):
-        tokenizer = tokens
-    elif count is not None:
-        tokenizer = learn_pieces(_to_learn_from(source, survey, ends), count, characters)
-    array, bounds = _tokens(source, tokenizer, survey, ends, mapped_above)
-    return Corpus(
+    letters = tokens if isinstance(tokens, CharTokenizer) else CharTokenizer(survey.characters)
+    corpus = Corpus(
         name=source.name,
-        tokenizer=tokenizer,
-        tokens=array,
-        bounds=bounds,
+        tokenizer=letters,
+        tokens=_characters(source, letters, survey, mapped_above),
+        bounds=ends,
         character_bounds=ends,
-        choice=tokens if isinstance(tokens, str) else GIVEN,
+        choice=GIVEN if isinstance(tokens, CharTokenizer) else CHARACTERS,
         source={
             "path": source.path,
             "sha256": survey.sha256,
@@ -228,6 +242,40 @@ def load_corpus(
         },
         floors=source.floors if own_split else None,
     )
+    if tokens == AUTO:
+        tokens = auto_tokens(ends[0], len(survey.characters))
+    if tokens == CHARACTERS or isinstance(tokens, CharTokenizer):
+        return corpus
+    return in_pieces(corpus, tokens)
+
+
+def in_pieces(corpus: Corpus, tokens: str | BPETokenizer) -> Corpus:
+    """A corpus of characters in other tokens: "bpe:N", learnt from its training split, or those that are given.
+
+    >>> in_pieces(load_corpus("fables"), "bpe:300").tokenizer
+    BPETokenizer(vocab_size=300, base=62 characters)
+    """
+    letters, ids, ends = corpus.tokenizer, corpus.tokens, corpus.character_bounds
+    assert isinstance(letters, CharTokenizer) and isinstance(ids, np.ndarray)
+    large = ends[0] > LARGE
+    starts = [ends[0] * k // STRETCHES for k in range(STRETCHES)] if large else [0]
+    size = LARGE // STRETCHES if large else ends[0]
+    texts = [letters.decode(ids[start : start + size]) for start in starts]
+    if isinstance(tokens, str):
+        tokenizer = learn_pieces(texts, piece_count(tokens) or 0, letters)
+    elif (tokenizer := tokens).base is not None:
+        tokenizer.base.encode(letters.characters)  # raises for what it does not know
+    if large:
+        sample = "".join(text[: SAMPLE // STRETCHES] for text in texts)
+        per_token = len(sample) / len(tokenizer.encode_array(sample))
+        made: Any = LongText(letters, ids, tokenizer, per_token)
+        bounds = int(ends[0] / per_token), int(ends[1] / per_token)
+    else:
+        parts = [encoded(letters, part, tokenizer) for part in (corpus.train, corpus.val, corpus.test)]
+        made, bounds = np.concatenate(parts), (len(parts[0]), len(parts[0]) + len(parts[1]))
+        made.flags.writeable = False
+    choice = tokens if isinstance(tokens, str) else GIVEN
+    return replace(corpus, tokenizer=tokenizer, tokens=made, bounds=bounds, choice=choice)
 
 
 def load_described(description: dict[str, Any], tokenizer: Tokenizer | None = None) -> Corpus:
@@ -314,39 +362,36 @@ def _bounds(length: int, split: tuple[float, float, float]) -> tuple[int, int]:
     return train_end, (int(length * (train + val)) if test else length)
 
 
-def _tokens(
-    source: Source, tokenizer: Tokenizer, survey: _Survey, ends: tuple[int, int], mapped_above: int
-) -> tuple[np.ndarray, tuple[int, int]]:
-    """The tokens of the three splits in a row, each encoded by itself, and where the first two end.
+def _characters(source: Source, letters: CharTokenizer, survey: _Survey, mapped_above: int) -> np.ndarray:
+    """The characters of a text (N,). Its sha256 and the tokenizer fix those of a large one and name their file."""
 
-    What fixes the tokens of a large text names their file: its sha256, the ends of its splits, the tokenizer. How
-    many each split has stands at the end of the file, since it is known only then.
-    """
-    counts = np.zeros(3, np.int64)
+    def read() -> Iterator[np.ndarray]:
+        length = 0
+        for text in source.pieces():
+            try:
+                yield letters.encode_array(text)
+            except UnknownCharacterError as error:
+                if letters.characters == survey.characters:
+                    raise CorpusError(_changed(source)) from error
+                raise
+            if (length := length + len(text)) > survey.length:
+                break
+        if length != survey.length:  # grown or shortened since the first pass
+            raise CorpusError(_changed(source))
 
-    def encoded() -> Iterator[np.ndarray]:
-        for split, texts in groupby(_texts(source, survey, ends), itemgetter(0)):
-            for ids in _encoded(source, tokenizer, survey, (text for _, text in texts)):
-                counts[split] += len(ids)
-                yield ids
-
-    dtype, most = tokenizer.dtype, survey.length * tokenizer.dtype.itemsize
-    if most <= mapped_above:
-        tokens = np.concatenate([np.empty(0, dtype), *encoded()])
-        tokens.flags.writeable = False  # as the memory-mapped ones
-    else:
-        path = _cached(f"{survey.sha256}.{ends[0]}.{ends[1]}.{tokenizer_identity(tokenizer)}")
-        if (kept := _counts(path, dtype)) is None:
-            end = (counts.tobytes() for _ in range(1))  # asked for last, when all are counted
-            files.write_chunks(path, chain((ids.tobytes() for ids in encoded()), end), most)
-            bound_cache(path.parent)
-            note(
-                f"the tokens of {source.name} are kept in {path.parent}, for the next time; it may be deleted"
-            )
-        else:
-            counts = kept
-        tokens = np.memmap(path, dtype, mode="r", shape=(int(counts.sum()),))
-    return tokens, (int(counts[0]), int(counts[:2].sum()))
+    size = survey.length * letters.dtype.itemsize
+    if size <= mapped_above:
+        ids = np.concatenate([*read()])
+        ids.flags.writeable = False  # as the memory-mapped ones
+        return ids
+    path = _cached(f"{survey.sha256}.{tokenizer_identity(letters)}")
+    if not path.is_file() or path.stat().st_size != size:
+        files.write_chunks(path, (ids.tobytes() for ids in read()), size)
+        bound_cache(path.parent)
+        note(
+            f"the characters of {source.name} are kept in {path.parent}, for the next time; it may be deleted"
+        )
+    return np.memmap(path, letters.dtype, mode="r", shape=(survey.length,))
 
 
 def _cached(name: str) -> Path:
@@ -375,70 +420,5 @@ def bound_cache(folder: Path, most: int = CACHE_BYTES) -> None:
                 total -= size
 
 
-def _counts(path: Path, dtype: np.dtype) -> np.ndarray | None:
-    """How many tokens each split has in a file of the cache; None where it is missing or not whole."""
-    if not path.is_file() or (size := path.stat().st_size - 24) < 0:
-        return None
-    counts = np.fromfile(path, np.int64, offset=size)
-    return counts if int(counts.sum()) * dtype.itemsize == size else None
-
-
-def _texts(source: Source, survey: _Survey, ends: tuple[int, int]) -> Iterator[tuple[int, str]]:
-    """The text some at a time, each with the number of its split."""
-    position = 0
-    for piece in source.pieces():
-        for split, (start, end) in enumerate(pairwise((0, *ends, survey.length))):
-            if text := piece[max(start - position, 0) : max(end - position, 0)]:
-                yield split, text
-        position += len(piece)
-        if position > survey.length:
-            break
-    if position != survey.length:  # grown or shortened since the first pass
-        raise CorpusError(_changed(source))
-
-
-def _to_learn_from(source: Source, survey: _Survey, ends: tuple[int, int]) -> list[str]:
-    """The training split, or of a large one stretches spread evenly over it."""
-    texts = (text for split, text in _texts(source, survey, ends) if split == 0)
-    if ends[0] <= LEARNT_FROM:
-        return ["".join(texts)]
-    size, found, position = LEARNT_FROM // STRETCHES, [], 0
-    for text in texts:
-        for start in (ends[0] * k // STRETCHES - position for k in range(STRETCHES)):
-            found.append(text[max(start, 0) : max(start + size, 0)])
-        position += len(text)
-    return list(filter(None, found))
-
-
-def _encoded(
-    source: Source, tokenizer: Tokenizer, survey: _Survey, texts: Iterable[str]
-) -> Iterator[np.ndarray]:
-    """The tokens of `texts`, which are one text, some at a time."""
-    base = tokenizer if isinstance(tokenizer, CharTokenizer) else tokenizer.base
-    try:
-        for text in texts if isinstance(tokenizer, CharTokenizer) else _whole_words(texts):
-            yield tokenizer.encode_array(text)
-    except UnknownCharacterError as error:
-        if base is not None and base.characters == survey.characters:
-            raise CorpusError(_changed(source)) from error
-        raise
-
-
 def _changed(source: Source) -> str:
     return f"{source.path} changed while it was read; try again when nothing writes to it"
-
-
-def _whole_words(texts: Iterable[str]) -> Iterator[str]:
-    """The same text, divided only where a word begins with a space or a line end: there its pieces are the same.
-
-    >>> list(_whole_words(["one t", "wo\\n", " three"]))
-    ['one', ' two', '\\n three']
-    """
-    rest = ""
-    for text in texts:
-        rest += text
-        if whole := re.match(r"(?s:.*)\S(?=[ \n])", rest):
-            yield whole[0]
-            rest = rest[whole.end() :]
-    if rest:
-        yield rest

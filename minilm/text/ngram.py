@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minilm.errors import ConfigError, CorpusError
+from minilm.errors import ConfigError, CorpusError, note
 from minilm.text.characters import CharTokenizer
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 ORDERS = range(2, 10)
 COUNTED = 10_000_000  # tokens at most, the last ones: keeps nine orders within a minute and two gigabytes
+SCORED_ON = 1_000_000  # characters of a split: a large one would take minutes, and its text too much memory
 CHOSEN_ON = 1_000_000  # validation tokens at most, for the choice of the order alone
 PIECE = 1_000_000  # tokens scored at a time
 TABLE = 2**26  # the largest range of keys that is ranked by a table of that size rather than by sorting
@@ -74,7 +75,7 @@ class KneserNey:
 
     def fit(self, tokens: np.ndarray) -> KneserNey:
         """Counts `tokens` (N,), of a long text the last COUNTED ones. Returns itself."""
-        self._levels = _fit(tokens, self.vocab_size, [self.order])[self.order]
+        self._levels = dict(_fit(tokens, self.vocab_size, [self.order]))[self.order]
         return self
 
     def loss(self, tokens: np.ndarray, before: np.ndarray | None = None) -> float:
@@ -134,6 +135,17 @@ class Counted:
     test: np.ndarray  # (T,), none where the split is empty
 
 
+def countable(corpus: Corpus) -> Corpus:
+    """The corpus, or of a large one a part, which a line then says."""
+    part = corpus.first_part(SCORED_ON)
+    if part is not corpus:
+        note(
+            f"counting, alone and with the model, is scored on the first {SCORED_ON:,} characters of each split, and "
+            "counts three times as many"
+        )
+    return part
+
+
 def count(corpus: Corpus) -> Counted:
     """Counts the corpus's own tokens."""
     return _count(corpus.train[-COUNTED:], corpus.val, corpus.test, corpus.tokenizer.vocab_size)
@@ -161,38 +173,35 @@ def _count(train: np.ndarray, val: np.ndarray, test: np.ndarray, vocab_size: int
     return Counted(model.order, len(train), *chances)
 
 
-def _models(tokens: np.ndarray, vocab_size: int, orders: Iterable[int]) -> list[KneserNey]:
-    models = []
-    for order, levels in _fit(tokens, vocab_size, list(orders)).items():
+def _models(tokens: np.ndarray, vocab_size: int, orders: Iterable[int]) -> Iterator[KneserNey]:
+    for order, levels in _fit(tokens, vocab_size, list(orders)):
         model = KneserNey(order, vocab_size)
         model._levels = levels
-        models.append(model)
-    return models
+        yield model
 
 
-def _best(models: list[KneserNey], train: np.ndarray, val: np.ndarray) -> KneserNey:
+def _best(models: Iterable[KneserNey], train: np.ndarray, val: np.ndarray) -> KneserNey:
     return min(models, key=lambda model: model.loss(val[:CHOSEN_ON], before=train))
 
 
-def _fit(tokens: np.ndarray, vocab_size: int, orders: list[int]) -> dict[int, list[_Level]]:
-    """The levels of a model of each order. Models share all but their top one: only there do plain counts count,
-    below it a k-gram counts by how many different tokens it follows."""
+def _fit(tokens: np.ndarray, vocab_size: int, orders: list[int]) -> Iterator[tuple[int, list[_Level]]]:
+    """The orders, each with the levels of its model, one after the other to save memory. Models share all but their top
+    one: only there do plain counts count, below it a k-gram counts by how many different tokens it follows."""
     if len(tokens) == 0:
         raise CorpusError(
             "the counting baseline needs at least one token to count, got none; use a longer text"
         )
-    below, found = np.array([1 / vocab_size]), {}
+    below = np.array([1 / vocab_size])
     lower: list[_Level] = []
     grams = distinct_grams(tokens[-COUNTED:].astype(np.int64), vocab_size, max(orders))
     for k, (gram, longer) in enumerate(pairwise(chain(grams, [None])), start=1):
         assert gram is not None
         if k in orders:
-            found[k] = [*lower, _smooth(gram, gram.counts, vocab_size, below)]
+            yield k, [*lower, _smooth(gram, gram.counts, vocab_size, below)]
         if longer is not None:
             followed = np.bincount(longer.suffixes, minlength=len(gram.keys))
             lower.append(_smooth(gram, followed, vocab_size, below))
             below = lower[-1].probabilities
-    return found
 
 
 def distinct_grams(tokens: np.ndarray, vocab_size: int, order: int) -> Iterator[Grams]:

@@ -12,13 +12,15 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 
-def cut(text: str, special_tokens: Sequence[str] = ()) -> list[str]:
+def cut(text: str, special_tokens: Sequence[str] = (), characters: str | None = None) -> list[str]:
     """The words between which no merge may reach, special tokens whole; joined they are the text.
+
+    `characters` are the text's, and maybe others: many short texts with the same ones are cut more quickly.
 
     >>> cut("I'll take 2 pears  now<end>", ["<end>"])
     ['I', "'ll", ' take', ' 2', ' pears', ' ', ' now', '<end>']
     """
-    words = _pattern("".join(sorted(set(text))))
+    words = _pattern("".join(sorted(set(text))) if characters is None else characters)
     parts = enumerate(split_special(text, special_tokens))
     return [word for k, part in parts for word in ([part] if k % 2 else words.findall(part))]
 

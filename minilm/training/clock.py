@@ -19,7 +19,7 @@ from minilm.errors import DivergenceError
 
 RECORDS = 100  # training records per run
 EVALUATION_SHARE = 0.1  # of a time budget, for the evaluations before the last one
-FINAL_SHARE = 0.25  # of a time budget: a last evaluation dearer than this is cut down to it
+FINAL_SHARE = 0.1  # of a time budget: a last evaluation dearer than this is cut down to it
 SAFETY = 1.25  # a busy neighbour can make the next evaluation slower than the last
 FIRST_STEP = 1e-3  # of a time budget, before a step has been timed
 PRICED = 2048  # characters scored to learn what a character costs

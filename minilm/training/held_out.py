@@ -23,11 +23,10 @@ HELD_OUT = "held_out.safetensors"
 def keep_held_out(folder: Path, corpus: Corpus, config: dict[str, Any]) -> None:
     """Writes validation and test split, and the token before them; of a text so large that its tokens lie in a file,
     nothing."""
-    start = corpus.bounds[0]
-    if corpus.tokens.nbytes > MAPPED_ABOVE or start < 1:
+    if corpus.tokens.nbytes > MAPPED_ABOVE or corpus.bounds[0] < 1:
         return
-    parts = {"before": corpus.tokens[start - 1 : start], "val": corpus.val, "test": corpus.test}
-    tensors = {name: torch.from_numpy(part.astype(np.int32)) for name, part in parts.items()}
+    parts = {"before": [corpus.scored("val")["before"]], "val": corpus.val, "test": corpus.test}
+    tensors = {name: torch.from_numpy(np.asarray(part, np.int32)) for name, part in parts.items()}
     files.write_tensors(folder / HELD_OUT, tensors, {"run": identity(config)})
 
 

@@ -9,9 +9,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from minilm.text.compression import CONTEXT, compressed_bits
 from minilm.text.corpora import Corpus
-from minilm.training.evaluate import exact_loss
+from minilm.training.evaluate import exact_loss, token_losses
 
 LEAST = (20, 8, 7, 6, 14, 7, 6)  # characters of the columns, which grow together with what stands in them
 Row = dict[str, Any]  # name, val and test in nats per character, each a number or None
@@ -67,13 +69,43 @@ def compression_rows(corpus: Corpus) -> list[Row]:
     return list(rows.values())
 
 
-def model_row(model: Any, corpus: Corpus, stride: int | None = None) -> Row:
-    """A model's loss on the whole of both splits, `exact` or, with a stride, `sliding`."""
-    val, test = (
-        exact_loss(model, **corpus.scored(split), stride=stride) if corpus.characters[split] else None
-        for split in ("val", "test")
-    )
-    return {"name": "model", "val": val, "test": test}
+def model_row(
+    model: Any, corpus: Corpus, stride: int | None = None, chars: int | None = None
+) -> tuple[Row, str]:
+    """A model's loss on both splits, and how it was measured: `exact` or, with a stride, `sliding`; with `chars` on
+    so many characters of each."""
+    row: Row = {"name": "model", "val": None, "test": None}
+    error = None
+    for split in ("val", "test"):
+        if corpus.characters[split]:
+            row[split], error = loss_of(model, stride=stride, chars=chars, **corpus.scored(split))
+    protocol = "exact" if stride is None else f"sliding, stride {stride}"
+    if chars is not None:
+        protocol = sampled(chars, error) + ("" if stride is None else f", {protocol}")
+    return row, protocol
+
+
+def loss_of(model: Any, chars: int | None, **scored: Any) -> tuple[float, float | None]:
+    """The loss on a split in nats per character, and, where only about `chars` characters of it are scored, its
+    standard error: the windows stand far apart, so that they count as drawn independently."""
+    if chars is None:
+        return exact_loss(model, **scored), None
+    parts = [(n.sum(-1).double().cpu(), c.sum(-1)) for _, n, c in token_losses(model, chars=chars, **scored)]
+    nats, lengths = (np.concatenate(column) for column in zip(*parts, strict=True))  # (windows,) each
+    mean, n = nats.sum() / lengths.sum(), len(nats)
+    error = (nats - mean * lengths).std(ddof=1) / (lengths.mean() * n**0.5) if n > 1 else None
+    return float(mean), None if error is None else float(error)
+
+
+def sampled(chars: int, error: float | None) -> str:
+    """
+    >>> sampled(100_000, 0.00213)
+    'sampled, 100,000 characters of each split, standard error 0.0021'
+    """
+    told = (
+        "" if error is None else f", standard error {error:.4f}"
+    )  # of test; of val, as large, about the same
+    return f"sampled, {chars:,} characters of each split{told}"
 
 
 def table(rows: list[Row], protocol: str) -> str:

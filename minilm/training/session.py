@@ -5,6 +5,7 @@ It joins what the other files know: hardware, model, loop, run folder. It prints
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -23,7 +24,6 @@ from minilm.text.corpora import Corpus, load_described
 from minilm.training import checkpoint
 from minilm.training.checkpoint import CHECKPOINT, differences
 from minilm.training.clock import Clock, Stop
-from minilm.training.evaluate import exact_loss, token_losses
 from minilm.training.hardware import Hardware, check_memory, choose_hardware, memory_errors
 from minilm.training.held_out import keep_held_out
 from minilm.training.loop import Trainer
@@ -42,6 +42,7 @@ from minilm.training.run import (
     run_folder,
     write_config,
 )
+from minilm.training.scores import loss_of, sampled
 
 LARGE_SPLIT, LEAST_SAMPLE = 1_000_000, 100_000  # characters of a validation split, and of it at least
 EVALUATED, FORWARD_SHARE = 0.1, 1 / 3  # of a training's work; of a step's work, to score what it trains on
@@ -333,33 +334,16 @@ def _train(
     return run
 
 
-def sampled_loss(model: Any, **scored: Any) -> tuple[float, float | None]:
-    """The mean loss on evenly spaced windows of a split, in nats per character, and its standard error: windows stand
-    far apart, so that they count as drawn independently."""
-    parts = [(n.sum(-1).double().cpu(), c.sum(-1)) for _, n, c in token_losses(model, **scored)]
-    nats, lengths = (np.concatenate(column) for column in zip(*parts, strict=True))  # (windows,) each
-    mean, n = nats.sum() / lengths.sum(), len(nats)
-    error = (nats - mean * lengths).std(ddof=1) / (lengths.mean() * n**0.5) if n > 1 else None
-    return float(mean), None if error is None else float(error)
-
-
 def final_numbers(trainer: Trainer, corpus: Corpus, stop: Stop, earlier: dict[str, Any]) -> dict[str, Any]:
     """The content of result.json; losses in nats per character. `legs` list what each leg of several did."""
     clock, s = trainer.clock, trainer.state
-    chars = clock.eval_chars
+    chars = clock.eval_chars if (clock.eval_chars or math.inf) < max(clock.chars) else None
     test = error = None
-    sampled = chars is not None and chars < max(clock.chars)
     if clock.chars[1]:
-        scored = {**corpus.scored("test"), "chars": chars}
-        test, error = (
-            sampled_loss(trainer.model, **scored) if sampled else (exact_loss(trainer.model, **scored), None)
-        )
-    told = (
-        "" if error is None else f", standard error {error:.4f}"
-    )  # of val, as large a sample, it is about the same
+        test, error = loss_of(trainer.model, chars, **corpus.scored("test"))
     numbers = {
-        "protocol": f"sampled, {chars:,} characters of each split{told}" if sampled else "exact",
-        "eval_chars": chars,
+        "protocol": "exact" if chars is None else sampled(chars, error),
+        "eval_chars": clock.eval_chars,
         "val_loss": s.best_loss,
         "test_loss": test,
         "standard_error": error,  # in nats per character, of a sampled loss

@@ -22,17 +22,17 @@ LONGEST_WORD = 15.0  # characters of an average word; in a script that does not 
 def counting(description: dict[str, Any]) -> dict[str, Any]:
     """The counting baseline of the described corpus, see `counting_baseline`."""
     from minilm.text.corpora import load_described
-    from minilm.text.ngram import counting_baseline
+    from minilm.text.ngram import SCORED_ON, counting_baseline
 
-    return counting_baseline(load_described(_in_characters(description)))
+    return counting_baseline(load_described(_in_characters(description)).first_part(SCORED_ON))
 
 
 def counted(description: dict[str, Any], tokenizer: Tokenizer) -> Counted:
     """What counting says of the described corpus's own tokens, see `count`."""
     from minilm.text.corpora import load_described
-    from minilm.text.ngram import count
+    from minilm.text.ngram import SCORED_ON, count
 
-    return count(load_described(description, tokenizer))
+    return count(load_described(description, tokenizer).first_part(SCORED_ON))
 
 
 def compared(description: dict[str, Any], samples: Sequence[str]) -> dict[str, Any]:

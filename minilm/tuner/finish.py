@@ -96,7 +96,8 @@ class Finish:
         """On the same characters: a trial's own loss is of a part of the split."""
         if kept_loss is None or run.result["val_loss"] <= kept_loss - COMPARED_WITHIN:
             return False
-        return _loss(load_run(kept), self.corpus, "val") < _loss(run, self.corpus, "val")
+        chars = run.result["eval_chars"]
+        return _loss(load_run(kept), self.corpus, "val", chars) < _loss(run, self.corpus, "val", chars)
 
     def _adopt(self, kept: Path, chars: int | None = None) -> Run:
         """Makes a trial's model the final one; `chars` where there is no time to score whole splits."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from minilm.text.characters import CharTokenizer
 from minilm.text.corpora import Corpus
-from minilm.text.ngram import counting_baseline
+from minilm.text.ngram import SCORED_ON, counting_baseline
 from minilm.training.mixture import mixture
 from minilm.training.run import Run, add_to_result
 from minilm.tuner import chores
@@ -43,7 +43,7 @@ class Counting:
         chances = answer(self.helper, self.chances, end)
         if not self.letters:
             return chances, answer(self.helper, self.baseline, end)
-        return chances, counting_baseline(self.corpus, chances) if chances else None
+        return chances, counting_baseline(self.corpus.first_part(SCORED_ON), chances) if chances else None
 
 
 def looked_at(
@@ -59,7 +59,8 @@ def looked_at(
     compared = counting.helper.submit(chores.compared, corpus.describe(), samples)
     if chances:
         options = {"chars": run.result["eval_chars"], "deadline": scored}
-        add_to_result(run, {"mixture": mixture(run.model, corpus, chances, **options)})
+        part = corpus.first_part(SCORED_ON)
+        add_to_result(run, {"mixture": mixture(run.model, part, chances, **options)})
     return {"samples": samples, "counting": baseline, "writing": answer(counting.helper, compared, scored)}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from minilm.errors import note
 from minilm.text.characters import CharTokenizer
-from minilm.text.corpora import Corpus, load_corpus
+from minilm.text.corpora import Corpus, in_pieces
 from minilm.text.tokenizers import characters_per_token, piece_count
 from minilm.tuner import measure
 from minilm.tuner.budget import SMALLEST, TIMED, Minutes, prices
@@ -54,8 +54,7 @@ def by_law(
     choice = choose(outlook, minutes.for_training(), request.seed, request.algo)
     if open_tokens and choice.point["tokens"] != corpus.choice:
         watch.phase("cutting the text into pieces")
-        split, raw = tuple(corpus.source["split"]), "read_as" not in corpus.source
-        corpus = load_corpus(corpus.source["path"], choice.point["tokens"], split=split, raw=raw)
+        corpus = in_pieces(corpus, choice.point["tokens"])
         text = dataclasses.replace(text, tokens={**text.tokens, **as_cut(corpus)})
         limits = measure.limits_of(corpus, hardware.device, 1)
     (model, config, seconds), *_ = measure.timed_steps(

@@ -120,7 +120,7 @@ def test_a_text_that_changes_between_the_passes(tmp_path, grown):
     source = sources.Source("moving", "moving", lambda: [next(texts)])
     survey = corpora._survey(source)
     with pytest.raises(CorpusError, match="changed while it was read"):
-        corpora._tokens(source, CharTokenizer(survey.characters), survey, (99, 200), 10**9)
+        corpora._characters(source, CharTokenizer(survey.characters), survey, 10**9)
 
 
 def test_mapped_tokens_are_kept_and_mended(file, tmp_path, monkeypatch):
@@ -200,7 +200,9 @@ def test_the_beginning_of_a_corpus_is_one(tmp_path):
         whole = load_corpus(tmp_path / "a.txt", tokens)
         part = whole.first_part(50)
         assert whole.first_part(10**6) is whole
-        assert part.val.tolist() == whole.val[:50].tolist() and part.test.tolist() == whole.test[:50].tolist()
-        assert part.train.tolist() == whole.train[-150:].tolist()
+        n = len(part.val)  # of so many tokens
+        assert n == round(50 * len(whole.val) / whole.characters["val"])
+        assert part.val.tolist() == whole.val[:n].tolist() and part.test.tolist() == whole.test[:n].tolist()
+        assert part.train.tolist() == whole.train[-3 * n :].tolist()
         for split in ("train", "val", "test"):
             assert part.characters[split] == len(part.tokenizer.decode(getattr(part, split)))

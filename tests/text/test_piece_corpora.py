@@ -11,9 +11,11 @@ import pytest
 
 from minilm.errors import ConfigError, CorpusError, UnknownCharacterError
 from minilm.text import corpora
+from minilm.text.batches import Batches
 from minilm.text.bpe import BPETokenizer
 from minilm.text.characters import CharTokenizer
 from minilm.text.corpora import load_corpus, load_described
+from minilm.text.long import LongText, whole_words
 from minilm.text.sources import Source
 from minilm.text.tokenizers import (
     character_lengths,
@@ -136,18 +138,78 @@ def test_a_given_tokenizer_must_be_given_again(file, byte_pairs):
     assert more.text == LINES and more.tokenizer.vocab_size == load_corpus(file).tokenizer.vocab_size + 1
 
 
-def test_large_texts_are_mapped_and_equal(file, tmp_path, monkeypatch):
+def test_a_large_text_is_encoded_where_it_is_read(file, tmp_path, monkeypatch):
+    """Read as a whole it has the tokens of the encoded text, a window is a stretch of these."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("minilm.text.reading.CHUNK", 1000)  # pieces that end anywhere
-    small, mapped = load_corpus(file, "bpe:200"), load_corpus(file, "bpe:200", mapped_above=10)
-    assert isinstance(mapped.tokens, np.memmap) and np.array_equal(small.tokens, mapped.tokens)
-    assert mapped.bounds == small.bounds and mapped.text == LINES
-    (kept,) = (tmp_path / "cache" / "minilm" / "tokens").iterdir()
-    for damaged in (kept.read_bytes()[:100], b"", kept.read_bytes() + b"\0"):
-        kept.write_bytes(damaged)
-        assert np.array_equal(load_corpus(file, "bpe:200", mapped_above=10).tokens, small.tokens)
-    monkeypatch.setattr(corpora, "_encoded", None)  # it is kept: nothing is encoded
-    assert load_corpus(file, "bpe:200", mapped_above=10).bounds == small.bounds
+    small = load_corpus(file, "bpe:200")
+    monkeypatch.setattr(corpora, "LARGE", 5000)
+    monkeypatch.setattr(corpora, "STRETCHES", 10)
+    large = load_corpus(file, small.tokenizer, mapped_above=10)
+    assert isinstance(large.train.ids, np.memmap) and large.text == LINES
+    assert large.character_bounds == small.character_bounds and large.characters == small.characters
+    for whole, split in zip(
+        (small.train, small.val, small.test), (large.train, large.val, large.test), strict=True
+    ):
+        assert np.array_equal(whole, split) and abs(len(split) / len(whole) - 1) < 0.1
+        stretches = np.lib.stride_tricks.sliding_window_view(whole, 30)
+        starts = np.arange(0, len(split), 7)
+        read = split[starts[:, None] + np.arange(30)]
+        at = [np.flatnonzero((stretches == window).all(1)) for window in read]
+        assert read.shape == (len(starts), 30) and all(map(len, at)), "each is a stretch of the whole"
+        far = [min(abs(found - start)) for found, start in zip(at, starts, strict=True)]
+        assert max(far) < 60 + 0.05 * len(whole), "and near where it was asked for"
+    assert large.scored("val")["before"] == small.scored("val")["before"] == small.train[-1]
+    assert large.scored("test")["before"] == small.val[-1]
+    assert "about" in large.line() and large.beginning(50) == LINES[: len(large.beginning(50))]
+    assert [part.tolist() for part in large.in_characters(500)[0]] == [
+        part.tolist() for part in load_corpus(file).in_characters(500)[0]
+    ]
+    part = large.first_part(100)
+    texts = [part.tokenizer.decode(tokens) for tokens in (part.train, part.val, part.test)]
+    assert (
+        list(part.characters.values()) == list(map(len, texts))
+        and texts[1] == splits(LINES)[1][: len(texts[1])]
+    )
+
+
+@pytest.mark.parametrize("alphabet", ["ab ", "ab", "狐狸猫犬"])
+def test_windows_of_any_text_have_their_length(alphabet):
+    """Few spaces, none, or pieces much longer than the average: each window is there, the same at each call."""
+    draw = random.Random(1)
+    text = "a" * 3000 + "".join(draw.choices(alphabet, k=6000))
+    letters = CharTokenizer.from_text(text)
+    tokenizer = BPETokenizer.train(text, 60, base=letters)
+    long = LongText(letters, letters.encode_array(text), tokenizer, len(text) / len(tokenizer.encode(text)))
+    starts = np.array([0, 1, 50, len(long) // 2, len(long) - 1])
+    places = starts[:, None] + np.arange(40)
+    read = long[places]
+    assert read.shape == (5, 40) and np.array_equal(read, long[places])
+    assert all(tokenizer.decode(window) in text for window in read)
+
+
+def test_a_run_that_reads_a_large_text_goes_on_bit_for_bit(file, monkeypatch):
+    """The batches depend on the seed and the position alone, and an epoch passes over the whole text."""
+    monkeypatch.setattr(corpora, "LARGE", 1000)
+    corpus = load_corpus(file, "bpe:200")
+    one, two = (Batches(load_described(corpus.describe()).train, 16, 4, seed=3) for _ in range(2))
+    first = [one.next() for _ in range(200)]
+    for k, (ids, targets) in enumerate(first):
+        again = two.next()
+        assert ids.equal(again[0]) and targets.equal(again[1]) and targets[:, :-1].equal(ids[:, 1:])
+        if k == 99:
+            position = two.state()
+            two = Batches(corpus.train, 16, 4, seed=3)
+            two.restore(position)
+    read = {line for ids, _ in first for row in ids for line in corpus.tokenizer.decode(row).split("\n")}
+    assert sum(any(f"line {k}:" in part for part in read) for k in range(270)) > 250
+
+
+def test_a_given_tokenizer_that_lacks_a_character_is_refused_before_the_training(file, monkeypatch):
+    monkeypatch.setattr(corpora, "LARGE", 1000)
+    letters = CharTokenizer.from_text("abc")
+    with pytest.raises(UnknownCharacterError, match="lacks"):
+        load_corpus(file, BPETokenizer.train("abc abc", 5, base=letters))
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 7, 100])
@@ -155,33 +217,36 @@ def test_words_are_whole_however_the_text_arrives(chunk):
     draw = random.Random(chunk)
     text = "".join(draw.choice("ab'st  \n\t1!\x1c狐") for _ in range(2000))
     tokenizer = BPETokenizer.train(text, 300)
-    pieces = list(corpora._whole_words(text[k : k + chunk] for k in range(0, len(text), chunk)))
+    pieces = list(whole_words(text[k : k + chunk] for k in range(0, len(text), chunk)))
     assert "".join(pieces) == text and len(pieces) > 9
     assert [i for piece in pieces for i in tokenizer.encode(piece)] == tokenizer.encode(text)
 
 
-def test_a_large_text_is_learnt_from_all_over_it(monkeypatch):
-    monkeypatch.setattr(corpora, "LEARNT_FROM", 1000)
+def test_a_large_text_is_learnt_from_all_over_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(corpora, "LARGE", 1000)
     monkeypatch.setattr(corpora, "STRETCHES", 10)
     text = "".join(f"{k:06d} " for k in range(2000))
-    source = Source("s", "s", lambda: [text[k : k + 333] for k in range(0, len(text), 333)])
-    survey = corpora._survey(source)
-    learnt = "".join(corpora._to_learn_from(source, survey, (12_000, 13_000)))
-    assert learnt == "".join(text[k * 1200 : k * 1200 + 100] for k in range(10))
-    assert corpora._to_learn_from(source, survey, (900, 13_000)) == [text[:900]]
+    (tmp_path / "t.txt").write_text(text)
+    learnt_from = []
+    monkeypatch.setattr(
+        corpora, "learn_pieces", lambda texts, *rest: learnt_from.append(texts) or learn_pieces(texts, *rest)
+    )
+    load_corpus(tmp_path / "t.txt", "bpe:50")
+    monkeypatch.setattr(corpora, "LARGE", 13_000)
+    load_corpus(tmp_path / "t.txt", "bpe:50")
+    train = text[:12_600]
+    assert learnt_from == [[train[k * 1260 : k * 1260 + 100] for k in range(10)], [train]]
 
 
 @pytest.mark.parametrize(
     "grown", [LINES + "more", LINES[:-5], LINES.replace("quick", "slow"), LINES.replace("fox", "Fox")]
 )
 def test_a_text_that_changes_between_the_passes(grown):
-    texts = iter([LINES, LINES, grown])
+    texts = iter([LINES, grown])
     source = Source("moving", "moving", lambda: [next(texts)])
     survey = corpora._survey(source)
-    ends = corpora._bounds(survey.length, (0.9, 0.05, 0.05))
-    learnt = learn_pieces(corpora._to_learn_from(source, survey, ends), 200, CharTokenizer(survey.characters))
     with pytest.raises(CorpusError, match="changed while it was read"):
-        corpora._tokens(source, learnt, survey, ends, 10**9)
+        corpora._characters(source, CharTokenizer(survey.characters), survey, 10**9)
 
 
 @pytest.mark.parametrize(
