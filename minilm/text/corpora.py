@@ -387,7 +387,7 @@ def _characters(source: Source, letters: CharTokenizer, survey: _Survey, mapped_
     path = _cached(f"{survey.sha256}.{tokenizer_identity(letters)}")
     if not path.is_file() or path.stat().st_size != size:
         files.write_chunks(path, (ids.tobytes() for ids in read()), size)
-        bound_cache(path.parent)
+        bound_cache(path.parent, CACHE_BYTES)
         note(
             f"the characters of {source.name} are kept in {path.parent}, for the next time; it may be deleted"
         )
@@ -407,7 +407,7 @@ def _cached(name: str) -> Path:
     return path
 
 
-def bound_cache(folder: Path, most: int = CACHE_BYTES) -> None:
+def bound_cache(folder: Path, most: int) -> None:
     """Deletes the oldest files of a folder of the cache until it holds at most so many bytes; the newest one stays."""
     with suppress(OSError):
         found = sorted(

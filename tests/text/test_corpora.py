@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -134,6 +135,34 @@ def test_mapped_tokens_are_kept_and_mended(file, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(CorpusError, match="XDG_CACHE_HOME"):
         load_corpus(file, mapped_above=0)
+
+
+def test_the_cache_has_a_name_and_a_bound(file, tmp_path, monkeypatch, capsys):
+    """One file a text, whatever its tokens and splits; the oldest go where they are too many, the newest stays."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(corpora, "LARGE", 100)
+    folder = tmp_path / "cache" / "minilm" / "tokens"
+    corpus = load_corpus(file, mapped_above=0)
+    load_corpus(file, "bpe:60", split=(0.8, 0.1, 0.1), mapped_above=0)
+    (kept,) = folder.iterdir()
+    told = capsys.readouterr().err
+    assert kept.name.startswith(corpus.source["sha256"]) and kept.stat().st_size == len(LINES)
+    assert told.count(str(folder)) == 1 and "may be deleted" in told, "said once, where it is written"
+    for age, size in enumerate((100, 200, 300)):
+        (folder / f"old-{age}").write_bytes(bytes(size))
+        os.utime(folder / f"old-{age}", (1000 + age, 1000 + age))
+    corpora.bound_cache(folder, most=len(LINES) + 350)
+    assert {path.name for path in folder.iterdir()} == {"old-2", kept.name}
+    corpora.bound_cache(folder, most=10)
+    assert list(folder.iterdir()) == [kept], "what was just written is used"
+    monkeypatch.setattr(corpora, "CACHE_BYTES", 10)
+    other = tmp_path / "other.txt"
+    other.write_text(LINES.upper())
+    again = load_corpus(other, mapped_above=0)
+    assert again.text == LINES.upper() and [path.name[:64] for path in folder.iterdir()] == [
+        again.source["sha256"]
+    ]
+    assert corpus.text == LINES, "a corpus in use outlives its file"
 
 
 @pytest.mark.parametrize(("known", "stand_in"), [("abc?", "?"), ("abc ", " "), ("bca", "a")])

@@ -18,7 +18,9 @@ import torch
 from minilm import files
 from minilm.config import ModelConfig, TrainConfig
 from minilm.errors import REMOVED, DivergenceError, RunError, StorageError
+from minilm.text import corpora
 from minilm.text.corpora import load_corpus
+from minilm.text.long import LongText
 from minilm.training.optim import build_optimizer
 from minilm.training.run import load_run
 from minilm.training.session import resume_training, run_training
@@ -249,6 +251,24 @@ def test_a_run_from_before_options_were_removed_goes_on(tmp_path, corpus):
     resume_training(tmp_path / "run")
     assert fingerprint(tmp_path / "run") == fingerprint(tmp_path / "whole")
     assert load_run(tmp_path / "run").config["train"]["prior"] == "none"
+
+
+def test_a_killed_run_on_a_large_text_in_pieces_goes_on_bit_for_bit(tmp_path, text, monkeypatch):
+    """Its text is encoded where it is read, by the process that goes on as by the one that was killed."""
+    monkeypatch.setattr(corpora, "LARGE", 2000)
+    corpus = load_corpus(text, "bpe:80")
+    assert isinstance(corpus.train, LongText)
+    config = TrainConfig(**{**QUICK, "patience": None})
+    run_training(corpus, shape(corpus), config, tmp_path / "whole")
+
+    def stop(record):
+        if record["step"] == 25:
+            raise Crash
+
+    with pytest.raises(Crash):
+        run_training(corpus, shape(corpus), config, tmp_path / "run", on_record=stop)
+    resume_training(tmp_path / "run")  # loads the text anew, with the run's own pieces
+    assert fingerprint(tmp_path / "run") == fingerprint(tmp_path / "whole")
 
 
 def test_an_incomplete_checkpoint_does_not_go_unnoticed(tmp_path, monkeypatch, corpus):
