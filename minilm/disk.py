@@ -228,6 +228,40 @@ def delete(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def delete_folder(path: Path) -> None:
+    """Deletes a folder of ours and all in it; nothing where there is none. What others hold open on Windows stays."""
+    with storage(path):
+        for parent, folders, names in os.walk(path, topdown=False):
+            for name in (*names, *folders):
+                one = Path(parent, name)
+                announce("delete", one)
+                with suppress(FileNotFoundError, PermissionError):
+                    if name in names or one.is_symlink():
+                        one.unlink()
+                    elif not any(one.iterdir()):
+                        one.rmdir()
+        with suppress(FileNotFoundError):
+            if not any(path.iterdir()):
+                path.rmdir()
+
+
+def copy_folder(source: Path, target: Path) -> Path:
+    """Puts a copy of a folder of plain files in the place of `target`; after a crash it is whole or not there."""
+    still_ours(target)
+    begun = target.with_name(f".{target.name}-copied")
+    delete_folder(begun)  # of a copy that a crash has ended
+    make_folder(begun)
+    for path in sorted(source.iterdir()):
+        data = path.read_bytes()
+        replace(begun / path.name, [data], len(data))
+    delete_folder(target)
+    with storage(target):
+        announce("rename", begun, target)
+        begun.rename(target)
+        sync_folder(target.parent)
+    return target
+
+
 def make_folder(path: str | Path) -> Path:
     """The folder, made with its parents where it is missing."""
     path = Path(path)
@@ -252,13 +286,13 @@ def refuse_used(path: str | Path) -> None:
         there = path.is_dir()
         if not there and (path.exists() or path.is_symlink()):
             raise ConfigError(
-                f"out must be a new folder, and a file of that name is there, {path}; choose another"
+                f"out must be a new folder, got {path}, where a file of that name is; choose another"
             )
         inside = sorted(path.iterdir()) if there else []
         begun = {LOCK, *BEGUN} if any(one.name == LOCK for one in inside) else set()
         if any(one.name not in begun and one.suffix != TEMPORARY for one in inside):
             raise ConfigError(
-                f"out must be a new folder, and {path} is not empty; choose another, or resume the run there"
+                f"out must be a new folder, got {path}, which is not empty; choose another, or resume the run there"
             )
 
 

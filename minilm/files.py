@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 from minilm import disk
 from minilm.disk import LOCK as LOCK
 from minilm.disk import TEMPORARY as TEMPORARY
+from minilm.disk import copy_folder as copy_folder
+from minilm.disk import delete as delete
+from minilm.disk import delete_folder as delete_folder
 from minilm.disk import held as held
 from minilm.disk import make_folder as make_folder
 from minilm.disk import new_folder as new_folder
@@ -330,9 +333,11 @@ def run_folder(path: str | Path) -> Path:
     )
     try:
         if path.is_file():
-            raise RunError(f"a run must be a folder, and {path} is a file; {advice}")
+            raise RunError(f"a run must be a folder, got {path}, which is a file; {advice}")
         if not path.is_dir():
-            raise RunError(f"the folder {shortened(str(path))} does not exist; {advice}")
+            raise RunError(
+                f"a run must be a folder, got {shortened(str(path))}, which does not exist; {advice}"
+            )
         for folder in (path, path / BEST):
             if (folder / CONFIG).is_file():
                 if folder != path and folder.is_symlink():
@@ -341,11 +346,13 @@ def run_folder(path: str | Path) -> Path:
                     )
                 return folder
     except OSError as error:
-        raise RunError(f"cannot look into {shortened(str(path))}: {error.strerror}; {advice}") from error
+        raise RunError(
+            f"a run must be a folder that one can look into, got {shortened(str(path))}: {error.strerror}; {advice}"
+        ) from error
     except ValueError as error:
         if isinstance(error, RunError):
             raise
         raise RunError(
             f"a run must be a folder with a possible name, got {str(path)!r} ({error}); {advice}"
         ) from error
-    raise RunError(f"{path} is not a run, it holds no {CONFIG}; {advice}")
+    raise RunError(f"a run must hold {CONFIG}, got {shortened(str(path))}, which is not a run; {advice}")

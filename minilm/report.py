@@ -28,7 +28,8 @@ def report(folder: str | Path) -> Path:
             return run_page(folder)
     except OSError as error:
         raise RunError(
-            f"cannot look into {shortened(str(folder))}: {error.strerror}; give the folder that training wrote"
+            f"a run must be a folder that one can look into, got {shortened(str(folder))}: {error.strerror}; "
+            "give the folder that training wrote"
         ) from error
     except (TypeError, KeyError, IndexError, AttributeError, ValueError, ArithmeticError) as error:
         if isinstance(error, MinilmError):
@@ -38,7 +39,7 @@ def report(folder: str | Path) -> Path:
             "restore them from a copy"
         ) from error
     raise RunError(
-        f"{shortened(str(folder))} is neither a run nor a study: a run holds config.json, a study study.json; "
+        f"a run must hold config.json and a study study.json, got {shortened(str(folder))} with neither; "
         "give the folder that training wrote"
     )
 

@@ -244,14 +244,14 @@ def _check(arguments: argparse.Namespace) -> None:
             raise ConfigError(f"{fault}; leave it out for its default")
     if "deterministic" in arguments and "trials" not in arguments:
         raise ConfigError(
-            "--deterministic counts trials, since no clock reads the same twice, got none; add --trials 20"
+            "--deterministic must count trials, since no clock reads the same twice, got none; add --trials 20"
         )
     if "out" in arguments:
         files.refuse_used(arguments.out)
     if "resume" in arguments and not (Path(arguments.resume) / "study.json").is_file():
         raise RunError(
-            f"{shortened(arguments.resume)} is not a study: it has no study.json; give the folder "
-            "that minilm.tune printed"
+            f"--resume must be given a study, got {shortened(arguments.resume)}, which is not a study: it has no "
+            "study.json; give the folder that minilm.tune printed"
         )
 
 

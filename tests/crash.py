@@ -1,6 +1,6 @@
 """A program that kills, signals and damages, counts what came of it, and can be taken up again: `make test-crash`.
 
-    python tests/crash.py FOLDER --kills 1000 --signals 200 --flips 20000
+    python tests/crash.py FOLDER --kills 1000 --signals 200 --studies 300 --flips 20000
 
 One process loads torch and forks every training, so that a kill costs no start-up. FOLDER/counts.jsonl gains a line for
 each finished run, each damage, each caught writer; what it holds already is not done again. Ends with 1 where
@@ -18,7 +18,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -172,10 +172,36 @@ def a_study(folder: Path) -> None:
         )
 
 
+def studies(
+    home: Path, text: Path, wanted: int, count: Callable[[str], int], add: Callable[[dict], None]
+) -> None:
+    """Kills of tuners and workers, see `study_kills`."""
+    if count("study") >= wanted:
+        return
+    from tests import study_kills as kills
+
+    expected, seconds = {}, {}
+    for way in kills.WAYS:
+        shutil.rmtree(home / f"study-{way}", ignore_errors=True)
+        for _ in range(1 if seconds else 2):  # the first one finds out the machine's timings
+            shutil.rmtree(home / f"study-{way}", ignore_errors=True)
+            started = time.monotonic()
+            assert ended(kills.forked(lambda way=way: kills.study(text, home / f"study-{way}", way))) == 0
+            seconds[way] = time.monotonic() - started
+        expected[way] = kills.fingerprint(home / f"study-{way}")
+    while (done := count("study")) < wanted:
+        draw = random.Random(f"study {done}")
+        way = draw.choice(list(kills.WAYS))
+        result = kills.attacked(text, home / "killed", way, seconds[way], draw)
+        if result["fault"] is None:
+            result["fault"] = kills.unlike(kills.fingerprint(home / "killed"), expected[way])
+        add({"kind": "study", "way": way, **result})
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    for name, count in {"kills": 40, "signals": 20, "flips": 1000}.items():
+    for name, count in {"kills": 40, "signals": 20, "studies": 12, "flips": 1000}.items():
         parser.add_argument(f"--{name}", type=int, default=count)
     wanted = parser.parse_args()
     home: Path = wanted.folder
@@ -217,6 +243,7 @@ def main() -> int:
             if result["fault"] is not None:
                 break
         add({"kind": "naive", "stops": result["stops"], "caught": result["fault"]})
+    studies(home, text, wanted.studies, count, add)
     a_study(home / "study") if not (home / "study").exists() else None
     places = [(whole, name) for name in ("config.json", "tokenizer.json", "result.json", "metrics.jsonl")]
     places += [(whole, "model.safetensors"), (home / "study", "study.json"), (home / "study", "trials.jsonl")]
@@ -230,16 +257,22 @@ def main() -> int:
 
 def told(done: list[dict[str, Any]]) -> int:
     """Prints the counts; 1 where anything is wrong."""
-    runs = [one for one in done if one["kind"] in ("kill", "signal")]
-    stops = sum((Counter(one["stops"]) for one in runs), Counter())
+    runs, studied = [
+        [one for one in done if one["kind"] in kinds] for kinds in (("kill", "signal"), ("study",))
+    ]
+    stops, killed = [sum((Counter(one["stops"]) for one in ones), Counter()) for ones in (runs, studied)]
     verdicts = Counter(one["verdict"] for one in done if one["kind"] == "damage")
-    faults = [str(one["fault"]) for one in runs if one["fault"]]
+    faults = [str(one["fault"]) for one in runs + studied if one["fault"]]
     faults += [f"{one['what']}: {one['verdict']}" for one in done if one["kind"] == "damage"
                and one["verdict"] not in ("noticed", "harmless")]  # fmt: skip
     caught = [one["caught"] for one in done if one["kind"] == "naive"]
     print(f"stops     {', '.join(f'{name} {count}' for name, count in sorted(stops.items()))}")
     print(
         f"runs      {len(runs)} came to their end, {sum(not one['fault'] for one in runs)} of them bit for bit"
+    )
+    print(
+        f"studies   {len(studied)}, their tuner killed {killed['tuner']} times and a worker {killed['worker']} times: "
+        f"{sum(not one['fault'] for one in studied)} as if undisturbed"
     )
     print(f"naive     caught: {caught[0]}" if caught and caught[0] else "naive     not caught")
     print(f"damages   {sum(verdicts.values())}: {dict(verdicts)}")

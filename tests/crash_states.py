@@ -51,7 +51,8 @@ class Disk:
         elif kind == "sync":
             self.now[path].flushed = self.now[path].written
         elif kind == "rename":
-            self.now[more] = self.now.pop(path)
+            for name in [name for name in self.now if name == path or path in name.parents]:
+                self.now[more / name.relative_to(path)] = self.now.pop(name)
         elif kind == "delete":
             self.now.pop(path, None)
         elif kind == "sync folder":

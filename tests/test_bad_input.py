@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from minilm import cli
+from minilm.errors import printable
 
 ROOT = Path(__file__).parent.parent
 WHOLE = ("0", "-1", "1.5", "x", "nan", "", "1e3", "99999999999999999999999")
@@ -39,7 +42,8 @@ TRAIN = {
 }
 SAMPLE = {
     **{"--chars": (*WHOLE, "10000001"), "--streams": (*WHOLE, "200000"), "--seed": SEEDS},
-    **{"--temperature": REAL, "--top-k": WHOLE, "--top-p": (*REAL, "0", "1.5"), "--keep": (*REAL, "0", "2")},
+    **{"--temperature": REAL},
+    **{"--top-k": (*WHOLE[:-1], "-99"), "--top-p": (*REAL, "0", "1.5"), "--keep": (*REAL, "0", "2")},
     **{"--draft": ("ngrams", "")},
 }
 CHAT = {
@@ -97,6 +101,58 @@ CASES = [
 ]
 
 
+# What a sentence about the place that a verb was given calls it.
+PLACE = dict.fromkeys(("sample", "chat", "evaluate", "lens", "report"), ("a run", "RUN"))
+PLACE["data"] = PLACE["tune"] = PLACE["train"] = ("data", "text", "folder", "pattern", "DATA", "NAME")
+# What tells a wrong text from others; of the rest, that is what was given.
+FOUND = {"{empty}": "0 bytes", "{nul}": "byte 6", "{latin}": "0xe9", "{utf16}": "UTF-16", "{utf32}": "UTF-32"}
+FOUND |= {"{short}": "5", "{same}": "the character 'a'"}
+# Here the rule is that there must be something to learn in a text, and "must" is not in the sentence.
+RULES = {"{same}": "nothing to learn"}
+
+
+def missing_parts(verb: str, written: list[str], given: list[str], sentence: str) -> list[str]:
+    """Which of the four parts a sentence lacks: the thing, the rule, what arrived, what to do."""
+    last = written[-1] if written else ""
+    flag, equals, value = (given[-1] if given else "").partition("=")
+    said, _, advice = sentence.rpartition("; ") if "; " in sentence else (sentence, "", "")
+    if flag == "--layrs":
+        things, arrived = ("an option",), ["--layrs=2"]
+    elif "--minutes=1" in written and len(written) == 3:
+        things, arrived = (flag, "steps or minutes"), ["both", "minutes=1.0", "--minutes 1.0"]
+    elif flag.startswith("--") and flag != "--text" and equals:
+        things, arrived = (flag, *(("a run",) if flag == "--resume" else ())), shapes(value)
+    elif written == ["tune"] or flag == "--deterministic":
+        things, arrived = (flag,), ["none"]
+    elif written in ([], ["{run}"]):
+        things, arrived = ("a run", "required"), ["none", "no run", "no --text"]
+    else:
+        place = written.index("--text=a") - 1 if "--text=a" in written else -1
+        things = (*PLACE[verb], "an option", "command", "--resume")
+        told = printable(given[place])
+        arrived = [FOUND.get(last, told if len(told) < 200 else told[:200])] + (["''"] if not told else [])
+    rule = RULES.get(last, " must ")
+    found = said.partition("got ")[2] if "got " in said else said.partition("argument ")[2]
+    found = said if last in RULES else found
+    hint = re.search(r"did you mean '|known: \w", sentence)
+    parts = {
+        "the thing": any(thing in said.partition(" got ")[0] or last in RULES for thing in things),
+        "the rule": rule in said,
+        "what arrived": any(one in found for one in arrived if one),
+        "what to do": bool(hint) or len(advice.split()) >= 2,
+    }
+    return [part for part, there in parts.items() if not there]
+
+
+def shapes(value: str) -> list[str]:
+    """How a sentence may write a value."""
+    found = [repr(value), value]
+    with suppress(ValueError, OverflowError):
+        found.append(repr(float(value)))
+        found.append(str(int(value)))
+    return found
+
+
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
     """What the names in braces stand for."""
@@ -144,9 +200,26 @@ def test_a_wrong_input_is_one_sentence_of_four_parts(places, capfd, monkeypatch,
     assert exit_.value.code == 2 and "Traceback" not in shown
     sentence = shown.splitlines()[-1]
     assert len(shown.splitlines()) <= 2, shown  # a note may stand before it
-    assert "; " in sentence or "did you mean" in sentence, f"what is to be done? {sentence}"
+    assert not (missing := missing_parts(verb, CASES[number][1], arguments, sentence)), (
+        f"{missing}: {sentence}"
+    )
     assert len(sentence) < 1200, "a path of thousands of letters says nothing"
     assert sorted(path.name for path in Path.cwd().iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("sentence", "part"),
+    [
+        ("it must be at least 1, got 0; leave it out", "the thing"),
+        ("--layers got 0, at least 1 is needed; leave it out", "the rule"),
+        ("--layers must be at least 1, got something; leave it out", "what arrived"),
+        ("--layers must be at least 1, got 0", "what to do"),
+    ],
+)
+def test_each_part_is_missed(sentence, part):
+    written = ["{text}", "--layers=0"]
+    assert part in missing_parts("train", written, written, sentence)
+    assert not missing_parts("train", written, written, "--layers must be at least 1, got 0; leave it out")
 
 
 def test_there_are_three_hundred():

@@ -99,15 +99,20 @@ def find_files(where: str, names: Iterable[str] = ()) -> list[Path]:
         found = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
         found = [match for match in found if not match.is_dir()]
         if not found:
-            raise CorpusError(f"no file matches {where!r}; the pattern must match at least one text file")
+            raise CorpusError(
+                f"a pattern must match at least one text file, got {shortened(where)!r}, and no file matches; mend it"
+            )
     else:
         told = repr(shortened(where))
         if os.path.islink(path):
             goal = shortened(os.readlink(path))
             raise CorpusError(
-                f"{told} is a symbolic link to {goal!r}, which does not exist; name the file itself"
+                f"a text must be there, got {told}, a symbolic link to {goal!r}, which does not exist; "
+                "name the file itself"
             )
-        raise CorpusError(f"there is no file, folder or corpus {told}; {_suggest(path, names)}")
+        raise CorpusError(
+            f"the data must be a file, folder or corpus, got {told}, and none is there; {_suggest(path, names)}"
+        )
     for file in found:
         _check(file)
     return found
@@ -129,8 +134,11 @@ def _exists(path: Path) -> bool:
 
 def _refused(path: Path, error: OSError) -> str:
     if error.errno == errno.ELOOP:
-        return f"cannot read {path}: its symbolic links lead in a circle; name the file itself"
-    return f"cannot read {path}: {error.strerror or error}; a text must be a file that you may read"
+        return f"a text must be readable, got {path}, whose symbolic links lead in a circle; name the file itself"
+    why = error.strerror or error
+    return (
+        f"a text must be a file that you may read, cannot read {path}, got {why}; mend that or give another"
+    )
 
 
 def _in_folder(folder: Path) -> list[Path]:
@@ -139,8 +147,8 @@ def _in_folder(folder: Path) -> list[Path]:
     others = [path for path in walked if not path.name.lower().endswith(SUFFIXES)]
     if not found:
         raise CorpusError(
-            f"the folder {folder} has no {' or '.join('*' + s for s in PROSE)} file, nor one of code; name the files "
-            f"with a glob such as '{folder / '*.log'}'"
+            f"a folder must hold {' or '.join('*' + s for s in PROSE)} files, or code, got {folder}, which has none; "
+            f"name the files with a glob such as '{folder / '*.log'}'"
         )
     if others:
         first = min(others)
@@ -185,9 +193,11 @@ def _check(path: Path) -> None:
         raise CorpusError(_refused(path, error)) from error
     for test, what in NOT_A_FILE.items():
         if test(status.st_mode):
-            raise CorpusError(f"{path} is {what}, a text must be a regular file; copy it into one")
+            raise CorpusError(f"a text must be a regular file, got {path}, which is {what}; copy it into one")
     if status.st_size == 0:
-        raise CorpusError(f"{path} is empty (0 bytes); choose a file with text in it")
+        raise CorpusError(
+            f"a text must not be empty, got 0 bytes, {path} is empty; choose a file with text in it"
+        )
     if status.st_size > LARGEST:
         raise CorpusError(
             f"{path} is too large: at most {LARGEST:,} bytes, got {status.st_size:,}; cut a part out of it"
@@ -254,7 +264,9 @@ def _read(path: Path) -> Iterator[bytes]:
         with path.open("rb") as file:
             piece = file.read(CHUNK)
             if kind := next((kind for mark, kind in MARKS.items() if piece.startswith(mark)), None):
-                raise CorpusError(f"{path} is {kind}, a text must be UTF-8; {_convert(path, kind)}")
+                raise CorpusError(
+                    f"a text must be UTF-8, got {path}, which is {kind}; {_convert(path, kind)}"
+                )
             while piece:
                 yield piece
                 piece = file.read(CHUNK)
@@ -266,7 +278,8 @@ def _read(path: Path) -> Iterator[bytes]:
 def _refuse_nul(path: Path, data: bytes, offset: int) -> None:
     if (spot := data.find(b"\0")) >= 0:
         raise CorpusError(
-            f"{path} is binary, not text: byte {offset + spot:,} is NUL; choose a text file, saved as UTF-8"
+            f"a text must have no NUL, got {path}, which is binary: byte {offset + spot:,} is NUL; "
+            "choose a file of text, in UTF-8"
         )
 
 
@@ -276,7 +289,8 @@ def _not_utf8(path: Path, data: bytes, offset: int, line: int, spot: int) -> str
     guess = "WINDOWS-1252" if high < 0.3 else "GB18030, SHIFT_JIS, WINDOWS-1251 or whatever it is in"
     line += data.count(b"\n", 0, spot)
     return (
-        f"{path} is not UTF-8: byte {offset + spot:,} (0x{data[spot]:02x}) in line {line:,} is invalid; "
+        f"a text must be UTF-8, got {path}, in which byte {offset + spot:,} (0x{data[spot]:02x}) in line {line:,} "
+        "is not; "
         f"{_convert(path, guess)}"
     )
 

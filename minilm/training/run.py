@@ -172,7 +172,9 @@ def newest_run(folder: str | Path = RUNS) -> Path:
     weights = {path: run_folder(path) / WEIGHTS for path in found}
     able = [path for path, file in weights.items() if file.is_file()]
     if not able:
-        raise RunError(f"a run must be given, since {folder} holds none; train one, or give its folder")
+        raise RunError(
+            f"a run must be given, got none, and {folder} holds none; train one, or give its folder"
+        )
     return max(able, key=lambda path: weights[path].stat().st_mtime)
 
 
@@ -183,8 +185,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         got = config.get("format") if isinstance(config, dict) else type(config).__name__
         raise RunError(
-            f'{folder / CONFIG} does not describe a run of ours: its "format" must be "{FORMAT}", got {got!r}; '
-            "give the folder of a run"
+            f'a run must have the "format" "{FORMAT}", got {got!r}, so {folder / CONFIG} does not describe a '
+            "run of ours; give the folder of a run"
         )
     if config.get("version") != VERSION:
         raise RunError(

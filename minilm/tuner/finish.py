@@ -5,13 +5,13 @@ A trial's own weights are kept where a longer training did no better. The test s
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from minilm import files
 from minilm.errors import DivergenceError
 from minilm.text.corpora import Corpus
 from minilm.training.checkpoint import CHECKPOINT, WEIGHTS
@@ -54,7 +54,7 @@ class Finish:
                 return self._adopt(kept)
             if self.end is None:
                 raise
-            shutil.rmtree(self.folder / BEST, ignore_errors=True)
+            files.delete_folder(self.folder / BEST)
             run = self._train({**point, "learning_rate": CALMER * point["learning_rate"]})
         if has_model and kept is not None and self._is_better(kept, kept_loss, run):
             return self._adopt(kept)
@@ -63,7 +63,9 @@ class Finish:
     def _train(self, point: Point) -> Run:
         """With the whole machine and all evaluations, on a schedule fitted to the time; an interrupted one goes on."""
         best = self.folder / BEST
-        if (best / CHECKPOINT).is_file() and not (best / RESULT).is_file():
+        if (best / RESULT).is_file():  # its end was reached, the study's was not
+            return load_run(best)
+        if (best / CHECKPOINT).is_file():
             return resume_training(
                 best,
                 corpus=self.corpus,
@@ -71,7 +73,7 @@ class Finish:
                 most_steps=self.most_steps,
                 on_record=self.on_record,
             )
-        shutil.rmtree(best, ignore_errors=True)
+        files.delete_folder(best)
         model, train = to_configs(point, self.corpus.tokenizer.vocab_size, self.settings.limits)
         changes: dict[str, Any] = {"seed": self.settings.seed, "device": self.settings.device}
         if self.end is not None:
@@ -101,10 +103,7 @@ class Finish:
 
     def _adopt(self, kept: Path, chars: int | None = None) -> Run:
         """Makes a trial's model the final one; `chars` where there is no time to score whole splits."""
-        best = self.folder / BEST
-        shutil.rmtree(best, ignore_errors=True)
-        kept.rename(best)
-        run = load_run(best)
+        run = load_run(kept)
         numbers = {
             "protocol": "exact" if chars is None else f"exact windows, {chars} characters of each split",
             "eval_chars": chars,
@@ -113,7 +112,8 @@ class Finish:
             "test_loss": _loss(run, self.corpus, "test", chars) if len(self.corpus.test) else None,
         }
         add_to_result(run, numbers)
-        return run
+        # no move: after a crash here a study by count begins its end anew
+        return load_run(files.copy_folder(kept, self.folder / BEST))
 
 
 def _loss(run: Run, corpus: Corpus, split: str, chars: int | None = None) -> float:

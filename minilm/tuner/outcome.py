@@ -6,10 +6,12 @@ Each part is left out where its time has come; the helper that counts is given, 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, wait
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import wait
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+from minilm.errors import StorageError
 from minilm.text.characters import CharTokenizer
 from minilm.text.corpora import Corpus
 from minilm.text.ngram import SCORED_ON, counting_baseline
@@ -28,21 +30,44 @@ MOMENTS = WRITTEN, SCORED = 0.75, 0.5
 DRAWN = 0.15
 
 
+class Job:
+    """A call in a helper process, begun when this is made, and once more where that process dies."""
+
+    def __init__(self, helper: Workers, function: Callable[..., Any], *arguments: Any) -> None:
+        self.helper, self.call = helper, (function, *arguments)
+        self.future = helper.submit(*self.call)
+
+    def answer(self, end: float | None) -> Any:
+        """None where it failed or is not ready by `end`; a failing disk is raised, it would fail the rest, too."""
+        for _ in range(2):
+            wait([self.future], timeout=PATIENCE if end is None else max(0.0, end - time.monotonic()))
+            if not self.future.done():
+                self.helper.kill(self.future)
+                return None
+            error = self.future.exception()
+            if isinstance(error, StorageError):
+                raise error
+            if not isinstance(error, BrokenProcessPool):
+                return None if error else self.future.result()
+            self.future = self.helper.submit(*self.call)
+        return None
+
+
 class Counting:
     """Counting, begun in a helper process while the model trains."""
 
     def __init__(self, helper: Workers, corpus: Corpus) -> None:
         self.helper, self.corpus = helper, corpus
-        self.letters = isinstance(corpus.tokenizer, CharTokenizer)  # then one counting tells both
+        letters = isinstance(corpus.tokenizer, CharTokenizer)  # then one counting tells both
         described = corpus.describe()
-        self.chances = helper.submit(chores.counted, described, corpus.tokenizer)
-        self.baseline = None if self.letters else helper.submit(chores.counting, described)
+        self.chances = Job(helper, chores.counted, described, corpus.tokenizer)
+        self.baseline = None if letters else Job(helper, chores.counting, described)
 
     def known(self, end: float | None) -> tuple[Any, dict[str, Any] | None]:
         """The probabilities that counting gives the model's own tokens, and the baseline; None what is not ready."""
-        chances = answer(self.helper, self.chances, end)
-        if not self.letters:
-            return chances, answer(self.helper, self.baseline, end)
+        chances = self.chances.answer(end)
+        if self.baseline is not None:
+            return chances, self.baseline.answer(end)
         return chances, counting_baseline(self.corpus.first_part(SCORED_ON), chances) if chances else None
 
 
@@ -56,12 +81,12 @@ def looked_at(
         if not samples or written is None or time.monotonic() < written:
             samples.append(sample_text(run.model, run.tokenizer, SAMPLE_CHARS, seed + number, written))
     chances, baseline = counting.known(scored)
-    compared = counting.helper.submit(chores.compared, corpus.describe(), samples)
+    compared = Job(counting.helper, chores.compared, corpus.describe(), samples)
     if chances:
         options = {"chars": run.result["eval_chars"], "deadline": scored}
         part = corpus.first_part(SCORED_ON)
         add_to_result(run, {"mixture": mixture(run.model, part, chances, **options)})
-    return {"samples": samples, "counting": baseline, "writing": answer(counting.helper, compared, scored)}
+    return {"samples": samples, "counting": baseline, "writing": compared.answer(scored)}
 
 
 def result_of(
@@ -86,14 +111,3 @@ def result_of(
         "law": {name: chosen[name] for name in ("seconds", "most_steps", "prospects") if name in chosen},
         **found,
     }
-
-
-def answer(helper: Workers, future: Future | None, end: float | None) -> Any:
-    """What the helper answered, or None where it failed or is not ready by `end`."""
-    if future is None:
-        return None
-    wait([future], timeout=PATIENCE if end is None else max(0.0, end - time.monotonic()))
-    if not future.done():
-        helper.kill(future)
-        return None
-    return None if future.exception() else future.result()

@@ -4,7 +4,6 @@ on for more minutes."""
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from minilm import files
 from minilm.errors import ConfigError, RunError
 from minilm.text.corpora import Corpus, load_described
+from minilm.training.checkpoint import CHECKPOINT
 from minilm.training.run import load_run
 from minilm.training.session import resume_training
 from minilm.tuner import chores, outcome
@@ -58,13 +58,14 @@ def resume_study(
             sitting = Sitting(corpus, settings, searched_space, folder, journal, watch, None, begun)
             if is_done and minutes is not None:
                 return _longer(sitting, Minutes(minutes, begun))
-            if settings.minutes is not None and not (folder / BEST).is_dir():
+            ends = any((folder / BEST / name).is_file() for name in (CHECKPOINT, RESULT))
+            if settings.minutes is not None and not ends:
                 spent = max((trial.ended or 0.0 for trial in journal.trials), default=0.0)
                 # the final model keeps its share even where the trials have used everything
                 sitting.begun = begun - min(spent, SEARCH_SHARE * 60 * settings.minutes)
                 sitting.minutes = Minutes(settings.minutes, sitting.begun)
             elif settings.minutes is None:
-                shutil.rmtree(folder / BEST, ignore_errors=True)  # half of one, or of fewer trials
+                files.delete_folder(folder / BEST)  # half of one, or of fewer trials
                 sitting.begun = begun - max((trial.ended or 0.0 for trial in journal.trials), default=0.0)
             return run_sitting(sitting)
     finally:
@@ -96,7 +97,7 @@ def _longer(s: Sitting, minutes: Minutes) -> Study:
         result = {**files.read_json(s.folder / RESULT), **own, **found}
         files.write_json(s.folder / RESULT, result, sealed=True)
         s.watch.phase("drawing the page")
-        outcome.answer(painter, painter.submit(chores.draw_page, s.folder), s.moment(outcome.DRAWN))
+        outcome.Job(painter, chores.draw_page, s.folder).answer(s.moment(outcome.DRAWN))
     return Study(run, s.journal.trials, result, s.folder, s.space, s.settings)
 
 

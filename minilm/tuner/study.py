@@ -94,7 +94,7 @@ class Sitting:
 
 def run_sitting(s: Sitting) -> Study:
     """The whole of it: search where there are trials, finish, look at the model, write, draw."""
-    (s.folder / RESULT).unlink(missing_ok=True)  # of an earlier sitting
+    files.delete(s.folder / RESULT)  # of an earlier sitting
     moments = None if s.minutes is None else {share: s.minutes.moment(share) for share in outcome.MOMENTS}
     with Workers(2, background=True) as helper, Workers(1, background=True) as painter:
         trials = (s.settings, s.space, s.folder, s.journal, s.watch, s.begun, s.minutes)
@@ -102,7 +102,7 @@ def run_sitting(s: Sitting) -> Study:
         s.watch.phase("starting to train")
         counting = outcome.Counting(helper, s.corpus)
         # an empty page, to load what pages need: later that would take from the end
-        sketch = painter.submit(chores.draw_page, s.folder)
+        sketch = outcome.Job(painter, chores.draw_page, s.folder)
         chosen = s.settings.chosen or {}
         finish = Finish(
             s.corpus, s.settings, s.folder, s.moment(1.0), s.watch.record, chosen.get("most_steps")
@@ -115,10 +115,10 @@ def run_sitting(s: Sitting) -> Study:
         found = outcome.looked_at(run, s.corpus, s.settings.seed, counting, moments)
         result = outcome.result_of(s.settings, run, best, s.journal.trials, found)
         files.write_json(s.folder / RESULT, result, sealed=True)
-        shutil.rmtree(s.folder / MODELS, ignore_errors=True)
+        files.delete_folder(s.folder / MODELS)
         s.watch.phase("drawing the page")
-        outcome.answer(painter, sketch, s.moment(outcome.DRAWN))
-        outcome.answer(painter, painter.submit(chores.draw_page, s.folder), s.moment(outcome.DRAWN))
+        sketch.answer(s.moment(outcome.DRAWN))
+        outcome.Job(painter, chores.draw_page, s.folder).answer(s.moment(outcome.DRAWN))
     return Study(run, s.journal.trials, result, s.folder, s.space, s.settings)
 
 

@@ -9,13 +9,13 @@ can go on from where it paused.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from minilm import files
 from minilm.config import ModelConfig, TrainConfig
 from minilm.errors import DivergenceError, MinilmError, StorageError
 from minilm.text.corpora import Corpus, load_described
@@ -65,7 +65,7 @@ def run_leg(task: Task) -> dict[str, Any]:
         model, train = to_configs(task.point, corpus.tokenizer.vocab_size, task.limits)
         own = {"seed": task.seed, "threads": task.threads, "device": task.device, "patience": None}
         if task.out is not None:
-            shutil.rmtree(task.out, ignore_errors=True)  # left by a worker that was killed
+            files.delete_folder(Path(task.out))  # left by a worker that was killed
         config = train.replace(**{**task.leg, **own})
         run = run_training(corpus, model, config, task.out, start=task.start, test=False, on_record=record)
     except DivergenceError as error:
@@ -186,4 +186,4 @@ def prune(models: Path, trials: Sequence[Trial], ladder: Ladder, busy: Collectio
     for trial in (trial for trial in trials if trial.tid not in busy):
         for folder in (models / str(trial.tid)).glob("*"):
             if folder not in keep:
-                shutil.rmtree(folder, ignore_errors=True)
+                files.delete_folder(folder)

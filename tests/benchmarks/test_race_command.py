@@ -59,7 +59,7 @@ def test_processes_change_nothing(table, capsys):
         (["--only", ","], "--only must name a contestant"),
         (["--table", "nowhere.npz"], "no table of recorded trainings"),
         (["--sedes", "3"], "unknown argument '--sedes', did you mean '--seeds'?"),
-        (["--seeds", "many"], "invalid int value: 'many'"),
+        (["--seeds", "many"], "--seeds must be a whole number, got 'many'"),
     ],
 )
 def test_a_mistake_is_one_sentence(arguments, words, capsys):

@@ -135,3 +135,15 @@ def test_a_short_final_training_is_not_scored_all_the_time(corpus, tmp_path):
     run = finish(corpus, tmp_path, Trial(3, POINT, {}), steps=3)
     assert run.result["steps"] == 12
     assert 3 <= sum("val_loss" in record for record in run.metrics) <= 6
+
+
+def test_a_crash_after_the_end_of_the_training_does_not_train_again(corpus, tmp_path):
+    """By the clock there would be no time for it; and what was chosen once is not lost."""
+    chosen, _ = trial(corpus, tmp_path, steps=150)
+    first = finish(corpus, tmp_path, chosen, steps=1)
+    kept = (tmp_path / "best" / "model.safetensors").read_bytes()
+    assert (tmp_path / MODELS / "3" / "rung0" / "model.safetensors").read_bytes() == kept, "a copy, no move"
+    settings = Settings(corpus.describe(), "", limits_for(len(corpus.train)), "tpe", 0, "cpu", minutes=1.0)
+    again = Finish(corpus, settings, tmp_path, None, lambda values: None).run(POINT)
+    assert again.result["val_loss"] == first.result["val_loss"] and again.result["steps"] == 150
+    assert (tmp_path / "best" / "model.safetensors").read_bytes() == kept
