@@ -123,9 +123,7 @@ class TrainConfig(Checked):
 
     def combined_faults(self) -> list[str]:
         if self.steps is not None and self.minutes is not None:
-            return [
-                f"a training must have steps or minutes, not both, got steps={self.steps} and minutes={self.minutes}"
-            ]
+            return [f"a training must have steps or minutes, not both, got {self.steps} and {self.minutes}"]
         return []
 
     @property

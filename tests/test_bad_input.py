@@ -119,7 +119,7 @@ def missing_parts(verb: str, written: list[str], given: list[str], sentence: str
     if flag == "--layrs":
         things, arrived = ("an option",), ["--layrs=2"]
     elif "--minutes=1" in written and len(written) == 3:
-        things, arrived = (flag, "steps or minutes"), ["both", "minutes=1.0", "--minutes 1.0"]
+        things, arrived = (flag, "steps or minutes"), ["both", "5 and 1.0"]
     elif flag.startswith("--") and flag != "--text" and equals:
         things, arrived = (flag, *(("a run",) if flag == "--resume" else ())), shapes(value)
     elif written == ["tune"] or flag == "--deterministic":
