@@ -35,20 +35,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     files.run_folder(arguments.run)  # a wrong name is told before torch is loaded
     from minilm.config import TrainConfig
     from minilm.text.corpora import load_corpus
-    from minilm.text.ngram import SCORED_ON, count, countable, counting_baseline
+    from minilm.text.ngram import count, countable, counting_baseline
     from minilm.training.hardware import choose_hardware
     from minilm.training.held_out import text_of
     from minilm.training.mixture import mixture
     from minilm.training.run import load_run
     from minilm.training.scores import baseline_rows, compression_rows, model_row, table
+    from minilm.training.session import LARGE_SPLIT
 
     run = load_run(arguments.run)
     other = "text" in arguments
     corpus, whole = (load_corpus(arguments.text, run.tokenizer), True) if other else text_of(run)
     hardware = choose_hardware(TrainConfig(device=arguments.device), run.model.config.attention)
     stride = max(1, run.model.config.block_size // 4) if arguments.sliding else None
-    large = not arguments.exact and max(corpus.characters["val"], corpus.characters["test"]) > SCORED_ON
-    chars = SCORED_ON if large else None
+    large = not arguments.exact and max(corpus.characters["val"], corpus.characters["test"]) > LARGE_SPLIT
+    chars = LARGE_SPLIT if large else None
     model = run.model.to(hardware.device)
     counting, mixed, squeezed = None if other else run.result.get("counting"), None, []
     if whole:

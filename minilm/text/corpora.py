@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
@@ -22,7 +23,7 @@ import numpy as np
 from minilm import disk, files
 from minilm.errors import ConfigError, CorpusError, MinilmError, UnknownCharacterError, note
 from minilm.text.bpe import BPETokenizer
-from minilm.text.characters import CharTokenizer
+from minilm.text.characters import CharTokenizer, code_points
 from minilm.text.long import LongText, encoded
 from minilm.text.sources import CORPORA as CORPORA
 from minilm.text.sources import Source, cache_folder, own_files
@@ -114,9 +115,9 @@ class Corpus:
 
     def first_part(self, most: int) -> Corpus:
         """The same with about the first `most` characters of val and test, and three times as many, the last ones, of
-        train; or itself, where its tokens are an array and neither has more."""
+        train; or itself, where its tokens are an array and neither has twice as many."""
         sizes = self.characters
-        if isinstance(self.tokens, np.ndarray) and max(sizes["val"], sizes["test"]) <= most:
+        if isinstance(self.tokens, np.ndarray) and max(sizes["val"], sizes["test"]) <= 2 * most:
             return self
         most = round(most * len(self.val) / sizes["val"])  # tokens
         parts = [self.train[-3 * most :], self.val[:most], self.test[:most]]
@@ -323,16 +324,13 @@ def tokenizer_identity(tokenizer: Tokenizer) -> str:
 
 
 def _survey(source: Source) -> _Survey:
-    characters: set[str] = set()
+    seen = np.zeros(sys.maxunicode + 1, bool)  # several times as quick as a set
     digest, length = hashlib.sha256(), 0
     for piece in source.pieces():
-        data = piece.encode("utf-8")
-        if len(data) == len(piece):  # ASCII, counted five times as quickly as by a set
-            characters |= set(map(chr, np.flatnonzero(np.bincount(np.frombuffer(data, np.uint8)))))
-        else:
-            characters |= set(piece)
+        seen[code_points(piece)] = True
         length += len(piece)
-        digest.update(data)
+        digest.update(piece.encode("utf-8"))
+    characters = "".join(map(chr, np.flatnonzero(seen)))
     if length < MINIMUM:
         raise CorpusError(
             f"{source.path} is too short: a text must have at least {MINIMUM} characters, got {length}; "
@@ -340,7 +338,7 @@ def _survey(source: Source) -> _Survey:
         )
     if len(characters) == 1:
         raise CorpusError(
-            f"{source.path} only repeats the character {characters.pop()!r}: there is nothing to learn in it; "
+            f"{source.path} only repeats the character {characters!r}: there is nothing to learn in it; "
             "choose another text"
         )
     if source.sha256 not in (None, digest.hexdigest()):
@@ -348,7 +346,7 @@ def _survey(source: Source) -> _Survey:
             f"{source.path} is damaged: its sha256 must be {source.sha256}, got {digest.hexdigest()}; "
             "delete it, to fetch it again"
         )
-    return _Survey("".join(sorted(characters)), length, digest.hexdigest())
+    return _Survey(characters, length, digest.hexdigest())
 
 
 def _bounds(length: int, split: tuple[float, float, float]) -> tuple[int, int]:

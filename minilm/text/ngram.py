@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 ORDERS = range(2, 10)
 COUNTED = 10_000_000  # tokens at most, the last ones: keeps nine orders within a minute and two gigabytes
-SCORED_ON = 1_000_000  # characters of a split: a large one would take minutes, and its text too much memory
+SCORED_ON = 500_000  # characters of a larger split: counting is not to need more memory than its text
 CHOSEN_ON = 1_000_000  # validation tokens at most, for the choice of the order alone
 PIECE = 1_000_000  # tokens scored at a time
-TABLE = 2**26  # the largest range of keys that is ranked by a table of that size rather than by sorting
+TABLE = 2**25  # the largest range of keys that is ranked by a table of that size rather than by sorting
 
 
 @dataclass(frozen=True)
@@ -224,9 +224,9 @@ def _distinct(keys: np.ndarray, span: int) -> tuple[np.ndarray, np.ndarray]:
     seen = np.zeros(span, bool)
     seen[keys] = True
     distinct = np.flatnonzero(seen)
-    table = np.empty(span, np.int64)  # only the seen places are ever written or read
+    table = np.empty(span, np.int32)  # only the seen places are ever written or read
     table[distinct] = np.arange(len(distinct))
-    return distinct, table[keys]
+    return distinct, table[keys].astype(np.int64)
 
 
 def _smooth(grams: Grams, counts: np.ndarray, vocab_size: int, below: np.ndarray) -> _Level:
