@@ -18,10 +18,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait as wait_for_end
 from typing import Any, Protocol
 
-from minilm.signals import STOPS
+from minilm.signals import HANGUP, STOPS
 
 # Python hands it to the process that frees what a parent stopped at once has left: without it that one complains of it.
 QUIET = "ignore:resource_tracker:UserWarning"
@@ -108,12 +109,25 @@ class Workers:
         # files open
         if QUIET not in sys.warnoptions:
             sys.warnoptions.append(QUIET)
+        _start_tracker()
         context = multiprocessing.get_context("spawn")
         executor = ProcessPoolExecutor(
             1, context, initializer=_prepare, initargs=(self.threads, self.background)
         )
         self._slots[slot] = executor
         return executor
+
+
+def _start_tracker() -> None:
+    """Starts the process of Python's that frees what others leave: it ignores Ctrl-C and SIGTERM by itself, but where
+    a terminal is closed it would die, and be missed with tracebacks."""
+    if HANGUP is None:
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, [HANGUP])  # what a process starts with blocked stays so
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [HANGUP])
 
 
 def _processes(executor: ProcessPoolExecutor) -> dict[int, Any]:
