@@ -5,21 +5,29 @@ MINILM_FUZZ_SECONDS gives each parser so long (default: a third of a second).
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import random
 import time
+import zipfile
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
 import pytest
 import torch
 
-from minilm import files
+from minilm import files, train
+from minilm.classroom.submissions import collect, read_noted, read_submission
 from minilm.config import ModelConfig, TrainConfig
 from minilm.errors import MinilmError
+from minilm.interop.huggingface import to_huggingface
+from minilm.interop.nanogpt import read_nanogpt
 from minilm.model import GPT
 from minilm.text.bpe import BPETokenizer
 from minilm.text.characters import CharTokenizer
+from minilm.text.formats import recognise, told, written
 from minilm.text.reading import read_file
 from minilm.text.tokenizers import load_tokenizer, piece_count
 from minilm.training.run import read_config, read_numbers
@@ -120,6 +128,69 @@ def text(folder: Path) -> None:
     (folder / "a.txt").write_bytes("Straße, 中文 \r\n line\rend\n".encode() * 40)
 
 
+CHATS = {
+    "whatsapp": ("c.txt", "[01.02.24, 10:11:12] Ann: hello\n[01.02.24, 10:12:00] Bo: yes\nand more\n" * 9),
+    "telegram": ("c.json", json.dumps({"name": "a", "type": "personal_chat", "messages": [
+        {"id": k, "type": "message", "from": "Ann", "text": ["a", {"type": "bold", "text": "b"}]} for k in range(9)
+    ]})),
+    "turns": (
+        "c.jsonl",
+        '{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "no"}]}\n' * 9,
+    ),
+    "rows": ("c.jsonl", '{"text": "a fox and a crane met", "id": 3}\n' * 9),
+    "table": ("c.csv", "id,text\n" + '1,"a fox, and ""a crane"" met\nat the well"\n' * 9),
+    "subtitles": ("c.srt", "1\n00:00:01,000 --> 00:00:02,000\nHello there.\n\n" * 9),
+}  # fmt: skip
+
+
+def chat(name: str) -> tuple[Callable[[Path], None], str, Callable[[Path], object]]:
+    file, text = CHATS[name]
+
+    def parse(folder: Path) -> object:
+        found = recognise(folder / file)
+        return found and ["".join(written(folder / file, found)), told(folder / file, found)]
+
+    return lambda folder: (folder / file).write_text(text) and None, file, parse
+
+
+def nanogpt(folder: Path) -> None:
+    sizes = {
+        "n_layer": 1,
+        "n_head": 1,
+        "n_embd": 4,
+        "block_size": 4,
+        "vocab_size": 5,
+        "bias": False,
+        "dropout": 0.0,
+    }
+    torch.save({"model": {"a": torch.ones(2)}, "model_args": sizes}, folder / "ckpt.pt")
+
+
+def huggingface(folder: Path) -> None:
+    shape = ModelConfig.gpt2(5, n_layer=1, n_head=1, n_embd=4, block_size=4)
+    settings, tensors = to_huggingface(shape, GPT(shape).state_dict())
+    files.write_json(folder / "config.json", settings)
+    files.write_tensors(folder / "model.safetensors", tensors, {})
+
+
+CELL = {"cell_type": "code", "source": ["def f(x):\n", "    return x\n"], "metadata": {}, "outputs": []}
+NOTEBOOK = {"cells": [CELL], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}  # fmt: skip
+
+
+def pile(folder: Path) -> None:
+    with zipfile.ZipFile(folder / "pile.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for student in ("Ann", "Bo"):
+            archive.writestr(f"{student}_1_assignsubmission_file_/lab2.py", "def f(x):\n    return x\n")
+            archive.writestr(f"{student}_1_assignsubmission_file_/lab2.ipynb", json.dumps(NOTEBOOK))
+
+
+def options(folder: Path) -> None:
+    """The bytes of a file as the words of a command line."""
+    words = (folder / "words").read_bytes().replace(b"\0", b"").decode("utf-8", "surrogateescape").split("\n")
+    with suppress(SystemExit), redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
+        train.main(["nowhere.txt", *words])
+
+
 PARSERS: dict[str, tuple[Callable[[Path], None], str, Callable[[Path], object]]] = {
     "json": (run, "config.json", lambda folder: files.read_json(folder / "config.json")),
     "config": (run, "config.json", read_config),
@@ -137,6 +208,27 @@ PARSERS: dict[str, tuple[Callable[[Path], None], str, Callable[[Path], object]]]
         "a.txt",
         lambda folder: piece_count((folder / "a.txt").read_bytes()[:12].decode("latin-1")),
     ),
+    **{name: chat(name) for name in CHATS},
+    "nanogpt": (nanogpt, "ckpt.pt", lambda folder: read_nanogpt(folder / "ckpt.pt")),
+    "hf-config": (huggingface, "config.json", lambda folder: GPT.from_pretrained(folder)),
+    "hf-weights": (huggingface, "model.safetensors", lambda folder: GPT.from_pretrained(folder)),
+    "notebook": (
+        lambda folder: (folder / "a.ipynb").write_text(json.dumps(NOTEBOOK)) and None,
+        "a.ipynb",
+        lambda folder: read_submission(folder / "a.ipynb"),
+    ),
+    "pile": (
+        pile,
+        "pile.zip",
+        lambda folder: [read_noted(one) for one in collect(folder / "pile.zip", "lab2").values()],
+    ),
+    "options": (
+        lambda folder: (
+            (folder / "words").write_text("--steps=5\n--lr\n0.1\n--tokens=bpe:300\n--seed=1") and None
+        ),
+        "words",
+        options,
+    ),
 }
 
 
@@ -145,7 +237,7 @@ def test_only_our_own_errors_come_out(tmp_path, name):
     write, file, parse = PARSERS[name]
     write(tmp_path)
     original, draw, refused, count = (tmp_path / file).read_bytes(), random.Random(name), 0, 0
-    parse(tmp_path) if name != "tokens" else None  # the original itself is fine
+    parse(tmp_path) if name not in ("tokens", "options", "nanogpt") else None  # the original itself is fine
     end = time.monotonic() + SECONDS
     while time.monotonic() < end or count < 20:
         data, count = damaged(original, draw), count + 1
@@ -158,3 +250,5 @@ def test_only_our_own_errors_come_out(tmp_path, name):
         except Exception as error:
             pytest.fail(f"{type(error).__name__}: {error} from {data[:300]!r}, number {count}")
     assert refused, "some must be refused"
+    if SECONDS > 1:
+        print(f"fuzzed    {name}: {count} inputs, {refused} refused")  # pytest -s shows it

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import stat
+import struct
 import tokenize
 import unicodedata
 import zipfile
@@ -36,6 +37,18 @@ CANVAS = re.compile(r"(?P<name>[^_]+?)(?P<late>_LATE)?_(?P<id>\d+)_\d+_(?P<file>
 COPY = re.compile(
     r"[ _-]*(?:\((\d+)\)|copy|kopie|final|-?\d+)$", re.IGNORECASE
 )  # `lab2 (1)`, Canvas's `lab2-1`
+
+
+# What a damaged zip raises, besides its own error: an impossible date or place, a name, a compression it lacks.
+UNREADABLE = (
+    OSError,
+    zipfile.BadZipFile,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+    EOFError,
+)
 
 
 @dataclass(frozen=True)
@@ -214,7 +227,10 @@ def collect(pile: Path, lab: str = "lab") -> dict[str, Submission]:
         if one:
             found[student] = replace(one, id=ids.get(student, ""), late=student in late)
     if not found:
-        raise ConfigError(f"{pile} holds no submissions; expected NAME.py files or NAME folders with one")
+        raise ConfigError(
+            f"a pile must hold NAME.py files or NAME folders with one, got {pile}, which holds no submissions; "
+            "give another"
+        )
     return found
 
 
@@ -251,7 +267,13 @@ def _student(file: _File) -> tuple[str, str, str, bool]:
 def _top(pile: Path) -> Iterator[_File]:
     """All files of a pile. A zip at its top is a student's own folder, unless the pile itself is that zip."""
     if not pile.is_dir():
-        yield from _in_zip(lambda: pile, ())
+        try:
+            yield from _in_zip(lambda: pile, ())
+        except UNREADABLE as error:
+            raise ConfigError(
+                f"the submissions must be a folder or a whole zip, got {pile}, which cannot be read ({error}); "
+                "download it again"
+            ) from error
         return
     for entry in _listed(pile):
         files = list(_of_one(Path(entry.path), (), entry.is_dir(follow_symlinks=False)))
@@ -304,7 +326,7 @@ def _zip_of(path: Path, parts: tuple[str, ...]) -> Iterator[_File]:
         size = path.lstat().st_size
         inside = list(islice(_in_zip(lambda: path, parts), MOST_FILES)) if size <= LARGEST_ZIP else []
         problem = "the zip is too large" if size > LARGEST_ZIP else "the zip is empty, no plain file is in it"
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError) as error:
+    except UNREADABLE as error:
         inside, problem = [], f"the zip cannot be read ({error}); make it again"
     yield from inside
     if not inside:
@@ -377,7 +399,7 @@ def _chosen(student: str, files: list[_File], lab: str) -> Submission | None:
             )
         names = ", ".join(sorted(file.name for file in files)[:5])
         return Submission(
-            student, problem=f"no plain file of {student}'s ends in .py or .ipynb, only {names}"
+            student, problem=f"no plain file of {student}'s ends in .py or .ipynb, only {names}; hand in one"
         )
     ranks = sorted((_rank(file, lab), file.parts, place) for place, file in enumerate(able))
     best = able[ranks[0][2]]

@@ -102,13 +102,18 @@ def read_config(settings: Settings) -> ModelConfig:
         raise RunError(
             f"config.json of a {name} model must say {error.args[0]}, got nothing; restore it from a copy"
         ) from error
+    except (TypeError, AttributeError, ArithmeticError) as error:
+        raise RunError(
+            f"config.json of a {name} model must hold numbers as Hugging Face's library writes them, got others "
+            f"({error}); restore it from a copy"
+        ) from error
     faults = [
         f"{key} must be {' or '.join(map(repr, good)) or 'absent'}, got {values[key]!r}"
         for key, good in accepted.items()
         if key in values and values[key] not in good
     ]
     if faults:
-        raise RunError(f"minilm cannot express this {name} model: " + "; ".join(faults))
+        raise RunError(f"minilm cannot express this {name} model: {', '.join(faults)}; choose another model")
     meant = {key: good[0] for key, good in family.required.items()}
     return ModelConfig.from_dict({**meant, **fields})
 
@@ -123,7 +128,9 @@ def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Shape], wh
         if name in found and tuple(found[name].shape) != shape
     ]
     if faults:
-        raise RunError(f"the weights of {where} do not fit its configuration: " + "; ".join(faults))
+        raise RunError(
+            f"the weights of {where} do not fit its configuration: {', '.join(faults)}; take another copy"
+        )
 
 
 def _family_name(settings: Any) -> str:

@@ -6,7 +6,6 @@ is transposed. torch's `weights_only` loader makes tensors and plain values and 
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +26,7 @@ def read_nanogpt(path: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}; give nanoGPT's ckpt.pt") from error
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        ValueError,
-        EOFError,
-        KeyError,
-        TypeError,
-        AttributeError,
-    ) as error:
+    except Exception as error:  # whatever a damaged file leads torch's reader to
         raise RunError(
             f"{path} must be a checkpoint of torch's that holds tensors and plain values only, and loading it safely "
             "failed; save it anew where it came from, with torch.save of model and model_args"
@@ -44,7 +35,7 @@ def read_nanogpt(path: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
         arguments, tensors = loaded["model_args"], dict(loaded["model"])
         sizes = {name: int(arguments[name]) for name in SIZES}
         bias, dropout = bool(arguments.get("bias", True)), float(arguments.get("dropout", 0.0))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise RunError(
             f"{path} must hold nanoGPT's model and model_args with {', '.join(SIZES)}, it lacks {error}; "
             "give the ckpt.pt that its train.py wrote"
