@@ -250,6 +250,12 @@ def _run(
         if context < shape.block_size and "block_size" not in arguments:
             print(f"context   {context} instead of {shape.block_size}, the text is short", file=stream)
             shape = shape.replace(block_size=context)
+        elif "block_size" in arguments and 0 < (scored := len(corpus.val)) <= context:
+            print(
+                f"context   {context}, and the validation split has {scored} tokens: what is further away is never "
+                f"scored; --context {max(1, scored - 1)} or less would be",
+                file=stream,
+            )
         shape = shape.replace(vocab_size=corpus.tokenizer.vocab_size)
         if "learning_rate" not in arguments and config.optimizer == "muon":
             config = config.replace(learning_rate=rate_for(tokens_of(shape, config)))

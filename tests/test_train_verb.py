@@ -145,3 +145,23 @@ def test_sample_takes_a_study_for_its_best_run(text, tmp_path, capsys):
         assert verb(sample, str(folder), *arguments) == 0
         answers.append(json.loads(capsys.readouterr().out))
     assert answers[0] == answers[1] and len(answers[0]["text"]) == 20
+
+
+def test_a_context_longer_than_what_is_scored_is_told(tmp_path, capfd):
+    """It is trained as asked; but no loss would show what its far end is good for."""
+    text = tmp_path / "bottles.txt"
+    text.write_text("".join(f"{k} green bottles hanging on the wall.\n" for k in range(40)))
+    flags = [
+        "--layers=1",
+        "--heads=1",
+        "--hidden=8",
+        "--batch=1",
+        "--steps=1",
+        "--threads=1",
+        "--device=cpu",
+        "--seed=1",
+    ]
+    for context, told in (("300", True), ("16", False)):
+        out = ["--context", context, "--out", str(tmp_path / context)]
+        train.main([str(text), *flags, *out])
+        assert ("is never scored" in capfd.readouterr().out) is told
