@@ -8,7 +8,7 @@ BIN := .venv/bin
 CONSTRAINTS ?= constraints.txt
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -q $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
-.PHONY: tune test test-slow test-crash notebooks clean
+.PHONY: tune test test-slow test-crash test-fuzz notebooks clean
 
 tune: .venv/installed
 	$(BIN)/python -m minilm.tune $(DATA) $(ARGS)
@@ -25,6 +25,10 @@ CRASH ?= .crash
 test-crash: .venv/installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python tests/crash.py $(CRASH) $(ARGS)
 	$(BIN)/python -m pytest -q -m "slow or not slow" tests/test_crash_states.py
+
+# Every parser of what comes from outside, for a minute each.
+test-fuzz: .venv/installed-test
+	MINILM_FUZZ_SECONDS=60 $(BIN)/python -m pytest -q -s tests/test_fuzz.py
 
 test-slow: .venv/installed-test
 	$(BIN)/python -m pytest -q -m slow
