@@ -122,7 +122,10 @@ def test_grade_one_and_many(package, tmp_path, capsys):
 WRONG = [
     (["build", "lab9"], "no lab 'lab9'"),
     (["build", "lab2", "--out", "{full}"], "not empty"),
-    (["build", "lab2", "--format", "otterr"], "--format must be one that is known, got 'otterr', did you mean 'otter'"),
+    (
+        ["build", "lab2", "--format", "otterr"],
+        "--format must be one that is known, got 'otterr', did you mean 'otter'",
+    ),
     (["check", "{full}/nothing.py"], "cannot read"),
     (["check", "{full}/my.py"], "cases.json"),
     (["hint", "lab2", "score"], "did you mean 'scores'"),
