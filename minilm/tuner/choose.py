@@ -40,7 +40,7 @@ MIDDLE: Point = {"num_layers": 2, "hidden_size": 96, "batch_size": 8}
 IMAGINED = 150  # trainings, two seconds of Hyperopt's time
 KNOWN = {  # where most of the trainings lie that the law was fitted to
     "num_layers": (2, 4),
-    "hidden_size": (64, 256),
+    "hidden_size": (64, 384),
     "learning_rate": (0.007, 0.045),
     "batch_size": (8, 32),
     "dropout": (0.0, 0.2),

@@ -43,7 +43,7 @@ class Dimension:
 # Numbers rather than hp.choice wherever they are ordered: TPE then learns from neighbours.
 SPACE: tuple[Dimension, ...] = (
     Dimension("num_layers", "int", 1, 6),
-    Dimension("hidden_size", "log-steps", 64, 256, 32),
+    Dimension("hidden_size", "log-steps", 64, 384, 32),
     Dimension("learning_rate", "log", 4e-3, 8e-2),  # of Muon
     Dimension("batch_size", "log-steps", 4, 32, 4),
     Dimension("dropout", "steps", 0.0, 0.2, 0.05),
