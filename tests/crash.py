@@ -196,6 +196,8 @@ def studies(
         if result["fault"] is None:
             result["fault"] = kills.unlike(kills.fingerprint(home / "killed"), expected[way])
         add({"kind": "study", "way": way, **result})
+        if not result["stops"]:  # the machine has grown faster
+            seconds[way] /= 2
 
 
 def main() -> int:
