@@ -353,7 +353,7 @@ def _in_zip(source: Callable[[], Path | bytes], parts: tuple[str, ...], depth: i
         elif packed and unpacked > LARGEST_ZIP:
             yield _File(whole, bytes, "the zips in the zip are too large")
         elif packed:
-            with contextlib.suppress(zipfile.BadZipFile, ValueError, NotImplementedError, ConfigError):
+            with contextlib.suppress(*UNREADABLE, ConfigError):
                 again = partial(_unzipped, source, entry, LARGEST_ZIP)
                 yield from islice(_in_zip(again, (*whole[:-1], inner[-1][:-4]), depth + 1), MOST_FILES)
         elif entry.file_size > LARGEST_FILE:
