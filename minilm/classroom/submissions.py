@@ -48,6 +48,7 @@ UNREADABLE = (
     ValueError,
     struct.error,
     EOFError,
+    IndexError,  # an entry without a name
 )
 
 
