@@ -37,6 +37,7 @@ PIECES = (512, 1024, 2048, 4096)  # vocabularies that are looked at
 FEWEST_STEPS = 100  # of an imagined training; the law was fitted to few that had fewer
 SURE = 0.5  # deviations: seven of ten trainings end lower
 MIDDLE: Point = {"num_layers": 2, "hidden_size": 96, "batch_size": 8}
+FIRST = ((2, 96), (3, 160), (3, 256), (4, 384))  # layers and hidden sizes from which the algorithm sets out
 IMAGINED = 150  # trainings, two seconds of Hyperopt's time
 KNOWN = {  # where most of the trainings lie that the law was fitted to
     "num_layers": (2, 4),
@@ -152,13 +153,12 @@ def space_for(limits: Limits, tokens: tuple[str, ...] = (CHARACTERS,)) -> Search
 def choose(outlook: Outlook, seconds: float, seed: int, algo: str = "tpe") -> Choice:
     """The recipe of which the law expects most after so many seconds of training, as far as it is sure.
 
-    The default recipe is the first that is imagined, the one in the middle the second.
+    The default recipe is the first that is imagined, then some sizes on each of the text's tokens.
     """
-    space = space_for(outlook.limits, kinds := tuple(outlook.text.tokens))
+    space, kinds = space_for(outlook.limits, tuple(outlook.text.tokens)), range(len(outlook.text.tokens))
     default, middle = default_of(outlook), middle_of(outlook)
-    first = [
-        {n: kinds.index(p[n]) if n == "tokens" else p[n] for n in space.expression} for p in (default, middle)
-    ]
+    sizes = [middle | {"tokens": k, "num_layers": L, "hidden_size": C} for k in kinds for L, C in FIRST]
+    first = [{name: p[name] for name in space.expression} for p in [default | {"tokens": 0}, *sizes]]
     trials = generate_trials_to_calculate(first)
 
     def imagined(settings: Mapping[str, Any]) -> dict[str, Any]:
