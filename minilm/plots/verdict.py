@@ -79,7 +79,7 @@ def against_counting(standing: Standing) -> Sentence | None:
         return Sentence(
             "bad",
             f"A model that only counts still beats the network by {-gain:.3f} nats per character: "
-            "give it more minutes or more text.",
+            "give it more minutes, or more text where this one is used up.",
         )
     return Sentence("good", f"The network beats plain counting by {gain:.3f} nats per character.")
 
