@@ -20,7 +20,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from minilm import files
+from minilm import disk, files
 from minilm.classroom.book import Book, to_json
 from minilm.classroom.marking import Marks, TaskMark, from_record, mark_file, to_record
 from minilm.classroom.platforms import Grade, Person, canvas, gradescope_table, moodle
@@ -31,6 +31,7 @@ from minilm.classroom.submissions import Submission, by_path
 from minilm.errors import ConfigError, MinilmError, RunError, did_you_mean
 
 LOG, ABOUT = "marks.jsonl", "grading.json"
+LAST = "result.json"  # of a student's files, in the order in which they are written
 LONGEST_NAME = 80  # characters of a student's folder; systems stop at 255 bytes
 
 
@@ -42,6 +43,11 @@ class Ledger:
     salt: str
     done: dict[str, tuple[str, Marks]] = field(default_factory=dict)  # student -> (digest of the file, marks)
     _lock: Any = field(default_factory=threading.Lock)
+
+    @property
+    def students(self) -> Path:
+        """Where their reports are."""
+        return self.out / "students"
 
     def add(self, marks: Marks, digest: str) -> None:
         """Writes one student's marks; they are on the disk when this returns."""
@@ -62,6 +68,8 @@ def open_ledger(out: Path, resume: bool) -> Ledger:
         raise ConfigError(
             f"the folder {out} holds marks already; add --resume to go on, or choose another --out"
         )
+    for left in out.rglob(f"*{files.TEMPORARY}"):  # half written when the disk failed
+        disk.delete(left)
     ledger = Ledger(out, str(files.read_json(out / ABOUT)["salt"]))
     for record in files.read_records(out / LOG) if (out / LOG).is_file() else []:
         marks = from_record(record["marks"])
@@ -126,10 +134,15 @@ def mark_pile(
         one, digest = pile[name], digest_of(pile[name])
         old = ledger.done.get(name) if ledger else None
         kept = again.kept(name, old, digest)
-        if kept is None and old:
+        if kept is None and old and ledger:
+            if not (
+                ledger.students / folder_name(name) / LAST
+            ).is_file():  # the disk failed before the report
+                write_student(book, old[1], ledger.out)
             return old[1]
         marks = mark_file(book, one, name, runner, kept)
         if ledger:
+            disk.delete(ledger.students / folder_name(name) / LAST)
             ledger.add(marks, digest)
             write_student(book, marks, ledger.out)
         told(marks)
@@ -163,7 +176,7 @@ def write_student(book: Book, marks: Marks, out: Path) -> None:
     files.write_text(folder / "report.md", report(marks, book.lab.title))
     write_report(marks, book.lab.title, folder / "report.html")
     files.write_json(folder / "results.json", gradescope(marks))
-    files.write_json(folder / "result.json", classroom50(marks, os.environ))
+    files.write_json(folder / LAST, classroom50(marks, os.environ))
 
 
 def write_pile(book: Book, marked: Sequence[Marks], out: Path) -> None:

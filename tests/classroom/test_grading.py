@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
+import itertools
 import json
 import os
 import tracemalloc
@@ -22,6 +24,7 @@ from minilm.classroom.runner import Limits
 from minilm.classroom.similarity import fingerprints, similar
 from minilm.classroom.submissions import collect, collect_one, read_noted
 from minilm.errors import ConfigError, RunError
+from tests.faults import failing, watched
 
 LIMITS = Limits(seconds=20.0)
 pytestmark = pytest.mark.usefixtures("warm")
@@ -122,6 +125,36 @@ def test_grading_resumes_and_marks_again(book, cases, folder, tmp_path, capsys):
     capsys.readouterr()
     assert verb(*grade, "--again", "ana") == 2 and "did you mean 'anna'" in capsys.readouterr().err
     assert verb(*grade, "--task", "score") == 2 and "did you mean 'scores'" in capsys.readouterr().err
+
+
+def scored(out):
+    return [{**row, "seconds": ""} for row in rows(out / "scores.csv")]
+
+
+@pytest.mark.parametrize("every", [17, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_disk_that_fails_at_any_operation_of_a_grading(cases, folder, tmp_path, capsys, every):
+    """Exit code 4 and a sentence; once the disk is mended the same command, or `--resume`, ends as it would have."""
+    whole, number, codes = tmp_path / "whole", 0, itertools.cycle((errno.ENOSPC, errno.EROFS, errno.EIO))
+    assert verb("grade", folder, "--cases", cases, "--out", whole) == 0
+    while True:
+        out, fault = tmp_path / f"out-{number}", failing(number, next(codes))
+        grade = ["grade", folder, "--cases", cases, "--out", out]
+        capsys.readouterr()
+        with watched(fault):
+            code = verb(*grade)
+        if not fault.reached:
+            break
+        told = capsys.readouterr().err
+        assert code == 4 and "; " in told and "Traceback" not in told, f"operation {number}: {code}, {told}"
+        assert verb(*grade, *(["--resume"] if (out / "grading.json").exists() else [])) == 0, (
+            f"operation {number}"
+        )
+        assert scored(out) == scored(whole) and not list(out.rglob("*.partial"))
+        assert sorted(p.relative_to(out) for p in out.rglob("*")) == sorted(
+            p.relative_to(whole) for p in whole.rglob("*")
+        )
+        number += every
+    assert code == 0 and number > 20
 
 
 def test_marks_are_on_the_disk_before_the_next_submission(book, folder, tmp_path):
