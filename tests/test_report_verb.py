@@ -33,7 +33,9 @@ def test_json_names_what_was_written(tmp_path, capsys):
 def test_other_folders_are_refused(tmp_path, content):
     if content is not None:
         (tmp_path / "config.json").write_text(content)
-    with pytest.raises(RunError, match="a run must hold config.json and a study study.json, got .* with neither"):
+    with pytest.raises(
+        RunError, match="a run must hold config.json and a study study.json, got .* with neither"
+    ):
         report.report(tmp_path)
 
 
