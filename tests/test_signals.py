@@ -56,14 +56,20 @@ def test_a_stop_while_torch_is_loaded(tmp_path, text, number):
     assert told.startswith("minilm: interrupted") and "Traceback" not in told
 
 
-@pytest.mark.clock
-def test_a_second_signal_stops_a_study_at_once_and_nothing_is_said_of_leaks(tmp_path, text):
-    """What reads stderr to its end also hears what the resource tracker says after its parent's death."""
-    folder = tmp_path / "study"
-    process = start(tmp_path, "tune", str(text), "--trials", "9", "--workers", "2", "--out", str(folder))
+def searching(home, text):
+    """A study whose workers train, and its folder."""
+    folder = home / "study"
+    process = start(home, "tune", str(text), "--trials", "9", "--workers", "2", "--out", str(folder))
     while not list(folder.glob("models/*/*/metrics.jsonl")):
         assert process.poll() is None
         time.sleep(0.02)
+    return process, folder
+
+
+@pytest.mark.clock
+def test_a_second_signal_stops_a_study_at_once_and_nothing_is_said_of_leaks(tmp_path, text):
+    """What reads stderr to its end also hears what the resource tracker says after its parent's death."""
+    process, folder = searching(tmp_path, text)
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGINT)
@@ -78,11 +84,7 @@ def test_a_second_signal_stops_a_study_at_once_and_nothing_is_said_of_leaks(tmp_
 )
 def test_a_stop_while_workers_train(tmp_path, text, number):
     """Sent to all of them, as by a terminal or a batch system."""
-    folder = tmp_path / "study"
-    process = start(tmp_path, "tune", str(text), "--trials", "9", "--workers", "2", "--out", str(folder))
-    while not list(folder.glob("models/*/*/metrics.jsonl")):
-        assert process.poll() is None
-        time.sleep(0.02)
+    process, folder = searching(tmp_path, text)
     began = time.monotonic()
     os.killpg(process.pid, number)
     told = process.communicate(timeout=60)[1]

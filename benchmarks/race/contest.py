@@ -1,11 +1,11 @@
 """Lists the contestants of a race on recorded trainings: search algorithms as their users run them, and our own.
 
-All search the same numbers, begin with the same point, the default recipe, and know nothing of the table; the law knows
-recorded trainings of other texts. It also knows which of the table's recipes a training really had, so Hyperopt runs
-once more with lists of them. Hyperopt and
-Optuna are taken with their own defaults. A training that diverged is told to them as the loss of a blind guess, the
-best that a careful user can do for them: as NaN or as a failure it would lead both astray. Optuna sees every mark and
-may stop a training at any. Ours pauses at rungs and goes on from checkpoints.
+All search the same numbers, begin with the same point, the default recipe, and know nothing of the table; the law
+knows recorded trainings of other texts. It also knows which of the table's recipes a training really had, so Hyperopt
+runs once more with lists of them. Hyperopt and Optuna are taken with their own defaults. A training that diverged is
+told to them as the loss of a blind guess, the best that a careful user can do for them: as NaN or as a failure it
+would lead both astray. Optuna sees every mark and may stop a training at any. Ours pauses at rungs and goes on from
+checkpoints.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from minilm import disk, files
+from minilm import files
 from minilm.classroom.book import Book, to_json
 from minilm.classroom.marking import Marks, TaskMark, from_record, mark_file, to_record
 from minilm.classroom.platforms import Grade, Person, canvas, gradescope_table, moodle
@@ -69,7 +69,7 @@ def open_ledger(out: Path, resume: bool) -> Ledger:
             f"the folder {out} holds marks already; add --resume to go on, or choose another --out"
         )
     for left in out.rglob(f"*{files.TEMPORARY}"):  # half written when the disk failed
-        disk.delete(left)
+        files.delete(left)
     ledger = Ledger(out, str(files.read_json(out / ABOUT)["salt"]))
     for record in files.read_records(out / LOG) if (out / LOG).is_file() else []:
         marks = from_record(record["marks"])
@@ -135,14 +135,13 @@ def mark_pile(
         old = ledger.done.get(name) if ledger else None
         kept = again.kept(name, old, digest)
         if kept is None and old and ledger:
-            if not (
-                ledger.students / folder_name(name) / LAST
-            ).is_file():  # the disk failed before the report
+            # a disk that fails may have kept the marks and not the report
+            if not (ledger.students / folder_name(name) / LAST).is_file():
                 write_student(book, old[1], ledger.out)
             return old[1]
         marks = mark_file(book, one, name, runner, kept)
         if ledger:
-            disk.delete(ledger.students / folder_name(name) / LAST)
+            files.delete(ledger.students / folder_name(name) / LAST)
             ledger.add(marks, digest)
             write_student(book, marks, ledger.out)
         told(marks)

@@ -92,9 +92,8 @@ class Corpus:
         """What `exact_loss` takes of the split "val" or "test": its tokens, the one before, the characters of each."""
         tokens, earlier = {"val": (self.val, self.train), "test": (self.test, self.val)}[split]
         before = int(earlier[-LONGEST_WORD:][-1])
-        lengths = character_lengths(self.tokenizer).astype(
-            np.uint16
-        )  # so many numbers as tokens are taken of it
+        # narrow, since as many of them are taken as there are tokens
+        lengths = character_lengths(self.tokenizer).astype(np.uint16)
         return {"tokens": tokens, "before": before, "lengths": lengths}
 
     def in_characters(self, most: int) -> tuple[list[np.ndarray], int]:
@@ -201,12 +200,12 @@ def load_corpus(
     Chats, lines of JSON, tables and subtitles are read for their words (see `minilm.text.formats`), with `raw` letter
     by letter.
 
-    `tokens` are its "characters", or "bpe:N": byte pairs in a vocabulary of N pieces (see `learn_pieces`), or
-    "auto": what `auto_tokens` chooses, or those of a tokenizer that is
-    given. `split` gives the shares of train, val and test in characters, contiguous in this order; a corpus
-    that brings its own (`fables`, at document ends) keeps it unless another is asked for. Tokens that may
-    take more than `mapped_above` bytes live in a memory-mapped file in the cache folder. Raises `CorpusError`
-    for whatever is wrong with the text and `ConfigError` for an impossible choice or split.
+    `tokens` are its "characters", or "bpe:N": byte pairs in a vocabulary of N pieces (see `learn_pieces`), or "auto":
+    what `auto_tokens` chooses, or those of a tokenizer that is given. `split` gives the shares of train, val and test
+    in characters, contiguous in this order; a corpus that brings its own (`fables`, at document ends) keeps it unless
+    another is asked for. Tokens that may take more than `mapped_above` bytes live in a memory-mapped file in the cache
+    folder. Raises `CorpusError` for whatever is wrong with the text and `ConfigError` for an impossible choice or
+    split.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:

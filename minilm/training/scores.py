@@ -98,13 +98,12 @@ def loss_of(model: Any, chars: int | None, **scored: Any) -> tuple[float, float 
 
 
 def sampled(chars: int, error: float | None) -> str:
-    """
+    """How such a loss was measured. The error is of test; of val, which is as large, it is about the same.
+
     >>> sampled(100_000, 0.00213)
     'sampled, 100,000 characters of each split, standard error 0.0021'
     """
-    told = (
-        "" if error is None else f", standard error {error:.4f}"
-    )  # of test; of val, as large, about the same
+    told = "" if error is None else f", standard error {error:.4f}"
     return f"sampled, {chars:,} characters of each split{told}"
 
 

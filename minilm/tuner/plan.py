@@ -70,16 +70,7 @@ def by_law(
         seconds = outlook.prices.step(model, config)
     chosen = settled(outlook, choice, tokens, seconds, minutes, watch)
     space = space_for(limits, tokens)
-    settings = Settings(
-        corpus.describe(),
-        space.text,
-        limits,
-        request.algo,
-        request.seed,
-        hardware.device,
-        request.minutes,
-        chosen=chosen,
-    )
+    settings = request.settings(corpus.describe(), space.text, limits, hardware.device, chosen=chosen)
     return settings, space, corpus
 
 

@@ -13,7 +13,7 @@ from minilm.tuner.choose import Choice, Outlook, default_of, space_for, without_
 from minilm.tuner.propose import SearchSpace
 from minilm.tuner.space import DEFAULT_POINT, Point, to_configs
 
-SHAPES = ((2, 64), (2, 96), (2, 128), (3, 128), (3, 192), (4, 192), (4, 256))  # layers, hidden size
+SHAPES = ((2, 64), (2, 96), (2, 128), (3, 128), (3, 192), (4, 256), (4, 384))  # layers, hidden size
 MORE_MINUTES = (1, 3, 10, 30)
 
 

@@ -124,6 +124,14 @@ class Request:
         """By minutes the law chooses within the default space; it knows no other."""
         return self.trials is not None or self.space is not None
 
+    def settings(
+        self, corpus: dict[str, Any], space: str, limits: Limits, device: str, **more: Any
+    ) -> Settings:
+        """What the study keeps of it, and `more` of what was decided."""
+        return Settings(
+            corpus, space, limits, self.algo, self.seed, device, self.minutes, self.trials, **more
+        )
+
     def checked(self) -> Request:
         """This request, or a ConfigError for what no study can do, before anything is loaded or written."""
         check_request(self.minutes, self.trials, self.algo, self.workers, self.seed)

@@ -107,11 +107,13 @@ def run_sitting(s: Sitting) -> Study:
         finish = Finish(
             s.corpus, s.settings, s.folder, s.moment(1.0), s.watch.record, chosen.get("most_steps")
         )
-        found = best and (best.point, best_folder(s.folder / MODELS, best), best.loss)
-        run = finish.run(*(found or (without_tokens(chosen["point"]), None, None)))
+        if best is None:
+            run = finish.run(without_tokens(chosen["point"]))
+        else:
+            run = finish.run(best.point, best_folder(s.folder / MODELS, best), best.loss)
         s.watch.phase("writing samples and comparing them with the text")
-        seen = outcome.looked_at(run, s.corpus, s.settings.seed, counting, moments)
-        result = outcome.result_of(s.settings, run, best, s.journal.trials, seen)
+        found = outcome.looked_at(run, s.corpus, s.settings.seed, counting, moments)
+        result = outcome.result_of(s.settings, run, best, s.journal.trials, found)
         files.write_json(s.folder / RESULT, result, sealed=True)
         files.delete_folder(s.folder / MODELS)
         s.watch.phase("drawing the page")

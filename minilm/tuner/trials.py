@@ -47,23 +47,9 @@ def with_trials(corpus: Corpus, request: Request) -> tuple[Settings, SearchSpace
     usual = "none" if request.minutes is None and not request.deterministic else "asha"
     scheduler = request.scheduler or usual
     space = search_space(request.space, limits, device, corpus.tokenizer.vocab_size)
-    settings = Settings(
-        corpus.describe(),
-        space.text,
-        limits,
-        request.algo,
-        request.seed,
-        device,
-        request.minutes,
-        request.trials,
-        budget,
-        workers,
-        1,
-        scheduler,
-        ladder_for(scheduler, budget).shares,
-        engine,
-    )
-    return settings, space
+    rungs = ladder_for(scheduler, budget).shares
+    how = {"budget": budget, "workers": workers, "scheduler": scheduler, "rungs": rungs, "engine": engine}
+    return request.settings(corpus.describe(), space.text, limits, device, **how), space
 
 
 def search_space(space: Any, limits: Limits, device: str, vocab_size: int) -> SearchSpace:

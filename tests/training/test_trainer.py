@@ -220,17 +220,23 @@ def test_a_crash_at_any_write_loses_nothing(tmp_path, corpus, seed):
     assert crash_at > 60, "the crashes must reach the end of the run"
 
 
-def test_a_run_from_before_options_were_removed_goes_on(tmp_path, corpus):
-    """Its config.json and its checkpoint still name them; another value than the old default is refused."""
-    config = TrainConfig(**{**QUICK, "patience": None})
-    run_training(corpus, shape(corpus), config, tmp_path / "whole")
+def crashed(corpus, config, folder):
+    """A run that ended at its 25th step."""
 
     def stop(record):
         if record["step"] == 25:
             raise Crash
 
     with pytest.raises(Crash):
-        run_training(corpus, shape(corpus), config, tmp_path / "run", on_record=stop)
+        run_training(corpus, shape(corpus), config, folder, on_record=stop)
+
+
+def test_a_run_from_before_options_were_removed_goes_on(tmp_path, corpus):
+    """Its config.json and its checkpoint still name them; another value than the old default is refused."""
+    config = TrainConfig(**{**QUICK, "patience": None})
+    run_training(corpus, shape(corpus), config, tmp_path / "whole")
+
+    crashed(corpus, config, tmp_path / "run")
     path, stored = (
         tmp_path / "run" / "config.json",
         json.loads((tmp_path / "run" / "config.json").read_text()),
@@ -261,12 +267,7 @@ def test_a_killed_run_on_a_large_text_in_pieces_goes_on_bit_for_bit(tmp_path, te
     config = TrainConfig(**{**QUICK, "patience": None})
     run_training(corpus, shape(corpus), config, tmp_path / "whole")
 
-    def stop(record):
-        if record["step"] == 25:
-            raise Crash
-
-    with pytest.raises(Crash):
-        run_training(corpus, shape(corpus), config, tmp_path / "run", on_record=stop)
+    crashed(corpus, config, tmp_path / "run")
     resume_training(tmp_path / "run")  # loads the text anew, with the run's own pieces
     assert fingerprint(tmp_path / "run") == fingerprint(tmp_path / "whole")
 
@@ -276,12 +277,7 @@ def test_an_incomplete_checkpoint_does_not_go_unnoticed(tmp_path, monkeypatch, c
     config = TrainConfig(**{**QUICK, "patience": None})
     run_training(corpus, shape(corpus), config, tmp_path / "whole")
 
-    def stop(record):
-        if record["step"] == 25:
-            raise Crash
-
-    with pytest.raises(Crash):
-        run_training(corpus, shape(corpus), config, tmp_path / "run", on_record=stop)
+    crashed(corpus, config, tmp_path / "run")
     monkeypatch.setattr(torch, "set_rng_state", lambda state: None)
     resume_training(tmp_path / "run")
     assert fingerprint(tmp_path / "run") != fingerprint(tmp_path / "whole")
