@@ -90,10 +90,10 @@ def write_study(folder, recorder):
 
 
 def write_marks(folder, recorder):
-    ledger = open_ledger(folder, resume=False)
-    for number in range(6):
-        ledger.add(Marks(f"student {number}", "lab2", ()), f"digest {number}")
-        recorder.acknowledged.append(f"student {number}")
+    with open_ledger(folder, resume=False) as ledger:
+        for number in range(6):
+            ledger.add(Marks(f"student {number}", "lab2", ()), f"digest {number}")
+            recorder.acknowledged.append(f"student {number}")
 
 
 def read_trials(folder):
@@ -109,10 +109,11 @@ def read_trials(folder):
 
 
 def read_marks(folder):
-    ledger = open_ledger(folder, resume=(folder / "grading.json").exists())
-    known = list(ledger.done)
-    ledger.add(Marks("late", "lab2", ()), "digest")
-    assert list(open_ledger(folder, resume=True).done) == [*known, "late"]
+    with open_ledger(folder, resume=(folder / "grading.json").exists()) as ledger:
+        known = list(ledger.done)
+        ledger.add(Marks("late", "lab2", ()), "digest")
+    with open_ledger(folder, resume=True) as ledger:
+        assert list(ledger.done) == [*known, "late"]
     return known
 
 

@@ -14,14 +14,21 @@ import zipfile
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from minilm import files, train
+from minilm import evaluate, files, sample, train, tune
+from minilm.classroom.book import make_book, public_part, read_book, write_book
+from minilm.classroom.marking import Marks, TaskMark
+from minilm.classroom.pile import open_ledger
+from minilm.classroom.platforms import read_roster
+from minilm.classroom.runner import Runner
 from minilm.classroom.submissions import collect, read_noted, read_submission
 from minilm.config import ModelConfig, TrainConfig
 from minilm.errors import MinilmError
+from minilm.interop.folders import tokenizer_json
 from minilm.interop.huggingface import to_huggingface
 from minilm.interop.nanogpt import read_nanogpt
 from minilm.model import GPT
@@ -31,7 +38,10 @@ from minilm.text.formats import recognise, told, written
 from minilm.text.reading import read_file
 from minilm.text.tokenizers import load_tokenizer, piece_count
 from minilm.training.run import read_config, read_numbers
-from minilm.tuner.records import Journal, Trial, TrialState
+from minilm.tuner.records import Journal, Trial, TrialState, create_study
+from minilm.tuner.resume import _settings as resumed_settings
+from minilm.tuner.settings import Settings, TrialBudget
+from minilm.tuner.space import Limits
 
 SECONDS = float(os.environ.get("MINILM_FUZZ_SECONDS", "0.3"))
 PIECES = [
@@ -177,6 +187,72 @@ CELL = {"cell_type": "code", "source": ["def f(x):\n", "    return x\n"], "metad
 NOTEBOOK = {"cells": [CELL], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}  # fmt: skip
 
 
+def hf_tokenizer(folder: Path) -> None:
+    files.write_json(
+        folder / "tokenizer.json", tokenizer_json(BPETokenizer.train("low lower lowest slow" * 20, 262))
+    )
+
+
+def hf_merges(folder: Path) -> None:
+    """GPT-2's two older files."""
+    hf_tokenizer(folder)
+    model = files.read_json(folder / "tokenizer.json")["model"]
+    (folder / "tokenizer.json").unlink()
+    files.write_json(folder / "vocab.json", model["vocab"])
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(map(" ".join, model["merges"])))
+
+
+def hf_parts(folder: Path) -> None:
+    huggingface(folder)
+    (folder / "model.safetensors").rename(folder / "a.safetensors")
+    names = files.read_tensors(folder / "a.safetensors")[0]
+    files.write_json(
+        folder / "model.safetensors.index.json", {"weight_map": dict.fromkeys(names, "a.safetensors")}
+    )
+
+
+def study(folder: Path) -> None:
+    """Without its checksum, as one would write it who wants to deceive."""
+    settings = Settings(
+        {"name": "a"}, "lr: 0.1", Limits(8, 1e9), "tpe", 0, "cpu", trials=3, budget=TrialBudget(steps=5)
+    )
+    create_study(folder, settings.to_dict())
+    files.write_json(folder / "study.json", files.read_json(folder / "study.json"))
+
+
+def marks(folder: Path) -> None:
+    task = TaskMark("scores", "1", "Scores", 2.0, 4, 1, 2, (("[1, 2]", "3 for 4"),), hint="divide")
+    with open_ledger(folder, resume=False) as ledger:
+        ledger.add(Marks("Ann", "lab2", (task,), seconds=0.5), "digest")
+
+
+def marked(folder: Path) -> object:
+    with open_ledger(folder, resume=True) as ledger:
+        return ledger.done
+
+
+def cases(folder: Path) -> None:
+    with Runner() as runner:
+        write_book(public_part(make_book("lab2", runner)), folder / "cases.json")
+
+
+def small_run(folder: Path) -> None:
+    (folder / "a.txt").write_text("low lower lowest slow\n" * 40)
+    sizes = {"layers": 1, "heads": 2, "hidden": 8, "context": 8, "steps": 2, "threads": 1}
+    flags = [f"--{name}={value}" for name, value in sizes.items()]
+    with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
+        train.main([str(folder / "a.txt"), "--tokens=bpe:300", *flags, f"--out={folder / 'run'}"])
+    (folder / "words").write_text("low lower\nst")
+
+
+def sampled(folder: Path) -> None:
+    """The lines of a file as a prompt and what ends the text."""
+    prompt, *stops = words(folder)
+    given = [f"--prompt={prompt}", "--chars=9", "--temperature=0", *(f"--stop={stop}" for stop in stops[:9])]
+    with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
+        sample.main([str(folder / "run"), *given])
+
+
 def pile(folder: Path) -> None:
     with zipfile.ZipFile(folder / "pile.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for student in ("Ann", "Bo"):
@@ -184,13 +260,27 @@ def pile(folder: Path) -> None:
             archive.writestr(f"{student}_1_assignsubmission_file_/lab2.ipynb", json.dumps(NOTEBOOK))
 
 
-def options(folder: Path) -> None:
-    """The bytes of a file as the words of a command line."""
-    words = (folder / "words").read_bytes().replace(b"\0", b"").decode("utf-8", "surrogateescape").split("\n")
-    with suppress(SystemExit), redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
-        train.main(["nowhere.txt", *words])
+def words(folder: Path) -> list[str]:
+    """The lines of a file as a shell hands them over."""
+    return (folder / "words").read_bytes().replace(b"\0", b"").decode("utf-8", "surrogateescape").split("\n")
 
 
+def options(verb: Any) -> tuple[Callable[[Path], None], str, Callable[[Path], object]]:
+    """The lines of a file as the words of a command line."""
+
+    def parse(folder: Path) -> None:
+        with suppress(SystemExit), redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
+            verb.main([str(folder / "nowhere"), *words(folder)])
+
+    return lambda folder: (folder / "words").write_text(OPTIONS[verb]) and None, "words", parse
+
+
+OPTIONS = {
+    train: "--steps=5\n--lr\n0.1\n--tokens=bpe:300\n--seed=1",
+    tune: "--minutes=1\n--tokens=auto\n--trials=3\n--split\n0.8,0.1,0.1\n--threads=2",
+    sample: "--prompt=a\n--chars=9\n--temperature=0.8\n--top-k\n3\n--seed=1",
+    evaluate: "--exact\n--sliding\n--text=a.txt\n--json",
+}
 PARSERS: dict[str, tuple[Callable[[Path], None], str, Callable[[Path], object]]] = {
     "json": (run, "config.json", lambda folder: files.read_json(folder / "config.json")),
     "config": (run, "config.json", read_config),
@@ -222,13 +312,23 @@ PARSERS: dict[str, tuple[Callable[[Path], None], str, Callable[[Path], object]]]
         "pile.zip",
         lambda folder: [read_noted(one) for one in collect(folder / "pile.zip", "lab2").values()],
     ),
-    "options": (
+    "hf-tokenizer": (hf_tokenizer, "tokenizer.json", load_tokenizer),
+    "hf-vocabulary": (hf_merges, "vocab.json", load_tokenizer),
+    "hf-merges": (hf_merges, "merges.txt", load_tokenizer),
+    "hf-parts": (hf_parts, "model.safetensors.index.json", lambda folder: GPT.from_pretrained(folder)),
+    "study": (study, "study.json", lambda folder: resumed_settings(folder, None, None)),
+    "grading": (marks, "grading.json", marked),
+    "marks": (marks, "marks.jsonl", marked),
+    "cases": (cases, "cases.json", lambda folder: read_book(folder / "cases.json")),
+    "roster": (
         lambda folder: (
-            (folder / "words").write_text("--steps=5\n--lr\n0.1\n--tokens=bpe:300\n--seed=1") and None
+            (folder / "r.csv").write_text('id,email,late days\n3,a@b.c,"1,5"\n4,ü@b.c,\n') and None
         ),
-        "words",
-        options,
+        "r.csv",
+        lambda folder: read_roster(folder / "r.csv"),
     ),
+    "prompt": (small_run, "words", sampled),
+    **{f"options-{verb.__name__.rpartition('.')[2]}": options(verb) for verb in OPTIONS},
 }
 
 
@@ -237,7 +337,9 @@ def test_only_our_own_errors_come_out(tmp_path, name):
     write, file, parse = PARSERS[name]
     write(tmp_path)
     original, draw, refused, count = (tmp_path / file).read_bytes(), random.Random(name), 0, 0
-    parse(tmp_path) if name not in ("tokens", "options", "nanogpt") else None  # the original itself is fine
+    parse(tmp_path) if not name.startswith(
+        ("tokens", "options", "nanogpt")
+    ) else None  # the original itself is fine
     end = time.monotonic() + SECONDS
     while time.monotonic() < end or count < 20:
         data, count = damaged(original, draw), count + 1

@@ -433,20 +433,20 @@ def test_a_disk_that_fails_at_any_operation_of_a_grading(tmp_path):
         out, fault = tmp_path / str(number), failing(number, errno.ENOSPC, ALL)
         marked: list[str] = []
         try:
-            with watched(fault):
-                ledger = open_ledger(out, resume=False)
+            with watched(fault), open_ledger(out, resume=False) as ledger:
                 for student in students:
                     ledger.add(Marks(student, "lab2", ()), "digest")
                     marked.append(student)
             break
         except StorageError as error:
             assert error.exit_code == 4
-        ledger = open_ledger(out, resume=(out / "grading.json").exists())
-        found = list(ledger.done)  # what was not acknowledged may be there, one line at the most
-        assert found[: len(marked)] == marked and len(found) <= len(marked) + 1
-        for student in students[len(found) :]:
-            ledger.add(Marks(student, "lab2", ()), "digest")
-        assert list(open_ledger(out, resume=True).done) == students
+        with open_ledger(out, resume=(out / "grading.json").exists()) as ledger:
+            found = list(ledger.done)  # what was not acknowledged may be there, one line at the most
+            assert found[: len(marked)] == marked and len(found) <= len(marked) + 1
+            for student in students[len(found) :]:
+                ledger.add(Marks(student, "lab2", ()), "digest")
+        with open_ledger(out, resume=True) as ledger:
+            assert list(ledger.done) == students
     assert number > 15
 
 

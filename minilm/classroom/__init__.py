@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,10 @@ from minilm.errors import ConfigError
 if TYPE_CHECKING:
     from minilm.classroom.book import Book
     from minilm.classroom.marking import Marks
+    from minilm.classroom.pile import Again, Ledger
+    from minilm.classroom.platforms import Person
     from minilm.classroom.runner import Runner
+    from minilm.classroom.submissions import Submission
 
 FORMATS = ("pytest", "nbgrader", "otter", "gradescope")
 BOARD = "board"
@@ -203,9 +207,8 @@ def _grade(arguments: argparse.Namespace) -> int:
 def _marked(arguments: argparse.Namespace, one: bool, runner: Runner) -> Sequence[Marks]:
     """All submissions marked and written to where they belong; whatever can be refused is, before the first."""
     from minilm.classroom import pile
-    from minilm.classroom.lab import stub
-    from minilm.classroom.platforms import matched, read_roster
-    from minilm.classroom.submissions import by_path, collect, collect_one, read_noted
+    from minilm.classroom.platforms import read_roster
+    from minilm.classroom.submissions import by_path, collect, collect_one
 
     roster = read_roster(arguments.roster) if arguments.roster else []
     again = pile.Again(arguments.again or (), arguments.task or ())
@@ -213,10 +216,27 @@ def _marked(arguments: argparse.Namespace, one: bool, runner: Runner) -> Sequenc
     named = arguments.lab or ""
     gather = collect_one if arguments.single else collect
     found = by_path({arguments.pile.stem: arguments.pile}) if one else gather(arguments.pile, named or "lab")
-    ledger = pile.open_ledger(arguments.out, going_on) if arguments.out else None
-    book = _graders_book(arguments, runner)
-    if not one and not named:
-        found = gather(arguments.pile, book.lab.name)
+    with pile.open_ledger(arguments.out, going_on) if arguments.out else nullcontext() as ledger:
+        book = _graders_book(arguments, runner)
+        if not one and not named:
+            found = gather(arguments.pile, book.lab.name)
+        return _marked_into(ledger, arguments, book, found, roster, again, runner)
+
+
+def _marked_into(
+    ledger: Ledger | None,
+    arguments: argparse.Namespace,
+    book: Book,
+    found: Mapping[str, Submission],
+    roster: Sequence[Person],
+    again: Again,
+    runner: Runner,
+) -> Sequence[Marks]:
+    from minilm.classroom import pile
+    from minilm.classroom.lab import stub
+    from minilm.classroom.platforms import matched
+    from minilm.classroom.submissions import read_noted
+
     known, absent = matched({name: one_.id for name, one_ in found.items()}, roster)
     for name, one_ in found.items():
         if name not in known and one_.id:
@@ -263,10 +283,11 @@ def _board(arguments: argparse.Namespace) -> int:
             "--gradescope and --classroom50 are for one submission to a lab, got them with --unseen; leave them out"
         )
     found, text = board.collect_runs(arguments.pile), board.unseen(arguments.unseen)
+    out = files.new_folder(arguments.out) if arguments.out else None  # refused before the minutes of judging
     limits = replace(board.LIMITS, seconds=arguments.seconds or board.LIMITS.seconds)
     entries = [*board.judge_pile(found, text, limits, arguments.jobs), *board.counting(text)]
-    if arguments.out:
-        files.write_text(files.new_folder(arguments.out) / "board.csv", board.board_csv(entries))
+    if out:
+        files.write_text(out / "board.csv", board.board_csv(entries))
     if arguments.csv:
         print(board.board_csv(entries), end="")
         return 0

@@ -13,7 +13,7 @@ import re
 import secrets
 import threading
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -56,25 +56,31 @@ class Ledger:
             self.done[marks.student] = digest, marks
 
 
-def open_ledger(out: Path, resume: bool) -> Ledger:
-    """The folder of a new grading, or with `resume` of one that was begun; it is tried before anything is marked."""
-    there = (out / ABOUT).is_file()
-    if not there:
-        if resume and out.exists() and any(out.iterdir()):
-            raise RunError(f"{out} holds no marks of ours, {ABOUT} is missing; choose a new --out")
-        files.new_folder(out)
-        files.write_json(out / ABOUT, {"salt": secrets.token_hex(8)})
+@contextlib.contextmanager
+def open_ledger(out: Path, resume: bool) -> Iterator[Ledger]:
+    """The folder of a new grading, or with `resume` of one that was begun; it is tried before anything is marked.
+
+    A second grader is kept out of it, so that the tables hold what the log holds.
+    """
+    if not (out / ABOUT).is_file():
+        try:
+            files.new_folder(out)
+        except ConfigError as error:
+            raise RunError(f"{out} holds no marks of ours, {ABOUT} is missing; choose a new --out") from error
     elif not resume:
         raise ConfigError(
             f"the folder {out} holds marks already; add --resume to go on, or choose another --out"
         )
-    for left in out.rglob(f"*{files.TEMPORARY}"):  # half written when the disk failed
-        files.delete(left)
-    ledger = Ledger(out, str(files.read_json(out / ABOUT)["salt"]))
-    for record in files.read_records(out / LOG) if (out / LOG).is_file() else []:
-        marks = from_record(record["marks"])
-        ledger.done[marks.student] = record["digest"], marks
-    return ledger
+    with files.held(out):
+        if not (out / ABOUT).is_file():
+            files.write_json(out / ABOUT, {"salt": secrets.token_hex(8)}, sealed=True)
+        about = files.read_json(out / ABOUT)
+        files.check_shape(out / ABOUT, about, {"salt": str, "cases?": str})
+        ledger = Ledger(out, about["salt"])
+        for record in files.read_records(out / LOG) if (out / LOG).is_file() else []:
+            marks = from_record(record["marks"])
+            ledger.done[marks.student] = record["digest"], marks
+        yield ledger
 
 
 def fits(ledger: Ledger, book: Book) -> None:
@@ -85,7 +91,7 @@ def fits(ledger: Ledger, book: Book) -> None:
         raise ConfigError(
             f"{ledger.out} holds marks by other cases; choose a new --out, since they do not compare"
         )
-    files.write_json(ledger.out / ABOUT, {**about, "lab": book.lab.name, "cases": cases})
+    files.write_json(ledger.out / ABOUT, {**about, "lab": book.lab.name, "cases": cases}, sealed=True)
 
 
 @dataclass(frozen=True)

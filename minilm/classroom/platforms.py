@@ -60,7 +60,12 @@ def read_roster(path: Path) -> list[Person]:
         ) from error
     first = text.split("\n", 1)[0]
     separator = max(",;\t", key=first.count)  # Excel writes ; where a comma separates decimals
-    rows = list(csv.DictReader(io.StringIO(text), delimiter=separator))
+    try:
+        rows = list(csv.DictReader(io.StringIO(text), delimiter=separator))
+    except csv.Error as error:
+        raise ConfigError(
+            f"{path} must be a table in CSV, got a line that is none ({error}); save it as CSV"
+        ) from error
     named = {name: _column(rows[0] if rows else {}, known) for name, known in COLUMNS.items()}
     if not any(named[name] for name in ("id", "email", "name", "last")):
         raise ConfigError(

@@ -278,10 +278,10 @@ def _ended(book: Book, found: Mapping[str, Submission], hit: list[str], out: Pat
             raise KeyboardInterrupt
 
     while True:
-        ledger = pile.open_ledger(out, resume=out.exists())
         try:
-            marked = pile.mark_pile(book, found, LIMITS, 1, ledger, told=told)
-            pile.write_tables(book, marked, out)
+            with pile.open_ledger(out, resume=out.exists()) as ledger:
+                marked = pile.mark_pile(book, found, LIMITS, 1, ledger, told=told)
+                pile.write_tables(book, marked, out)
         except KeyboardInterrupt:
             continue
         assert len(done) == len(set(done)) == len(found), "nothing is marked twice"

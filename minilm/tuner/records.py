@@ -43,6 +43,15 @@ SHAPE: dict[str, Any] = {
         "known?": int,
     },
 }
+OPTIONAL = (None, float)
+# The same of study.json, for who wants to go on with it.
+STUDY_SHAPE: dict[str, Any] = {
+    **{"corpus": {"name": str}, "space": str, "algo": str, "seed": int, "device": str, "rungs": [float]},
+    "limits": {"block_size": int, "step_work": float, "memory?": (None, int)},
+    "budget": (None, {"steps?": (None, int), "seconds?": OPTIONAL, "chars?": (None, int)}),
+    **{"minutes?": OPTIONAL, "trials?": (None, int), "workers?": int, "threads?": int, "scheduler?": str},
+    **{"engine?": (None, str), "chosen?": (None, {"point": {}, "tokens": [str], "looked": [{}]})},
+}
 
 
 @dataclass(frozen=True)
@@ -150,6 +159,7 @@ def read_study(folder: Path) -> dict[str, Any]:
             f"{folder} is not a study: it has no {STUDY}; give the folder that minilm.tune printed"
         )
     settings = files.read_json(folder / STUDY)
+    files.check_shape(folder / STUDY, settings, {})
     if settings.get("format") != FORMAT or settings.get("version") != VERSION:
         found = f"{settings.get('format')!r} version {settings.get('version')!r}"
         advice = (

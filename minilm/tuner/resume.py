@@ -18,7 +18,7 @@ from minilm.tuner import chores, outcome
 from minilm.tuner.budget import Minutes
 from minilm.tuner.choose import space_for
 from minilm.tuner.propose import SearchSpace, difference
-from minilm.tuner.records import BEST, RESULT, Journal, read_study
+from minilm.tuner.records import BEST, RESULT, STUDY, STUDY_SHAPE, Journal, read_study
 from minilm.tuner.settings import Settings, check_request
 from minilm.tuner.study import Sitting, Study, run_sitting
 from minilm.tuner.trials import SEARCH_SHARE, search_space
@@ -103,8 +103,10 @@ def _longer(s: Sitting, minutes: Minutes) -> Study:
 
 def _settings(folder: Path, minutes: float | None, trials: int | None) -> Settings:
     """The study's own settings; `trials` may be raised."""
+    found = read_study(folder)
+    files.check_shape(folder / STUDY, found, STUDY_SHAPE)
     try:
-        settings = Settings.from_dict(read_study(folder))
+        settings = Settings.from_dict(found)
     except (KeyError, TypeError) as error:
         raise RunError(f"{folder} holds a damaged study.json ({error}); restore it from a copy") from error
     if trials is not None and settings.minutes is not None:

@@ -158,33 +158,47 @@ def test_a_disk_that_fails_at_any_operation_of_a_grading(cases, folder, tmp_path
 
 
 def test_marks_are_on_the_disk_before_the_next_submission(book, folder, tmp_path):
-    ledger = pile.open_ledger(tmp_path / "out", resume=False)
-
     def told(marks):
         if marks.student == "bert":
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), pile.open_ledger(tmp_path / "out", resume=False) as ledger:
         pile.mark_pile(book, collect(folder), LIMITS, ledger=ledger, told=told)
-    again = pile.open_ledger(tmp_path / "out", resume=True)
+    with pile.open_ledger(tmp_path / "out", resume=True) as again:
+        pass
     assert set(again.done) >= {"anna", "bert"} and again.done["anna"][1].points == 20
     assert (tmp_path / "out" / "students" / "anna" / "report.html").is_file()
 
 
 def test_a_torn_last_line_is_cut_and_other_cases_are_refused(book, tmp_path, folder):
-    ledger = pile.open_ledger(tmp_path / "out", resume=False)
-    pile.fits(ledger, book)
-    marked = pile.mark_pile(book, collect(folder), LIMITS, ledger=ledger)
+    with pile.open_ledger(tmp_path / "out", resume=False) as ledger:
+        pile.fits(ledger, book)
+        marked = pile.mark_pile(book, collect(folder), LIMITS, ledger=ledger)
     with (tmp_path / "out" / pile.LOG).open("ab") as log:
         log.write(b'{"half')
-    assert len(pile.open_ledger(tmp_path / "out", resume=True).done) == 3
+    with pile.open_ledger(tmp_path / "out", resume=True) as again:
+        assert len(again.done) == 3
     assert from_record(json.loads(json.dumps(to_record(marked[1])))) == marked[1]
     with pytest.raises(ConfigError, match="other cases"):
         pile.fits(ledger, type(book)(book.lab, book.pages[:1]))
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "x").touch()
-    with pytest.raises(RunError, match="no marks of ours"):
-        pile.open_ledger(tmp_path / "foreign", resume=True)
+    for resume in (True, False):
+        with (
+            pytest.raises(RunError, match="no marks of ours"),
+            pile.open_ledger(tmp_path / "foreign", resume=resume),
+        ):
+            pass
+
+
+def test_two_graders_in_one_folder_are_kept_apart(book, cases, folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    with pile.open_ledger(out, resume=False) as ledger:
+        before = sorted(path.read_bytes() for path in out.rglob("*") if path.is_file())
+        assert verb("grade", folder, "--cases", cases, "--out", out, "--resume") == 2
+        assert "another process" in capsys.readouterr().err and not ledger.done
+        assert sorted(path.read_bytes() for path in out.rglob("*") if path.is_file()) == before
+    assert verb("grade", folder, "--cases", cases, "--out", out, "--resume") == 0
 
 
 def test_one_that_breaks_stops_nobody(book, tmp_path):
@@ -199,9 +213,9 @@ def test_one_that_breaks_stops_nobody(book, tmp_path):
         raise MemoryError("\udc80")
 
     found["zoe"] = replace(found["anna"], student="zoe", data=fails)
-    ledger = pile.open_ledger(tmp_path / "out", resume=False)
-    marks = {m.student: m for m in pile.mark_pile(book, found, LIMITS, 2, ledger)}
-    pile.write_tables(book, list(marks.values()), ledger.out)
+    with pile.open_ledger(tmp_path / "out", resume=False) as ledger:
+        marks = {m.student: m for m in pile.mark_pile(book, found, LIMITS, 2, ledger)}
+        pile.write_tables(book, list(marks.values()), ledger.out)
     assert (
         marks["anna"].points == 20
         and marks["zoe"].unread
@@ -311,9 +325,9 @@ def test_one_students_folder_may_hold_any_name(book, tmp_path):
 
 def test_reports_name_no_folder_of_the_teachers(book, folder, tmp_path):
     (folder / "large.py").write_bytes(b"#" * (1 << 20) + b"##")
-    ledger = pile.open_ledger(tmp_path / "out", resume=False)
-    marks = pile.mark_pile(book, collect(folder), LIMITS, ledger=ledger)
-    pile.write_tables(book, marks, ledger.out)
+    with pile.open_ledger(tmp_path / "out", resume=False) as ledger:
+        marks = pile.mark_pile(book, collect(folder), LIMITS, ledger=ledger)
+        pile.write_tables(book, marks, ledger.out)
     for path in (tmp_path / "out").rglob("*"):
         assert not path.is_file() or str(tmp_path) not in path.read_text(encoding="utf-8"), path
     page = (tmp_path / "out" / "class.html").read_text()
