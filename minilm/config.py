@@ -29,7 +29,7 @@ class ModelConfig(Checked):
 
     vocab_size: Count = None  # type: ignore[assignment]  # must be given
     block_size: Annotated[int, ">= 1, <= 16777216"] = 128  # the longest context, in tokens
-    n_layer: Count = 3
+    n_layer: Annotated[int, ">= 1, <= 1024"] = 3
     n_head: Count = 4
     n_embd: Count = 128  # channels of the residual stream
     head_dim: Count | None = None  # channels of a head; None: n_embd / n_head

@@ -144,6 +144,7 @@ def replace(path: str | Path, chunks: Iterable[bytes | memoryview], size: int) -
     """Puts `chunks`, `size` bytes in all, in the place of `path`; after a crash it is wholly old or wholly new."""
     path = Path(path)
     still_ours(path)
+    _refuse_special(path)
     # a name of its own for each writer, so that two of one file cannot mix
     temporary = path.with_name(f"{path.name[:100]}.{secrets.token_hex(4)}{TEMPORARY}")
     with storage(path, size):
@@ -164,6 +165,16 @@ def replace(path: str | Path, chunks: Iterable[bytes | memoryview], size: int) -
                 temporary.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+
+
+def _refuse_special(path: Path) -> None:
+    """A device, a pipe, a link or a folder at that place is somebody's, and would be gone."""
+    with storage(path), suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise ConfigError(
+                f"what is written must be a new file or take the place of a plain one, got {path}, which is none; "
+                "choose another name"
+            )
 
 
 def sync_folder(folder: Path) -> None:

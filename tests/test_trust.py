@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from minilm.classroom.marking import Marks
 from minilm.classroom.pile import open_ledger
 from minilm.config import ModelConfig, TrainConfig
 from minilm.errors import ConfigError, MinilmError, RunError, StorageError
+from minilm.interop.huggingface import to_huggingface
+from minilm.model import GPT
 from minilm.text.corpora import load_corpus
 from minilm.training.run import load_run
 from minilm.training.session import resume_training, run_training
@@ -535,3 +538,53 @@ def test_control_sequences_never_reach_a_terminal(monkeypatch):
     piped = cli.Screen(io.StringIO(), plain=True)
     piped.write("a\x1b[2J")
     assert piped.stream.getvalue() == "a\x1b[2J", "a file gets what was written"
+
+
+@pytest.mark.parametrize("kind", ["ours", "theirs"])
+@pytest.mark.parametrize(
+    "size", [{"n_layer": 10**7}, {"n_layer": 1024, "n_embd": 10**6}, {"vocab_size": 10**9}]
+)
+def test_a_configuration_far_larger_than_its_weights_costs_nothing(kind, size, tmp_path):
+    """Refused before anything of its size is made."""
+    shape = ModelConfig.gpt2(5, n_layer=1, n_head=1, n_embd=4, block_size=4)
+    if kind == "ours":
+        GPT(shape).save_pretrained(tmp_path)
+    else:
+        settings, tensors = to_huggingface(shape, GPT(shape).state_dict())
+        files.write_json(tmp_path / "config.json", settings)
+        files.write_tensors(tmp_path / "model.safetensors", tensors, {})
+    config = files.read_json(tmp_path / "config.json")
+    (config["model"] if kind == "ours" else config).update(size)
+    files.write_json(tmp_path / "config.json", config)
+    tracemalloc.start()
+    with pytest.raises(MinilmError) as told:
+        GPT.from_pretrained(tmp_path)
+    assert tracemalloc.get_traced_memory()[1] < 4 << 20 and "; " in str(told.value)
+    assert len(str(told.value)) < 400
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "dangling", "folder", "text", "/dev/null"])
+def test_a_page_takes_the_place_of_nothing_that_is_not_one(kind, run, tmp_path, capsys):
+    there, mine = tmp_path / ("mine.txt" if kind == "text" else "mine.html"), tmp_path / "kept.html"
+    mine.write_text("mine")
+    if kind == "pipe":
+        os.mkfifo(there)
+    elif kind in ("link", "dangling"):
+        there.symlink_to(mine if kind == "link" else "nowhere")
+    elif kind == "folder":
+        there.mkdir()
+    elif kind == "text":
+        there.write_text("mine")
+    before = os.lstat(there if there.name in os.listdir(tmp_path) else kind)
+    code = verb("lens", str(run), "--text", "one green", "--out", kind if kind == "/dev/null" else str(there))
+    after = os.lstat(there if there.name in os.listdir(tmp_path) else kind)
+    assert code == 2 and (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
+    assert "; " in capsys.readouterr().err and mine.read_text() == "mine"
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+@pytest.mark.parametrize("out", ["/", ".", "..", ""])
+def test_a_page_needs_a_name(out, run, capsys):
+    assert verb("lens", str(run), "--text", "one green", "--out", out) == 2
+    assert "Traceback" not in capsys.readouterr().err

@@ -18,6 +18,10 @@ from minilm.errors import ConfigError, RunError, did_you_mean
 
 Shape = tuple[int, ...]
 Settings = dict[str, Any]
+MOST_SHARED = (
+    4  # parameters for a number of the weights: heads may share keys and values, an output its embedding
+)
+MOST_TOLD = 6  # faults of weights
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ def from_huggingface(settings: Any, tensors: Mapping[str, Tensor]) -> tuple[Mode
     """Our configuration and tensors for a config.json and weights of theirs; RunError if they do not fit."""
     family = FAMILIES[_family_name(settings)]
     config = read_config(settings)
+    check_count(config, tensors, "the checkpoint")
     table = family.table(config)
     found = _trunk_names(family, tensors, config.tie_embeddings)
     groups = settings.get("num_key_value_heads") or family.defaults.get("num_key_value_heads")
@@ -118,8 +123,19 @@ def read_config(settings: Settings) -> ModelConfig:
     return ModelConfig.from_dict({**meant, **fields})
 
 
+def check_count(config: ModelConfig, tensors: Mapping[str, Tensor], where: str) -> None:
+    """RunError where a configuration means a far larger model than its weights are, before anything of its size is
+    made: it may come from anywhere."""
+    held = sum(tensor.numel() for tensor in tensors.values())
+    if config.n_parameters > MOST_SHARED * held:
+        raise RunError(
+            f"the weights of {where} do not fit its configuration: it means {config.n_parameters:,} parameters, got "
+            f"{held:,} numbers; take another copy"
+        )
+
+
 def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Shape], where: str) -> None:
-    """Every expected name with its shape and no other, or one RunError that lists all that is wrong."""
+    """Every expected name with its shape and no other, or one RunError that says what is wrong."""
     faults = [f"missing {name}" for name in expected if name not in found]
     faults += [f"unknown {name}" for name in found if name not in expected]
     faults += [
@@ -129,7 +145,8 @@ def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Shape], wh
     ]
     if faults:
         raise RunError(
-            f"the weights of {where} do not fit its configuration: {', '.join(faults)}; take another copy"
+            f"the weights of {where} do not fit its configuration: {', '.join(faults[:MOST_TOLD])}"
+            f"{' and more' * (len(faults) > MOST_TOLD)}; take another copy"
         )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from minilm.config import ModelConfig
 from minilm.errors import RunError
-from minilm.interop.huggingface import FAMILIES, HEAD, check_tensors
+from minilm.interop.huggingface import FAMILIES, HEAD, check_count, check_tensors
 
 COMPILED = "_orig_mod."  # before every name where torch.compile was on
 SIZES = ("vocab_size", "block_size", "n_layer", "n_head", "n_embd")
@@ -45,6 +45,7 @@ def read_nanogpt(path: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     found = {
         name: t for name, t in names.items() if not name.endswith(".attn.bias") and name != HEAD
     }  # mask, copy
+    check_count(config, found, str(path))
     table = [e for e in FAMILIES["gpt2"].table(config) if bias or not e.ours.endswith(".bias")]
     check_tensors(found, {entry.theirs[0]: entry.shape for entry in table}, str(path))
     return config, {entry.ours: found[entry.theirs[0]] for entry in table}

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from minilm import disk, files
 from minilm.config import ModelConfig
-from minilm.errors import RunError, StorageError
+from minilm.errors import ConfigError, RunError, StorageError
 from minilm.files import CONFIG, METRICS
 from minilm.interop import huggingface
 
@@ -72,7 +72,12 @@ def read_model(folder: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     if isinstance(settings, dict):
         belongs(folder / WEIGHTS, header, settings)
     if isinstance(settings, dict) and isinstance(settings.get("model"), dict):
-        return ModelConfig.from_dict(settings["model"]), tensors
+        try:
+            config = ModelConfig.from_dict(settings["model"])
+        except ConfigError as error:
+            raise RunError(f"{folder / CONFIG} is no model's: {error}, or restore it from a copy") from error
+        huggingface.check_count(config, tensors, str(folder))
+        return config, tensors
     return huggingface.from_huggingface(settings, tensors)
 
 
