@@ -3,7 +3,7 @@
 Each job is one side on one text with one seed, in a process of its own that gets all cores and the same minutes,
 start-up and final model included; jobs run one after the other, in turns of sides, and each finished one is a line of
 `--records`, so that a day of it can be interrupted. Losses are exact, of both splits; the search sees validation
-only.
+only. With `--beside` the sides of a pair run at the same time instead, one core each (Linux).
 
 `paired`: ours against the default recipe. `rivals`: ours against plain Hyperopt and Optuna. `deadline`: how long
 `--minutes` took, as a person's watch sees it. `--table` prints what is recorded.
@@ -16,6 +16,7 @@ trained for all the time that is left.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -41,10 +42,9 @@ def ours(corpus: Any, minutes: float, seed: int, begun: float) -> dict[str, Any]
     from minilm.tuner.study import run_study
 
     with tempfile.TemporaryDirectory() as folder:
-        study = run_study(corpus, Request(minutes, seed=seed), Path(folder) / "study", begun=begun)
-        result = study.result
-        facts = {"tid": result["best"]["tid"], "trials": result["trials"], "point": result["best"]["point"]}
-        return {**scores(result), **facts, "verdict": (result.get("verdict") or {}).get("text")}
+        out = Path(folder) / "study"
+        result = run_study(corpus, Request(minutes, seed=seed), out, begun=begun, open_tokens=True).result
+        return {**scores(result), "point": result["best"]["point"]}
 
 
 def default(corpus: Any, minutes: float, seed: int, begun: float) -> dict[str, Any]:
@@ -171,7 +171,8 @@ def one(side: str, name: str, minutes: float, seed: int) -> None:
     corpus = load_corpus(name)
     facts = SIDES[side](corpus, minutes, seed, begun)
     spent = round(time.monotonic() - begun, 2)
-    job = {"side": side, "corpus": name, "minutes": minutes, "seed": seed}
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    job = {"cores_used": threads, "side": side, "corpus": name, "minutes": minutes, "seed": seed}
     print(json.dumps({**job, **facts, "wall_seconds": spent}), flush=True)
     os._exit(0)  # torch takes seconds to tidy up after itself
 
@@ -190,23 +191,39 @@ def jobs(arguments: argparse.Namespace) -> list[tuple[str, str, float, int]]:
 
 def measure(arguments: argparse.Namespace, path: Path) -> None:
     done = {tuple(line[key] for key in ("side", "corpus", "minutes", "seed")) for line in lines(path)}
-    for job in jobs(arguments):
-        if job in done:
-            continue
-        side, corpus, minutes, seed = job
-        command = [sys.executable, __file__, "one", "--side", side, "--corpus", corpus]
-        command += ["--minutes", str(minutes), "--seed", str(seed)]
-        started = time.monotonic()
-        answer = subprocess.run(command, capture_output=True, text=True)
-        watched = round(time.monotonic() - started, 2)
-        if answer.returncode:
-            raise SystemExit(f"{job} failed:\n{answer.stderr}")
-        facts = {**json.loads(answer.stdout.splitlines()[-1]), "watched_seconds": watched}
-        machine = common.machine(precision="auto")  # each training takes what is fastest where it runs
-        line = {**facts, **machine, "commit": common.commit(), "date": time.strftime("%Y-%m-%d")}
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        print(f"{job}: {facts['val_loss']:.4f} / {facts['test_loss']:.4f} in {watched:.1f} s", flush=True)
+    left = [job for job in jobs(arguments) if job not in done]
+    for turn in [list(group) for _, group in itertools.groupby(left, lambda job: job[1:])]:
+        for together in [turn] if arguments.beside else [[job] for job in turn]:
+            begun = [
+                (job, begin(job, core if arguments.beside else None)) for core, job in enumerate(together)
+            ]
+            for job, (process, started) in begun:
+                write_line(job, process, started, path)
+
+
+def begin(job: tuple[str, str, float, int], core: int | None) -> tuple[subprocess.Popen[str], float]:
+    """The job's process, on that core alone or on all, and when it began."""
+    side, corpus, minutes, seed = job
+    command = [] if core is None else ["taskset", "-c", str(core)]
+    command += [sys.executable, __file__, "one", "--side", side, "--corpus", corpus]
+    command += ["--minutes", str(minutes), "--seed", str(seed)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, text=True, **pipes), time.monotonic()
+
+
+def write_line(
+    job: tuple[str, str, float, int], process: subprocess.Popen[str], started: float, path: Path
+) -> None:
+    answer, told = process.communicate()
+    watched = round(time.monotonic() - started, 2)
+    if process.returncode:
+        raise SystemExit(f"{job} failed:\n{told}")
+    facts = {**json.loads(answer.splitlines()[-1]), "watched_seconds": watched}
+    machine = common.machine(precision="auto")  # each training takes what is fastest where it runs
+    line = {**facts, **machine, "commit": common.commit(), "date": time.strftime("%Y-%m-%d")}
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+    print(f"{job}: {facts['val_loss']:.4f} / {facts['test_loss']:.4f} in {watched:.1f} s", flush=True)
 
 
 def table(path: Path) -> None:
@@ -242,6 +259,7 @@ def main() -> None:
     parser.add_argument("--side", choices=tuple(SIDES), default="ours", help="of `one`")
     parser.add_argument("--seed", type=int, default=0, help="of `one`")
     parser.add_argument("--records", default=str(Path(__file__).with_name("tuning.jsonl")))
+    parser.add_argument("--beside", action="store_true", help="the sides at the same time, one core each")
     parser.add_argument("--table", action="store_true", help="only print the table of what is recorded")
     arguments = parser.parse_args()
     if arguments.part == "one":
