@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import signal
+import sys
 from typing import TYPE_CHECKING, Any
 
 # How long a thread spins for its next piece of work before it sleeps. By default so long that two threads are ten
@@ -16,6 +18,9 @@ from typing import TYPE_CHECKING, Any
 # as small as ours. GNU OpenMP reads this when torch is loaded, so it must stand before that.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+
+if sys.argv[:1] == ["-m"]:  # python -m: a verb is being loaded, and takes Ctrl-C only once it is
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 if TYPE_CHECKING:
     from minilm.config import ModelConfig as ModelConfig

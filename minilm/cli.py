@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
 import io
 import os
 import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 from minilm import signals
 from minilm.config import ModelConfig, TrainConfig, default_recipe
-from minilm.errors import ConfigError, MinilmError, did_you_mean, number_fault, printable, rules
+from minilm.errors import ConfigError, MinilmError, did_you_mean, number_fault, printable, rules, shortened
 
 VERBS = {
     "tune": "search, train and report: from a text to the best model that the minutes can buy",
@@ -34,7 +36,8 @@ VERBS = {
     "classroom": "labs for students: packages, checks, hints; marking for teachers",
 }
 
-EXIT_INTERRUPTED = 130  # by Ctrl-C
+EXIT_INTERRUPTED, EXIT_STORAGE = 130, 4  # by Ctrl-C; by the disk
+FAILING = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 MOST_CHARS, MOST_TEXTS = 10_000_000, 1024  # to be written: more would take days, or all memory
 
 # flag -> (configuration class, field, help)
@@ -83,7 +86,7 @@ def in_flags(sentence: str) -> str:
         sentence = re.sub(rf"(?<![\w-]){name}='?([^\s;,)']+)'?", rf"{flag} \1", sentence)
         anywhere = "" if "_" in name else r"(?= must\b| was )"
         sentence = re.sub(rf"(?<![\w-]){name}\b{anywhere}", flag, sentence)
-    return sentence
+    return sentence.replace("raw=True", "--raw")
 
 
 class Shape(argparse.ArgumentDefaultsHelpFormatter):
@@ -136,7 +139,12 @@ class _Parser(argparse.ArgumentParser):
         if match := re.match(r"the following arguments are required: (.*)", message):
             return f"what is required must be given, got no {match[1]}"
         if match := re.match(r"argument (\S+): (expected .*)", message):
-            return f"{match[1]} must have its value, {match[2]}, got none"
+            flag = match[1].split("/")[0]
+            return (
+                f"{flag} must have its value, {match[2]}, got none; one that begins with - needs {flag}=VALUE"
+            )
+        if match := re.match(r"argument (\S+): (.*)", message):
+            return f"{match[1]} {match[2]}"
         return message
 
 
@@ -152,6 +160,13 @@ def parser(verb: str, example: str, about: str | None = None) -> argparse.Argume
         formatter_class=Shape,
         allow_abbrev=False,
     )
+
+
+def place(text: str) -> Path:
+    """The type of an option that names a file or a folder: a shell's empty variable would mean "here"."""
+    if not text:
+        raise argparse.ArgumentTypeError("must have a name, got ''")
+    return Path(text)
 
 
 def add_device_flag(parser: argparse.ArgumentParser, default: str = "cpu") -> None:
@@ -191,12 +206,14 @@ class Screen:
     """Standard output or error as verbs see it.
 
     On a terminal, control sequences of a text or a model are shown and never obeyed. A reader that goes away
-    (`... | head -1`) ends what only writes; other work is finished, unseen.
+    (`... | head -1`) ends what only writes; other work is finished, unseen. So it is where the output goes to a disk
+    that is full, and `failed` says so.
     """
 
     def __init__(self, stream: Any, plain: bool) -> None:
         self.stream, self.plain = stream, plain and stream.isatty()
         self.finishes = True  # whether the work is more than its output
+        self.failed: OSError | None = None
         self.line_open = False
 
     def __getattr__(self, name: str) -> Any:
@@ -213,7 +230,8 @@ class Screen:
     def _guarded(self, function: Callable[..., Any], *arguments: Any) -> None:
         try:
             function(*arguments)
-        except BrokenPipeError:
+        except OSError as error:
+            self.failed = None if isinstance(error, BrokenPipeError) else error
             to_nowhere(self.stream)
             if not self.finishes:
                 raise
@@ -224,6 +242,17 @@ def to_nowhere(stream: Any) -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, stream.fileno())
     os.close(null)
+
+
+def all_there() -> None:
+    """A stream that was closed when this process began (`2>&-`) goes nowhere, and no file of ours takes its place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the least number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
 
 
 def only_writes() -> None:
@@ -268,6 +297,15 @@ def check_machine(threads: int | None, minutes: float | None) -> None:
         )
 
 
+def check_tokens(arguments: argparse.Namespace) -> None:
+    """Refuses what no text can be cut into, before one is read."""
+    from minilm.text.corpora import AUTO
+    from minilm.text.tokenizers import piece_count
+
+    if (tokens := getattr(arguments, "tokens", AUTO)) != AUTO:
+        piece_count(tokens)
+
+
 def check_sampling(arguments: argparse.Namespace) -> None:
     """Refuses what cannot be written with, before anything is loaded."""
     bounds = {"temperature": ">= 0", "top_k": ">= 1", "top_p": "> 0, <= 1", "keep": "> 0, <= 1"}
@@ -276,6 +314,8 @@ def check_sampling(arguments: argparse.Namespace) -> None:
         "streams": f">= 1, <= {MOST_TEXTS}",
         "seed": ">= 0, < 2**63",
     }
+    if "" in getattr(arguments, "stop", ()):
+        raise ConfigError("--stop must have a text, got '', which stands everywhere; leave it out")
     for name, limits in bounds.items():
         value = getattr(arguments, name, None)
         flag, whole = f"--{name.replace('_', '-')}", name in ("top_k", "chars", "streams", "seed")
@@ -293,17 +333,31 @@ def run_verb(
 
     A `MinilmError` becomes one sentence on stderr; set MINILM_DEBUG=1 to see its traceback.
     """
+    all_there()
     streams = sys.stdout, sys.stderr
     for stream in streams:
         if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a character gets its number
             stream.reconfigure(errors="backslashreplace")
-    sys.stdout = Screen(sys.stdout, plain=True) if sys.stdout else sys.stdout
-    sys.stderr = Screen(sys.stderr, plain=False) if sys.stderr else sys.stderr
+    sys.stdout, sys.stderr = Screen(sys.stdout, plain=True), Screen(sys.stderr, plain=False)
     try:
         with signals.handled(signals.STOPS, of_a_verb=True):
-            sys.exit(_exit_code(main, argv))
+            code = _exit_code(main, argv)
+            sys.exit(_unless_failed(sys.stdout, code))
     finally:
         sys.stdout, sys.stderr = streams
+
+
+def _unless_failed(screen: Screen, code: int) -> int:
+    """The exit code; that of the disk where it took the work and not what was printed of it."""
+    with suppress(OSError):
+        screen.flush()
+    if code or screen.failed is None:
+        return code
+    done = "the work itself is done" if screen.finishes else "nothing is lost but this output"
+    tell(
+        f"standard output must be writable, and failed: {screen.failed.strerror}; {done}, send the output elsewhere"
+    )
+    return EXIT_STORAGE
 
 
 def _exit_code(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None) -> int:
@@ -319,6 +373,16 @@ def _exit_code(main: Callable[[Sequence[str] | None], int | None], argv: Sequenc
         return signals.STATE.exit_code()
     except BrokenPipeError:  # `sample ... | head`: not an error of ours
         return 0
+    except (
+        OSError
+    ) as error:  # standard output, told below, or a path that nobody looked at before it was used
+        if getattr(sys.stdout, "failed", None) is error:
+            return 0
+        if error.filename is None or os.environ.get("MINILM_DEBUG"):
+            raise
+        where = shortened(os.fsdecode(error.filename))
+        tell(f"a path must be one that can be used here, got {where}: {error.strerror}; give another")
+        return EXIT_STORAGE if error.errno in FAILING else 2
     except MemoryError:
         tell("out of memory; choose a smaller model, batch or context")
         return 2

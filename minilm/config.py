@@ -14,7 +14,7 @@ from minilm.errors import Checked
 Count = Annotated[int, ">= 1"]
 Share = Annotated[float, ">= 0, < 1"]
 Positive = Annotated[float, "> 0"]
-Rate = Annotated[float, ">= 1e-12"]  # less moves no weight
+Rate = Annotated[float, ">= 1e-12, <= 1e38"]  # less moves no weight
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class TrainConfig(Checked):
     """One training run."""
 
     steps: Count | None = None  # with neither steps nor minutes: 1000
-    minutes: Positive | None = None  # wall clock, set-up and evaluations included
+    minutes: Annotated[float, "> 0, <= 1000000"] | None = None  # wall clock, set-up and evaluations included
     batch_size: Count = 8  # small: a CPU learns most per second from many small steps, benchmarks/RESULTS.md
     optimizer: Literal["muon", "adamw"] = "muon"  # for matrices; embeddings and gains always take AdamW
     learning_rate: Rate = 0.03  # of the matrices under Muon; AdamW alone wants a tenth of it
@@ -108,7 +108,7 @@ class TrainConfig(Checked):
     schedule: Literal["linear", "cosine", "constant", "wsd"] = "linear"
     warmup: Share = 0.02  # share of the budget spent raising the learning rate
     decay: Annotated[float, "> 0, <= 1"] = 0.2  # share of the budget spent lowering it; wsd only
-    weight_decay: Annotated[float, ">= 0"] = 0.1
+    weight_decay: Annotated[float, ">= 0, <= 1e38"] = 0.1
     beta1: Share = 0.9
     beta2: Share = 0.99
     grad_clip: Positive = 1.0

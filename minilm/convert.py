@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minilm import cli, files
-from minilm.errors import ConfigError, RunError, note
+from minilm.errors import ConfigError, RunError, note, shortened
 
 if TYPE_CHECKING:
     from minilm.config import ModelConfig
@@ -47,14 +47,20 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
-    from minilm.training.run import load_run
-
     source = Path(arguments.source)
+    if not files.is_there(source):
+        raise RunError(
+            f"SOURCE must be there, got {shortened(str(source))}, which does not exist; give a run, a Hugging Face "
+            "folder or nanoGPT's ckpt.pt"
+        )
+    files.refuse_used(arguments.target, "TARGET")
     kind = next(
         (_format(folder) for folder in (source, source / "best") if (folder / "config.json").is_file()), None
     )
     if kind == "minilm-run" and ("tokenizer" in arguments or "text" in arguments):
         raise ConfigError("a run has its own tokenizer, got --tokenizer or --text too; leave them out")
+    from minilm.training.run import load_run
+
     if kind == "minilm-run" and arguments.to == "run":
         _give(load_run(source), arguments)
     elif kind == "minilm-run":
@@ -145,10 +151,8 @@ def _home(source: Path, arguments: argparse.Namespace) -> None:
 
     if source.is_dir():
         config, tensors = read_model(source)
-    elif source.is_file():
-        config, tensors = read_nanogpt(source)
     else:
-        raise RunError(f"{source} does not exist; give a run, a Hugging Face folder or nanoGPT's ckpt.pt")
+        config, tensors = read_nanogpt(source)
     tokenizer = _tokenizer(source, config, arguments)
     model = GPT(config)
     load_weights(model, tensors, source)

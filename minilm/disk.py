@@ -26,6 +26,8 @@ TAIL = 2**16  # bytes at the end of a log in which its last line end is looked f
 # Called before each operation with its kind, its path and what it brings (bytes, or the new name). Empty but in tests.
 WATCHERS: list[Callable[[str, Path, Any], None]] = []
 HELD: dict[Path, os.stat_result] = {}  # the folders that this process writes in, with their locks
+KEPT: dict[Path, set[str]] = {}  # and the names of what is in them, pages and pictures aside
+DATA = (".json", ".jsonl", ".safetensors")
 
 
 def announce(kind: str, path: Path, more: Any = b"") -> None:
@@ -68,7 +70,8 @@ def _refusal(path: Path, size: int, error: OSError) -> ConfigError | StorageErro
         "choose another folder, or mend this one and run the command again",
     )
     if number == errno.ENOENT:
-        why, advice = "its folder is gone", "was it moved or deleted? put it back and run the command again"
+        why = "its folder is gone, or takes no files"
+        advice = "put it back and run the command again, or choose another"
     elif number == errno.EFBIG:
         why = f"{size:,} bytes are more than a file may have here"
         advice = "raise the limit of this shell (ulimit -f) or take another disk; what was there is untouched"
@@ -165,6 +168,12 @@ def replace(path: str | Path, chunks: Iterable[bytes | memoryview], size: int) -
                 temporary.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+        _remember(path)
+
+
+def _remember(path: Path) -> None:
+    if path.suffix in DATA:
+        KEPT.get(path.absolute().parent, set()).add(path.name)
 
 
 def _refuse_special(path: Path) -> None:
@@ -217,6 +226,7 @@ def append(path: str | Path, line_after: Callable[[bytes], bytes]) -> None:
                 raise _refusal(path, len(line), error) from error
         if new:
             sync_folder(path.parent)
+            _remember(path)
 
 
 def _last_line(descriptor: int, size: int) -> tuple[int, bytes]:
@@ -237,6 +247,7 @@ def delete(path: Path) -> None:
     with storage(path):
         announce("delete", path)
         path.unlink(missing_ok=True)
+        KEPT.get(path.absolute().parent, set()).discard(path.name)
 
 
 def delete_folder(path: Path) -> None:
@@ -283,33 +294,39 @@ def make_folder(path: str | Path) -> Path:
     return path
 
 
-def refuse_used(path: str | Path) -> None:
-    """ConfigError for a place where no new folder can be made, since something is there.
+def refuse_used(path: str | Path, name: str = "out") -> None:
+    """ConfigError for a place where no new folder can be made, since something is there; `name` is what asked for it.
 
     What a crash has left there before the first file was complete does not count: temporary files, a lock, and beside a
     lock what is written before the configuration, which makes a folder a run (BEGUN).
     """
     if str(path) == "":
-        raise ConfigError("out must have a name, got ''; give the folder that is to be made")
+        raise ConfigError(f"{name} must have a name, got ''; give the folder that is to be made")
     path = Path(path)
     with storage(path):
         path.is_symlink()  # here a name that is too long is told
         there = path.is_dir()
         if not there and (path.exists() or path.is_symlink()):
             raise ConfigError(
-                f"out must be a new folder, got {path}, where a file of that name is; choose another"
+                f"{name} must be a new folder, got {path}, where a file of that name is; choose another"
+            )
+        if above := next((one for one in path.parents if one.exists() and not one.is_dir()), None):
+            raise ConfigError(
+                f"{name} must be made in a folder, got {path}, and {above} is none; choose another"
             )
         inside = sorted(path.iterdir()) if there else []
         begun = {LOCK, *BEGUN} if any(one.name == LOCK for one in inside) else set()
         if any(one.name not in begun and one.suffix != TEMPORARY for one in inside):
+            ours = any(one.name in ("config.json", "study.json") for one in inside)
             raise ConfigError(
-                f"out must be a new folder, got {path}, which is not empty; choose another, or resume the run there"
+                f"{name} must be a new folder, got {path}, which is not empty; choose another"
+                + ", or resume what is there" * (ours and name == "out")
             )
 
 
-def new_folder(path: str | Path) -> Path:
+def new_folder(path: str | Path, name: str = "out") -> Path:
     """An empty folder, made with its parents; one that holds anything is refused, see `refuse_used`."""
-    refuse_used(path)
+    refuse_used(path, name)
     path = make_folder(path)
     with storage(path):
         probe = path / f"write-test{TEMPORARY}"  # a read-only folder should fail now, not after the training
@@ -326,7 +343,7 @@ def held(folder: Path) -> Iterator[None]:
 
     The system frees the lock of a process that died. What a crash has left half written is deleted.
     """
-    _refuse_links(folder)
+    refuse_links(folder)
     path, key = folder / LOCK, folder.absolute()
     with storage(path):
         announce("lock", path)
@@ -335,12 +352,14 @@ def held(folder: Path) -> Iterator[None]:
         )  # not cut to nothing: it could be anything, in a folder from elsewhere
     try:
         _lock(lock, folder)
-        HELD[key] = os.fstat(lock)
+        HELD[key], KEPT[key] = os.fstat(lock), set()
         for left in folder.rglob(f"*{TEMPORARY}"):
             delete(left)
+        KEPT[key] = {one.name for one in folder.iterdir() if one.suffix in DATA}
         yield
     finally:
         HELD.pop(key, None)
+        KEPT.pop(key, None)
         os.close(lock)
 
 
@@ -362,14 +381,15 @@ def _lock(lock: int, folder: Path) -> None:
         raise RunError(f"{folder} is being written by another process; wait for it or stop it") from error
 
 
-def _refuse_links(folder: Path) -> None:
-    """A folder from elsewhere may hold links to files of its receiver."""
+def refuse_links(folder: Path) -> None:
+    """RunError for a folder with links: from elsewhere, they may lead to files of its receiver."""
     with storage(folder):
         for parent, folders, files in os.walk(folder):
             for name in (*folders, *files):
                 if (link := Path(parent, name)).is_symlink():
                     raise RunError(
-                        f"a folder that is written in must hold no symbolic links, got {link}; put the file there"
+                        f"a folder that is written in or given away must hold no symbolic links, got {link}; put the "
+                        "file itself there"
                     )
 
 
@@ -380,7 +400,8 @@ def still_ours(path: Path) -> None:
             continue
         with suppress(OSError):
             now = os.stat(folder / LOCK)
-            if (now.st_dev, now.st_ino) == (lock.st_dev, lock.st_ino):
+            here = {one.name for one in os.scandir(folder)}
+            if (now.st_dev, now.st_ino) == (lock.st_dev, lock.st_ino) and KEPT[folder] <= here:
                 continue
         raise StorageError(
             f"cannot write {path}: {folder} was moved or deleted, wholly or in part, since this began; put it back and "

@@ -35,6 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     files.run_folder(arguments.run)  # a wrong name is told before torch is loaded
     from minilm.config import TrainConfig
     from minilm.text.corpora import load_corpus
+    from minilm.text.sources import check_there
+
+    if "text" in arguments:
+        check_there(arguments.text)
+
     from minilm.text.ngram import count, countable, counting_baseline
     from minilm.training.hardware import choose_hardware
     from minilm.training.held_out import text_of

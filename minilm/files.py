@@ -22,6 +22,7 @@ from minilm.disk import delete_folder as delete_folder
 from minilm.disk import held as held
 from minilm.disk import make_folder as make_folder
 from minilm.disk import new_folder as new_folder
+from minilm.disk import refuse_links as refuse_links
 from minilm.disk import refuse_used as refuse_used
 from minilm.errors import MinilmError, RunError, shortened
 
@@ -80,8 +81,11 @@ def _dumped(value: Any, **options: Any) -> str:
         return json.dumps(value, allow_nan=False, **options)
 
 
-def read_json(path: str | Path, most: int = JSON_LIMIT) -> Any:
-    """The value in a JSON file of ours, without its seal; a damaged or foreign file raises `RunError`."""
+def read_json(path: str | Path, most: int = JSON_LIMIT, sealed_with: str | None = None) -> Any:
+    """The value in a JSON file of ours, without its seal; a damaged or foreign file raises `RunError`.
+
+    `sealed_with` is a key that has never been written without a seal; older files may be without both.
+    """
     try:
         value = _parse(disk.read(path, most))
     except (ValueError, RecursionError) as error:
@@ -89,7 +93,8 @@ def read_json(path: str | Path, most: int = JSON_LIMIT) -> Any:
             raise
         raise RunError(f"cannot read {path}: damaged, not valid JSON; restore it from a copy") from error
     checksum = value.pop(SEAL, None) if isinstance(value, dict) else None
-    if checksum is not None and checksum != seal(value) or _has_lost_its_seal(value):
+    lost = checksum is None and isinstance(value, dict) and sealed_with in value
+    if checksum is not None and checksum != seal(value) or lost or _has_lost_its_seal(value):
         raise RunError(
             f"{path} must be as it was written, and was changed or is damaged: its checksum does not match; "
             "restore it from a copy"
@@ -325,6 +330,14 @@ def read_tokenizer(folder: str | Path, kind: str | None = None) -> dict[str, Any
     return fields
 
 
+def is_there(path: str | Path, name: str = "") -> bool:
+    """Whether there is something at `path`, or the file `name` in it; of a name that no system takes there is not."""
+    try:
+        return (Path(path) / name).is_file() if name else Path(path).exists()
+    except (OSError, ValueError):
+        return False
+
+
 def run_folder(path: str | Path) -> Path:
     """The folder of the run at `path`: itself, or the best run of the study that it is."""
     path, advice = (
@@ -332,7 +345,7 @@ def run_folder(path: str | Path) -> Path:
         "give the folder that a training printed at its end",
     )
     try:
-        if path.is_file():
+        if path.exists() and not path.is_dir():
             raise RunError(f"a run must be a folder, got {path}, which is a file; {advice}")
         if not path.is_dir():
             raise RunError(

@@ -1,6 +1,6 @@
 """Rebuilds the page and pictures of a run or a study from its records: `python -m minilm.report RUN`.
 
-It opens no weights and measures nothing, so it works on a folder from elsewhere, and on one still growing.
+It measures nothing, so it works on a folder from elsewhere, and on one still growing.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from minilm import files
 from minilm.cli import parser, run_verb
 from minilm.errors import MinilmError, RunError, shortened
+from minilm.files import BEST, CONFIG
 
 
 def report(folder: str | Path) -> Path:
@@ -23,8 +25,11 @@ def report(folder: str | Path) -> Path:
     folder = Path(folder)
     try:
         if is_study(folder):
+            if (folder / BEST / CONFIG).is_file():
+                _whole(folder / BEST)
             return study_page(folder)
         if is_run(folder):
+            _whole(folder)
             return run_page(folder)
     except OSError as error:
         raise RunError(
@@ -42,6 +47,13 @@ def report(folder: str | Path) -> Path:
         f"a run must hold config.json and a study study.json, got {shortened(str(folder))} with neither; "
         "give the folder that training wrote"
     )
+
+
+def _whole(folder: Path) -> None:
+    """RunError where the run's files are not all of one run."""
+    from minilm.training.run import read_numbers
+
+    read_numbers(folder, files.read_json(folder / CONFIG, sealed_with="tokenizer"))
 
 
 def _parser() -> argparse.ArgumentParser:

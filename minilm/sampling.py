@@ -28,7 +28,8 @@ def filter_logits(
         ordered, order = logits.sort(dim=-1, descending=True, stable=True)
         probabilities = ordered.softmax(dim=-1)
         before = probabilities.cumsum(dim=-1) - probabilities  # what the more likely tokens already hold
-        outside = (before >= top_p).scatter(-1, order, before >= top_p)
+        beyond = before >= max(top_p, torch.finfo(before.dtype).tiny)  # the likeliest token always stays
+        outside = beyond.scatter(-1, order, beyond)
         logits = logits.masked_fill(outside, -math.inf)
     return logits
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from minilm import cli, files
 from minilm.config import DEFAULT_PRESET, PRESETS, ModelConfig, TrainConfig
-from minilm.errors import ConfigError
+from minilm.errors import ConfigError, shortened
 
 MODEL = ("--layers", "--heads", "--hidden", "--context", "--dropout", "--attention")  # groups of the help
 MACHINE = ("--precision", "--threads", "--compile")
@@ -151,6 +151,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"--init keeps the shape and the tokens of its model, got --{min(given)} too; leave it out"
         )
     cli.check_machine(config.threads, config.minutes)
+    cli.check_tokens(arguments)
+    places = [arguments.source, f"{arguments.source}/{files.BEST}"] if "source" in arguments else []
+    if places and not any(files.is_there(place, files.CONFIG) for place in places):
+        raise ConfigError(
+            f"--init must be a folder with a model, got {shortened(arguments.source)}, which is none; give a run or a "
+            "Hugging Face folder"
+        )
     if "out" in arguments:
         files.refuse_used(arguments.out)
     if "resume" in arguments:

@@ -232,7 +232,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _check(arguments: argparse.Namespace) -> None:
     """Tells at once, before a text or torch is loaded, what no study can have."""
     bounds = {
-        "minutes": f">= {cli.SHORTEST}",
+        "minutes": f">= {cli.SHORTEST}, <= 1000000",
         "trials": ">= 1",
         "workers": ">= 1, <= 1024",
         "seed": f">= 0, < {2**63}",
@@ -242,13 +242,18 @@ def _check(arguments: argparse.Namespace) -> None:
         given = value is not None and not isinstance(value, str)
         if given and (fault := number_fault(f"--{name}", value, limits, whole=name != "minutes")):
             raise ConfigError(f"{fault}; leave it out for its default")
+    cli.check_tokens(arguments)
+    if "://" in str(workers := getattr(arguments, "workers", "")):
+        from minilm.tuner.engines import address_of
+
+        address_of(workers)
     if "deterministic" in arguments and "trials" not in arguments:
         raise ConfigError(
             "--deterministic must count trials, since no clock reads the same twice, got none; add --trials 20"
         )
     if "out" in arguments:
         files.refuse_used(arguments.out)
-    if "resume" in arguments and not (Path(arguments.resume) / "study.json").is_file():
+    if "resume" in arguments and not files.is_there(arguments.resume, "study.json"):
         raise RunError(
             f"--resume must be given a study, got {shortened(arguments.resume)}, which is not a study: it has no "
             "study.json; give the folder that minilm.tune printed"

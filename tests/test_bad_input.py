@@ -76,6 +76,11 @@ CASES = [
     *[(verb, [name]) for verb in ("sample", "chat", "evaluate") for name in NAMES],
     *[("lens", [name, "--text=a"]) for name in NAMES],
     *[("report", [name]) for name in NAMES[1:]],
+    *[("train", ["{text}", f"--init={name}"]) for name in NAMES[1:]],
+    *[("evaluate", ["{run}", f"--text={name}"]) for name in (*NAMES[1:2], *NAMES[4:])],
+    *[("tune", ["--resume", name]) for name in NAMES[1:]],
+    *[("lens", ["{run}", "--text=a", f"--out={name}"]) for name in ("{text}",)],
+    ("sample", ["{run}", "--stop="]),
     *[("data", ["show", name]) for name in (*NAMES[:2], *NAMES[4:])],
     *[
         ("train", [f"{{{name}}}"])
@@ -120,8 +125,9 @@ def missing_parts(verb: str, written: list[str], given: list[str], sentence: str
         things, arrived = ("an option",), ["--layrs=2"]
     elif "--minutes=1" in written and len(written) == 3:
         things, arrived = (flag, "steps or minutes"), ["both", "5 and 1.0"]
-    elif flag.startswith("--") and flag != "--text" and equals:
-        things, arrived = (flag, *(("a run",) if flag == "--resume" else ())), shapes(value)
+    elif flag.startswith("--") and (flag != "--text" or verb == "evaluate") and equals:
+        also = {"--resume": ("a run",), "--text": PLACE["data"]}.get(flag, ())
+        things, arrived = (flag, *also), [*shapes(value), value[:200]]
     elif written == ["tune"] or flag == "--deterministic":
         things, arrived = (flag,), ["none"]
     elif written in ([], ["{run}"]):

@@ -325,3 +325,9 @@ def test_generation_ends_after_its_stop_tokens():
     for wrong in ("\n", ["."], [[]]):
         with pytest.raises(ConfigError, match=r"stop must be tokens.*give tokenizer\.encode\(text\)"):
             model.generate(ids, 3, stop=wrong)
+
+
+@pytest.mark.parametrize("top_p", [1e-320, 1e-300, 1e-40, 1e-6])
+def test_the_likeliest_token_always_stays(top_p):
+    logits = torch.tensor([[0.0, 3.0, 1.0]])
+    assert next_token(logits, 1.0, top_p=top_p).tolist() == [1]

@@ -6,17 +6,19 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
 import pytest
 import torch
 
-from minilm import cli, disk, evaluate, files, lens, report, sample, train
+from minilm import cli, convert, disk, evaluate, files, lens, report, sample, train
 from minilm.classroom.marking import Marks
 from minilm.classroom.pile import open_ledger
 from minilm.config import ModelConfig, TrainConfig
-from minilm.errors import ConfigError, MinilmError, RunError, StorageError
+from minilm.errors import ConfigError, CorpusError, MinilmError, RunError, StorageError
 from minilm.interop.huggingface import to_huggingface
 from minilm.model import GPT
 from minilm.text.corpora import load_corpus
@@ -41,7 +43,14 @@ FLAGS = [
     "1",
 ]
 CONFIG = TrainConfig(steps=6, batch_size=4, evaluations=3, threads=1, device="cpu")
-VERBS = {"sample": sample, "report": report, "evaluate": evaluate, "lens": lens, "train": train}
+VERBS = {
+    "sample": sample,
+    "report": report,
+    "evaluate": evaluate,
+    "lens": lens,
+    "train": train,
+    "convert": convert,
+}
 
 
 @pytest.fixture(scope="module")
@@ -588,3 +597,74 @@ def test_a_page_takes_the_place_of_nothing_that_is_not_one(kind, run, tmp_path, 
 def test_a_page_needs_a_name(out, run, capsys):
     assert verb("lens", str(run), "--text", "one green", "--out", out) == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["held_out.safetensors", "metrics.jsonl", "checkpoint.safetensors"])
+def test_what_a_link_leads_to_is_not_given_away(name, run, tmp_path, capsys):
+    (tmp_path / "secret").write_text("mine alone")
+    (run / name).unlink(missing_ok=True)
+    (run / name).symlink_to(tmp_path / "secret")
+    assert verb("convert", str(run), str(tmp_path / "gift"), "--to", "run", "--checkpoint") == 2
+    assert name in capsys.readouterr().err and not (tmp_path / "gift").exists()
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "model.safetensors"])
+def test_a_page_is_of_one_run(name, run, whole, capsys):
+    shutil.copy(whole / "other" / name, run / name)
+    assert verb("report", str(run)) == 2 and name in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["config.json", "result.json"])
+def test_a_checksum_that_was_taken_out_is_missed(name, run, capsys):
+    content = files.read_json(run / name)
+    files.write_json(run / name, content)  # whole and as it was, but for the checksum
+    for reader in (["sample", "--chars", "3"], ["evaluate"], ["report"]):
+        assert verb(reader[0], str(run), *reader[1:]) == 2 and "checksum" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "metrics.jsonl", "model.safetensors"])
+def test_a_file_that_goes_in_mid_training_is_missed(name, corpus, tmp_path):
+    """Else the training would go on to its end, and the folder would be worth nothing."""
+
+    def record(values):
+        if values["step"] == 4:
+            (tmp_path / "run" / name).unlink()
+
+    shape = ModelConfig(corpus.tokenizer.vocab_size, **SHAPE)
+    with pytest.raises(StorageError, match="in part"):
+        run_training(corpus, shape, CONFIG, tmp_path / "run", on_record=record)
+
+
+def test_half_a_character_in_json_is_a_mark(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "one \\ud800 green bottle on the wall"}\n' * 20)
+    assert "one \ufffd green" in (corpus := load_corpus(tmp_path / "a.jsonl")).tokenizer.decode(corpus.train)
+
+
+def test_rows_without_texts_are_told(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"id": 1, "x": "y"}\n' * 300)
+    with pytest.raises(CorpusError, match="texts in its rows"):
+        load_corpus(tmp_path / "a.jsonl")
+
+
+FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+
+
+@FULL
+@pytest.mark.parametrize(("words", "done"), [(["train"], True), (["sample"], False)])
+def test_an_output_that_cannot_be_written_loses_nothing_else(words, done, run, text, tmp_path):
+    sizes = {"layers": 1, "heads": 2, "hidden": 16, "context": 16, "steps": 4, "threads": 1}
+    flags = [f"--{name}={value}" for name, value in sizes.items()]
+    given = [str(text), *flags, f"--out={tmp_path / 'new'}"] if done else [str(run), "--chars=5"]
+    command = [sys.executable, "-m", f"minilm.{words[0]}", *given]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == 4 and "standard output must be" in ended.stderr, ended.stderr
+    assert "Traceback" not in ended.stderr and (tmp_path / "new" / "report.html").exists() == done
+
+
+def test_streams_that_are_closed_are_nothing_to_train_for(text, tmp_path):
+    sizes = {"layers": 1, "heads": 2, "hidden": 16, "context": 16, "steps": 4, "threads": 1}
+    flags = " ".join(f"--{name}={value}" for name, value in sizes.items())
+    command = f"exec {sys.executable} -m minilm.train {text} {flags} --out {tmp_path / 'new'} <&- >&- 2>&-"
+    assert subprocess.run(["sh", "-c", command]).returncode == 0
+    assert load_run(tmp_path / "new").result["steps"] == 4

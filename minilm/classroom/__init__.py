@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     made["build"].add_argument(
         "--format", choices=FORMATS, default="pytest", help="what the teacher's part is for"
     )
-    made["build"].add_argument("--out", type=Path, help="a new folder (default: classroom-LAB)")
+    made["build"].add_argument("--out", type=cli.place, help="a new folder (default: classroom-LAB)")
     made["check"].add_argument(
         "file",
         nargs="+",
@@ -73,32 +73,34 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_grade(grade: argparse.ArgumentParser) -> None:
     grade.add_argument(
-        "pile", type=Path, help="one file, or a folder of NAME.py, NAME.ipynb, NAME/lab.py or runs"
+        "pile", type=cli.place, help="one file, or a folder of NAME.py, NAME.ipynb, NAME/lab.py or runs"
     )
     source = grade.add_mutually_exclusive_group(required=True)
     source.add_argument("--lab", help="the lab that was set")
-    source.add_argument("--cases", type=Path, help="the teacher's cases.json instead of a lab")
+    source.add_argument("--cases", type=cli.place, help="the teacher's cases.json instead of a lab")
     source.add_argument(
         "--unseen", metavar="TEXT", help="rank folders of runs on this text: fables:SEED, or a file"
     )
     grade.add_argument("-j", "--jobs", type=int, default=1, help="submissions marked at the same time")
     grade.add_argument("--seconds", type=float, help="what one task (10) or one run (60) may take")
     grade.add_argument(
-        "--out", type=Path, help="a new folder for reports, scores.csv, grades and the class page"
+        "--out", type=cli.place, help="a new folder for reports, scores.csv, grades and the class page"
     )
     grade.add_argument("--single", action="store_true", help="the folder is one student's, not a pile")
     grade.add_argument("--resume", action="store_true", help="go on in --out: mark what is new or changed")
     grade.add_argument("--again", action="append", metavar="NAME", help="mark this student again in --out")
     grade.add_argument("--task", action="append", metavar="TASK", help="mark this task again in --out")
-    grade.add_argument("--roster", type=Path, metavar="CSV", help="the class: columns id, email, late days")
+    grade.add_argument(
+        "--roster", type=cli.place, metavar="CSV", help="the class: columns id, email, late days"
+    )
     grade.add_argument("--anonymous", action="store_true", help="no names but in names.csv")
     grade.add_argument("--similar", action="store_true", help="also write which submissions share code")
     grade.add_argument("--csv", action="store_true", help="print the scores as CSV")
     grade.add_argument(
-        "--gradescope", type=Path, metavar="FILE", help="write results.json for one submission"
+        "--gradescope", type=cli.place, metavar="FILE", help="write results.json for one submission"
     )
     grade.add_argument(
-        "--classroom50", type=Path, metavar="FILE", help="write result.json for one submission"
+        "--classroom50", type=cli.place, metavar="FILE", help="write result.json for one submission"
     )
 
 

@@ -74,7 +74,7 @@ def to_huggingface(
     if faults[name]:
         raise ConfigError(
             f"no architecture of Hugging Face's library holds this model: the nearest, {name}, "
-            f"{' and '.join(faults[name])}; train with preset='modern' or preset='gpt2'"
+            f"{' and '.join(faults[name])}; train with preset='modern' or preset='gpt2', or tune with --for huggingface"
         )
     table = FAMILIES[name].table(config)
     if not config.bias:  # a GPT-2 without biases is one whose biases are zero

@@ -21,6 +21,7 @@ from minilm.text.reading import read_file
 
 HEAD = 200  # lines that are looked at to recognise a format
 ROWS = 200  # rows of a table that tell which column is its text
+SURROGATE = re.compile(r"[\ud800-\udfff]")  # half a character, as JSON can hold it
 WORDS = 20  # characters that a column of text has on average, at least
 TEXTS = ("text", "content", "body", "message", "story", "article", "document")
 SPEAKERS = ("speaker", "author", "name", "from", "sender", "role", "user", "character")
@@ -142,7 +143,7 @@ def read_json(path: Path) -> Any:
         return json.loads("".join(read_file(path)))
     except (ValueError, RecursionError) as error:
         raise CorpusError(
-            f"{path} is not whole JSON ({error}); export it again, or read its letters with raw"
+            f"{path} must be whole JSON, and is not ({error}); export it again, or read its letters with raw=True"
         ) from error
 
 
@@ -179,7 +180,7 @@ def content(value: Any) -> str:
         return "".join(map(content, value))
     if isinstance(value, dict):
         return content(value.get("text"))
-    return value if isinstance(value, str) else ""
+    return SURROGATE.sub("\ufffd", value) if isinstance(value, str) else ""
 
 
 def is_lines(first: list[str]) -> bool:
@@ -205,16 +206,19 @@ def json_rows(path: Path) -> Iterator[Any]:
         except (ValueError, RecursionError) as error:
             raise CorpusError(
                 f"{path} must have one JSON object on each line, line {number:,} is none ({error}); mend it, or read "
-                "its letters with raw"
+                "its letters with raw=True"
             ) from error
 
 
 def conversations(path: Path) -> Iterator[Part]:
     """Rows that hold turns, one turn, a question and its answer, or a text."""
-    column = text_column((row for row in json_rows(path) if isinstance(row, dict)), path)
+    column, silent = text_column((row for row in json_rows(path) if isinstance(row, dict)), path), True
     for row in json_rows(path):
+        if not isinstance(row, dict):
+            continue
         turns = next((row[key] for key in ("messages", "conversations", "turns") if key in row), None)
         pair = next((pair for pair in PAIRS if set(pair) <= set(row)), None)
+        silent = silent and not (isinstance(turns, list) or pair or column)
         if isinstance(turns, list):
             for turn in turns:
                 yield from turn_of(turn)
@@ -230,6 +234,11 @@ def conversations(path: Path) -> Iterator[Part]:
             yield (
                 Part(content(row.get(column))) if content(row.get(column)) else Part(left="rows without text")
             )
+    if silent:
+        raise CorpusError(
+            f"{path} must hold texts in its rows, and none has one; call the field of the texts 'text', or read its "
+            "letters with raw=True"
+        )
 
 
 def turn_of(turn: Any) -> Iterator[Part]:

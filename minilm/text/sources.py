@@ -65,6 +65,12 @@ def cache_folder() -> Path:
         ) from error
 
 
+def check_there(where: str) -> None:
+    """CorpusError where no corpus, file or folder has that name."""
+    if where not in CORPORA:
+        reading.find_files(where, CORPORA)
+
+
 def own_files(where: str, raw: bool = False) -> Source:
     """The user's file, folder or glob; `raw`: its letters as they are, whatever format they are in."""
     paths = reading.find_files(where, CORPORA)

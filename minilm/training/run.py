@@ -181,7 +181,7 @@ def newest_run(folder: str | Path = RUNS) -> Path:
 def read_config(folder: Path) -> dict[str, Any]:
     """A run's config.json, known to be whole; its model and train entries make valid configurations. Where the text
     lies, if that is known here, stands in it again."""
-    config = files.read_json(folder / CONFIG)
+    config = files.read_json(folder / CONFIG, sealed_with="tokenizer")
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         got = config.get("format") if isinstance(config, dict) else type(config).__name__
         raise RunError(
@@ -218,7 +218,11 @@ def load_run(path: str | Path, model: nn.Module | None = None) -> Run:
     folder = run_folder(path)
     config = read_config(folder)
     if not (folder / WEIGHTS).is_file():
-        raise RunError(f"{folder} has no weights yet; continue its training, resume={str(folder)!r}")
+        if (folder / RESULT).is_file():
+            raise RunError(f"{folder / WEIGHTS} is missing; restore it from a copy")
+        raise RunError(
+            f"{folder} has no weights yet; go on with its training: python -m minilm.train --resume {folder}"
+        )
     tokenizer = own_tokenizer(folder, config)
     if model is None:
         refuse_foreign(folder, config)
@@ -255,7 +259,7 @@ def read_numbers(folder: Path, config: dict[str, Any]) -> tuple[list[dict[str, A
     Runs from before 2026-12 hold no checksums of each other's files and are taken as they are.
     """
     metrics = files.read_records(folder / METRICS) if (folder / METRICS).exists() else []
-    result = files.read_json(folder / RESULT) if (folder / RESULT).exists() else {}
+    result = files.read_json(folder / RESULT, sealed_with="belongs") if (folder / RESULT).exists() else {}
     files.check_shape(folder / METRICS, metrics, [RECORD_SHAPE])
     if result != {}:
         files.check_shape(folder / RESULT, result, RESULT_SHAPE)

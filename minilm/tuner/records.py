@@ -50,7 +50,10 @@ STUDY_SHAPE: dict[str, Any] = {
     "limits": {"block_size": int, "step_work": float, "memory?": (None, int)},
     "budget": (None, {"steps?": (None, int), "seconds?": OPTIONAL, "chars?": (None, int)}),
     **{"minutes?": OPTIONAL, "trials?": (None, int), "workers?": int, "threads?": int, "scheduler?": str},
-    **{"engine?": (None, str), "chosen?": (None, {"point": {}, "tokens": [str], "looked": [{}]})},
+    **{
+        "engine?": (None, str),
+        "chosen?": (None, {"point": {}, "tokens": [str], "looked": [[({}, None, float)]]}),
+    },
 }
 
 
