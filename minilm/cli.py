@@ -122,7 +122,12 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {sentence}; see {self.prog} --help\n")
 
     def _suggest(self, message: str) -> str:
-        flags = [flag for action in self._actions for flag in action.option_strings]
+        groups = [action.choices.values() for action in self._actions if isinstance(action.choices, dict)]
+        everybody = [
+            self,
+            *(one for group in groups for one in group),
+        ]  # an action's options are told by the verb
+        flags = [flag for one in everybody for action in one._actions for flag in action.option_strings]
         if match := re.match(r"unrecognized arguments: (\S+)", message):
             hint = did_you_mean(match[1].split("=")[0], flags)
             return f"an option must be one of this command's, unknown argument {match[1]!r}, {hint}"
@@ -136,6 +141,8 @@ class _Parser(argparse.ArgumentParser):
             return f"{match[1]} must be a {kind}, got {match[3]}"
         if match := re.match(r"argument (\S+): not allowed with argument (\S+)", message):
             return f"{match[1]} must not be given with {match[2]}, got both; leave one out"
+        if match := re.match(r"one of the arguments (.*) is required", message):
+            return f"one of {match[1].replace(' ', ', ')} must be given, got none"
         if match := re.match(r"the following arguments are required: (.*)", message):
             return f"what is required must be given, got no {match[1]}"
         if match := re.match(r"argument (\S+): (expected .*)", message):

@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -322,6 +322,19 @@ def refuse_used(path: str | Path, name: str = "out") -> None:
                 f"{name} must be a new folder, got {path}, which is not empty; choose another"
                 + ", or resume what is there" * (ours and name == "out")
             )
+
+
+def refuse_replacing(path: str | Path, endings: Sequence[str], name: str) -> None:
+    """ConfigError for a place where one file of a kind cannot be written: another kind, or none, is there."""
+    path = Path(path)
+    _refuse_special(path)
+    with storage(path):
+        if path.exists() and path.suffix not in endings:
+            raise ConfigError(
+                f"{name} must be a new file or end in {endings[0]}, got {path}, which is there; choose another"
+            )
+        if not path.absolute().parent.is_dir():
+            raise ConfigError(f"{name} must be in a folder that is there, got {path}; make the folder first")
 
 
 def new_folder(path: str | Path, name: str = "out") -> Path:

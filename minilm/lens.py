@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minilm import cli, files
@@ -33,11 +32,10 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     files.run_folder(arguments.run)  # a wrong name is told before torch is loaded
-    out = Path(getattr(arguments, "out", PAGE))
-    if out.is_file() and out.suffix not in (".html", ".htm"):
-        raise ConfigError(
-            f"--out must be a new file or a page, got {out}, which is there and ends in none; add .html"
-        )
+    if "out" in arguments:
+        files.refuse_replacing(arguments.out, (".html", ".htm"), "--out")
+    if not arguments.text:
+        raise ConfigError("--text must have something to read, got ''; give a sentence")
     from minilm.interpret.overview import look_inside
     from minilm.plots.lens_page import findings, lens_page
     from minilm.training.hardware import place

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from minilm import chat, cli
+from minilm import chat, cli, files
 from minilm.conversation import Conversation, unknown_characters
 from minilm.model import GPT
 from minilm.text.bpe import BPETokenizer
@@ -59,7 +59,7 @@ def desk(tmp_path_factory):
     config = json.loads((folder / "talk" / "config.json").read_text())
     del config["sha256"], config["dialogue"]
     config["corpus"]["source"]["path"] = "lost.txt"
-    (folder / "lost" / "config.json").write_text(json.dumps(config))
+    files.write_json(folder / "lost" / "config.json", config, sealed=True)
     (folder / "lost" / "place.json").unlink()  # as older runs are, which do not carry how turns are written
     return folder
 

@@ -22,6 +22,7 @@ from minilm.errors import ConfigError, CorpusError, MinilmError, RunError, Stora
 from minilm.interop.huggingface import to_huggingface
 from minilm.model import GPT
 from minilm.text.corpora import load_corpus
+from minilm.text.turns import Dialogue
 from minilm.training.run import load_run
 from minilm.training.session import resume_training, run_training
 from tests.faults import failing, watched
@@ -668,3 +669,31 @@ def test_streams_that_are_closed_are_nothing_to_train_for(text, tmp_path):
     command = f"exec {sys.executable} -m minilm.train {text} {flags} --out {tmp_path / 'new'} <&- >&- 2>&-"
     assert subprocess.run(["sh", "-c", command]).returncode == 0
     assert load_run(tmp_path / "new").result["steps"] == 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"exchanges": [["A", "B", 10**30]] * 400},
+        {"exchanges": {"a": 1}},
+        {"exchanges": [["A"]]},
+        {"end": 5},
+        {"end": ""},
+        {"gap": None},
+    ],
+)
+def test_a_dialogue_from_elsewhere_costs_nothing(change):
+    kept = {**Dialogue().to_dict(), **change}
+    tracemalloc.start()
+    try:
+        assert len(Dialogue.from_dict(kept).exchanges) <= 10**6 and "end" not in change
+    except RunError as error:
+        assert "; " in str(error) and "exchanges" not in change or "must be as training" in str(error)
+    assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    tracemalloc.stop()
+
+
+def test_empty_files_of_a_folder_are_no_texts(tmp_path):
+    (tmp_path / "__init__.py").touch()
+    (tmp_path / "a.py").write_text(TEXT)
+    assert load_corpus(tmp_path).source["path"] == str(tmp_path)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from minilm.classroom.runner import Runner
     from minilm.classroom.submissions import Submission
 
+LEAST_SECONDS, MOST_SECONDS, MOST_JOBS = 0.1, 3600, 256  # of a task or a run; at the same time
 FORMATS = ("pytest", "nbgrader", "otter", "gradescope")
 BOARD = "board"
 ACTIONS = {
@@ -176,27 +177,35 @@ def _hint(arguments: argparse.Namespace) -> int:
 
 
 def _grade(arguments: argparse.Namespace) -> int:
+    from minilm import files
     from minilm.classroom.runner import Limits, Runner
     from minilm.classroom.sandbox import describe_missing
 
-    if arguments.jobs < 1 or not 0 < (arguments.seconds or 1) < 3600:
+    seconds = 1 if arguments.seconds is None else arguments.seconds
+    if not 1 <= arguments.jobs <= MOST_JOBS or not LEAST_SECONDS <= seconds <= MOST_SECONDS:
         raise ConfigError(
-            f"--jobs must be at least 1 and --seconds between 0 and 3600, got {arguments.jobs} and "
-            f"{arguments.seconds}; leave them out for their defaults"
+            f"--jobs must be 1 to {MOST_JOBS} and --seconds {LEAST_SECONDS} to {MOST_SECONDS}, got {arguments.jobs} "
+            f"and {arguments.seconds}; leave them out for their defaults"
         )
+    for flag in ("--gradescope", "--classroom50"):
+        if path := getattr(arguments, flag[2:]):
+            files.refuse_replacing(path, (".json",), flag)
     if arguments.unseen:
         return _board(arguments)
-    if not arguments.pile.exists():
+    if not (arguments.pile.is_dir() or arguments.pile.is_file()):
+        what = "which is neither" if arguments.pile.exists() else "which does not exist"
         raise ConfigError(
-            f"{arguments.pile} does not exist; give the file or the folder with the submissions"
+            f"PILE must be a file or a folder of submissions, got {arguments.pile}, {what}; name another"
         )
     if (arguments.resume or arguments.again or arguments.task or arguments.anonymous) and not arguments.out:
         raise ConfigError(
-            "--resume, --again, --task and --anonymous are about a folder of marks; name it with --out"
+            "--resume, --again, --task and --anonymous must have a folder of marks, got none; name it with --out"
         )
     one = not arguments.pile.is_dir() and arguments.pile.suffix.lower() != ".zip"
     if not (one or arguments.single) and (arguments.gradescope or arguments.classroom50):
-        raise ConfigError("--gradescope and --classroom50 are for one submission; name a file, not a folder")
+        raise ConfigError(
+            "--gradescope and --classroom50 must be given with one submission, got a pile; name a file"
+        )
     limits = Limits(seconds=arguments.seconds or Limits.seconds)
     with Runner(limits) as runner:
         marked = _marked(arguments, one, runner)

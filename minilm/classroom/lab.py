@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from minilm.errors import ConfigError, did_you_mean
+from minilm.errors import ConfigError, did_you_mean, shortened
 
 VARIABLE = "MINILM_LABS"  # names the folder of the labs where an installation has none
 FOLDER = Path(os.environ.get(VARIABLE) or Path(__file__).parent / "labs")
@@ -129,7 +129,9 @@ def load_lab(name: str) -> Lab:
             f"minilm/classroom/labs of the source and name it in the variable {VARIABLE}"
         )
     if name not in known:
-        raise ConfigError(f"there is no lab {name!r}; {did_you_mean(name, known)}")
+        raise ConfigError(
+            f"a lab must be one that there is, got {shortened(repr(name))}; {did_you_mean(name, known)}"
+        )
     if "minilm.classroom.labs" not in sys.modules:  # wherever the folder is
         package = types.ModuleType("minilm.classroom.labs")
         package.__path__ = [str(FOLDER)]

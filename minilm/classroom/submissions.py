@@ -116,7 +116,9 @@ def _read(path: Path, shown: str) -> bytes:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"cannot read {shown}: {reason}; give the student's file") from error
     if not stat.S_ISREG(kind.st_mode):
-        raise ConfigError(f"{shown} is not a plain file; give the student's file itself")
+        raise ConfigError(
+            f"a submission must be a plain file, got {shown}, which is none; give the file itself"
+        )
     if kind.st_size > LARGEST_FILE:
         raise ConfigError(f"{shown} is {kind.st_size:,} bytes; a submission may have {LARGEST_FILE:,}")
     try:

@@ -143,7 +143,7 @@ def _refused(path: Path, error: OSError) -> str:
 
 def _in_folder(folder: Path) -> list[Path]:
     walked = list(_walk(folder))
-    found = [path for path in walked if path.name.lower().endswith(SUFFIXES)]
+    found = [path for path in walked if path.name.lower().endswith(SUFFIXES) and not _is_empty(path)]
     others = [path for path in walked if not path.name.lower().endswith(SUFFIXES)]
     if not found:
         raise CorpusError(
@@ -157,6 +157,13 @@ def _in_folder(folder: Path) -> list[Path]:
             f"a glob such as '{folder / f'*{first.suffix}'}' would take them"
         )
     return sorted(found)
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size == 0
+    except OSError:  # told when it is opened
+        return False
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from minilm.errors import RunError
+
 NAME = r"[^\W_][\w'’.&() -]{0,29}"
 EXCHANGES = 3  # fewer may be chance: a heading with a colon, an address
-KEPT = 100  # pairs of speakers in a run's folder
+KEPT, MEETINGS = 100, 10_000  # pairs of speakers in a run's folder, and how often each pair counts at most
+MEND = "restore its config.json from a copy"
 CHARACTERS = 5000  # for each exchange at most; a manual's rare "Note:" is no dialogue
 
 
@@ -58,8 +61,16 @@ class Dialogue:
         >>> Dialogue.from_dict(talk.to_dict()) == talk
         True
         """
-        pairs = [(str(a), str(b)) for a, b, count in kept["exchanges"] for _ in range(count)]
-        return cls(Layout(kept["gap"], kept["end"]), tuple(pairs))
+        try:
+            told = [(str(a), str(b), min(int(count), MEETINGS)) for a, b, count in kept["exchanges"][:KEPT]]
+            layout = Layout(kept["gap"], kept["end"])
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise RunError(
+                f"the dialogue of a run must be as training wrote it, got {kept!r:.80}; {MEND}"
+            ) from error
+        if layout not in LAYOUTS:
+            raise RunError(f"turns must end and begin in a way that is known, got {layout!r:.80}; {MEND}")
+        return cls(layout, tuple((a, b) for a, b, count in told for _ in range(count)))
 
     def __bool__(self) -> bool:
         return bool(self.exchanges)

@@ -120,7 +120,7 @@ def test_grade_one_and_many(package, tmp_path, capsys):
 
 
 WRONG = [
-    (["build", "lab9"], "no lab 'lab9'"),
+    (["build", "lab9"], "must be one that there is, got 'lab9'; did you mean"),
     (["build", "lab2", "--out", "{full}"], "not empty"),
     (
         ["build", "lab2", "--format", "otterr"],
@@ -130,7 +130,7 @@ WRONG = [
     (["check", "{full}/my.py"], "cases.json"),
     (["hint", "lab2", "score"], "did you mean 'scores'"),
     (["hint", "lab2", "scores", "--level", "4"], "--level"),
-    (["grade", "{full}"], "required"),
+    (["grade", "{full}"], "one of --lab, --cases, --unseen must be given"),
     (["grade", "{full}/empty", "--lab", "lab2"], "holds no submissions"),
     (["grade", "{full}", "--lab", "lab2", "-j", "0"], "--jobs"),
     (["grade", "{full}", "--lab", "lab2", "--gradescope", "x"], "one submission"),

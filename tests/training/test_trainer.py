@@ -241,7 +241,7 @@ def test_a_run_from_before_options_were_removed_goes_on(tmp_path, corpus):
         tmp_path / "run" / "config.json",
         json.loads((tmp_path / "run" / "config.json").read_text()),
     )
-    del stored[files.SEAL]
+    del stored[files.SEAL], stored["tokenizer"]
     files.write_json(path, {**stored, "train": {**stored["train"], **REMOVED, "average": 0.1}})
     with pytest.raises(
         RunError, match=r"average was removed and must be 0.0, got 0.1; use .* commit d0be72f$"
