@@ -15,7 +15,7 @@ from minilm.errors import RunError
 
 NAME = r"[^\W_][\w'’.&() -]{0,29}"
 EXCHANGES = 3  # fewer may be chance: a heading with a colon, an address
-KEPT, MEETINGS = 100, 10_000  # pairs of speakers in a run's folder, and how often each pair counts at most
+KEPT, MEETINGS = 100, 1000  # pairs of speakers in a run's folder, and how often each pair counts at most
 MEND = "restore its config.json from a copy"
 CHARACTERS = 5000  # for each exchange at most; a manual's rare "Note:" is no dialogue
 

@@ -48,6 +48,11 @@ KNOWN = {  # where most of the trainings lie that the law was fitted to
     "weight_decay": (0.03, 0.3),
     "block_size": (128, 256),
 }
+# A text so short is learnt by heart within a few of the usual steps: many small ones serve it, and small models.
+SHORT_TEXT = 40_000  # characters
+KNOWN_SHORT = {"num_layers": (2, 3), "hidden_size": (64, 160), "batch_size": (2, 8), "block_size": (64, 128)}
+LEAST_STEP_TOKENS = 2 * 128
+MIDDLE_SHORT: Point = {"batch_size": 4, "block_size": 64}
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,9 @@ class Outlook:
         if why := refusal(without_tokens(point), vocab_size, unhurried):
             return why
         model, train = to_configs(without_tokens(point), vocab_size, self.limits)
-        steps = seconds / self.prices.step(model, train)
+        step_tokens, steps = train.batch_size * model.block_size, seconds / self.prices.step(model, train)
+        if step_tokens > LEAST_STEP_TOKENS:  # else there are no more steps to be had from the text
+            steps = min(steps, self.useful_tokens(point) / step_tokens)
         return f"{steps:.0f} steps are too few" if steps < FEWEST_STEPS else None
 
 
@@ -137,15 +144,18 @@ def middle_of(outlook: Outlook) -> Point:
     """A recipe that the law knows well, on tokens that suit the text."""
     text = outlook.text
     usual = auto_tokens(text.characters, text.tokens.get(CHARACTERS, (0, 1.0))[0])
-    return {**default_of(outlook), **MIDDLE, **({"tokens": usual} if usual in text.tokens else {})}
+    short = MIDDLE_SHORT if text.characters < SHORT_TEXT else {}
+    return {**default_of(outlook), **MIDDLE, **short, **({"tokens": usual} if usual in text.tokens else {})}
 
 
-def space_for(limits: Limits, tokens: tuple[str, ...] = (CHARACTERS,)) -> SearchSpace:
-    """What `fmin` imagines trainings of: the search's space, as far as the law knows it, and the tokens."""
-    known = []
+def space_for(limits: Limits, characters: int, tokens: tuple[str, ...] = (CHARACTERS,)) -> SearchSpace:
+    """What `fmin` imagines trainings of for a training split of so many characters: the search's space, as far as it is
+    known what serves such texts, and the tokens."""
+    known, ranges = [], KNOWN | (KNOWN_SHORT if characters < SHORT_TEXT else {})
     for d in dimensions(limits):
-        low, high = KNOWN[d.name]
-        known.append(dataclasses.replace(d, low=max(d.low, low), high=min(d.high, high)))
+        low, high = ranges[d.name]
+        step = min(d.step, low or d.step) if d.step else None
+        known.append(dataclasses.replace(d, low=low, high=min(d.high, high), step=step))
     expression = {**to_hyperopt(tuple(known)), "tokens": hp.choice("tokens", list(tokens))}
     return SearchSpace(expression, default_point(limits))
 
@@ -155,9 +165,11 @@ def choose(outlook: Outlook, seconds: float, seed: int, algo: str = "tpe") -> Ch
 
     The default recipe is the first that is imagined, then some sizes on each of the text's tokens.
     """
-    space, kinds = space_for(outlook.limits, tuple(outlook.text.tokens)), range(len(outlook.text.tokens))
+    space = space_for(outlook.limits, outlook.text.characters, tuple(outlook.text.tokens))
+    kinds = range(len(outlook.text.tokens))
     default, middle = default_of(outlook), middle_of(outlook)
-    sizes = [middle | {"tokens": k, "num_layers": L, "hidden_size": C} for k in kinds for L, C in FIRST]
+    few = FIRST[:2] if outlook.text.characters < SHORT_TEXT else FIRST
+    sizes = [middle | {"tokens": k, "num_layers": L, "hidden_size": C} for k in kinds for L, C in few]
     first = [{name: p[name] for name in space.expression} for p in [default | {"tokens": 0}, *sizes]]
     trials = generate_trials_to_calculate(first)
 

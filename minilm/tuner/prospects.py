@@ -38,7 +38,9 @@ def prospects(
         "sizes": sorted(sizes),
         "tokens": tokens,
         "default": above(default),
-        "more": _more(outlook, choice, seconds, space_for(outlook.limits, looked_among)),
+        "more": _more(
+            outlook, choice, seconds, space_for(outlook.limits, outlook.text.characters, looked_among)
+        ),
     }
 
 

@@ -69,7 +69,7 @@ def test_it_lies_where_trainings_were_recorded(chosen):
 
 def test_it_is_one_of_the_trainings_that_were_imagined_and_they_can_be_told_again(chosen):
     where, seconds, choice = chosen
-    space = space_for(where.limits, tuple(TOKENS))
+    space = space_for(where.limits, where.text.characters, tuple(TOKENS))
     told = [({**space.point(draw)}, loss) for draw, loss in choice.looked if loss is not None]
     best, loss = min(told, key=lambda one: one[1])
     assert {name: choice.point[name] for name in best} == best
@@ -124,3 +124,13 @@ def test_what_more_minutes_buy_is_asked_of_the_tokens_that_were_looked_at():
     assert told["more"] != prospects(where, choice, 60, tuple(TOKENS))["more"] and len(told["tokens"]) == len(
         TOKENS
     )
+
+
+@pytest.mark.parametrize("characters", [400, 900, 5_000, 20_000])
+def test_a_short_text_gets_many_small_steps_of_a_small_model(characters):
+    """The usual steps would have learnt it by heart after a few dozen of them (benchmarks/RESULTS.md)."""
+    where = outlook(characters, {"characters": (40, 1.0)})
+    point = choose(where, 600, seed=0).point
+    recipe = where.recipe(point, 600)
+    assert recipe.batch * recipe.context <= max(256, where.useful_tokens(point) / FEWEST_STEPS)
+    assert point["hidden_size"] <= 160 and recipe.steps > 3 * where.recipe(default_of(where), 600).steps
