@@ -14,17 +14,17 @@ from pathlib import Path
 from minilm.plots.style import COLOR, Picture, name_axes, save_png, style_axes
 
 HERE = Path(__file__).parent
-TEXTS = {"fables": "fables", "shakespeare": "Tiny Shakespeare", "pydocs": "Python's documentation"}
+RECORDS = "tuning_law.jsonl"  # of the tuner that is here; the others are of the one before
+TEXTS = {"fables": "fables", "shakespeare": "Tiny Shakespeare", "lo_ko": "a manual in Korean"}
 SIDES = {"ours": ("tuned", COLOR["model"]), "default": ("the default recipe", COLOR["default"])}
 
 
 def losses() -> dict[tuple[str, str], dict[float, list[float]]]:
     """Test losses of all seeds, nats per character: (side, text) -> minutes -> losses."""
     found: dict[tuple[str, str], dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for path in sorted(HERE.glob("tuning*.jsonl")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            record = json.loads(line)
-            found[record["side"], record["corpus"]][record["minutes"]].append(record["test_loss"])
+    for line in (HERE / RECORDS).read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        found[record["side"], Path(record["corpus"]).stem][record["minutes"]].append(record["test_loss"])
     return found
 
 
@@ -43,7 +43,7 @@ def main() -> None:
         axes.set_xticks(minutes, [f"{m:g}" for m in minutes])
         axes.minorticks_off()
         axes.set_title(title, fontsize=11)
-        name_axes(axes, "minutes of two cores", "nats per character, test" if text == "fables" else "")
+        name_axes(axes, "minutes of one core", "nats per character, test" if text == "fables" else "")
     axes.legend(frameon=False, fontsize=9)
     save_png(figure, sys.argv[1])
 

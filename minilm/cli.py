@@ -130,15 +130,16 @@ class _Parser(argparse.ArgumentParser):
         flags = [flag for one in everybody for action in one._actions for flag in action.option_strings]
         if match := re.match(r"unrecognized arguments: (\S+)", message):
             hint = did_you_mean(match[1].split("=")[0], flags)
-            return f"an option must be one of this command's, unknown argument {match[1]!r}, {hint}"
+            return (
+                f"an option must be one of this command's, unknown argument {shortened(match[1])!r}, {hint}"
+            )
         if match := re.match(r"argument (\S+): invalid choice: '?([^']*?)'? \(choose from (.*)\)", message):
             choices = match[3].replace("'", "").split(", ")  # Python 3.12 stopped quoting them
-            return (
-                f"{match[1]} must be one that is known, got {match[2]!r}, {did_you_mean(match[2], choices)}"
-            )
+            hint = did_you_mean(match[2], choices)
+            return f"{match[1]} must be one that is known, got {shortened(match[2])!r}, {hint}"
         if match := re.match(r"argument (\S+): invalid (.*) value: (.*)", message):
             kind = {"int": "whole number", "float": "number"}.get(match[2], match[2])
-            return f"{match[1]} must be a {kind}, got {match[3]}"
+            return f"{match[1]} must be a {kind}, got {shortened(match[3])}"
         if match := re.match(r"argument (\S+): not allowed with argument (\S+)", message):
             return f"{match[1]} must not be given with {match[2]}, got both; leave one out"
         if match := re.match(r"one of the arguments (.*) is required", message):
