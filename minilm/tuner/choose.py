@@ -48,10 +48,13 @@ KNOWN = {  # where most of the trainings lie that the law was fitted to
     "weight_decay": (0.03, 0.3),
     "block_size": (128, 256),
 }
-# A text so short is learnt by heart within a few of the usual steps: many small ones serve it, and small models.
-SHORT_TEXT = 40_000  # characters
-KNOWN_SHORT = {"num_layers": (2, 3), "hidden_size": (64, 160), "batch_size": (2, 8), "block_size": (64, 128)}
-LEAST_STEP_TOKENS = 2 * 128
+# A short text is learnt by heart within a few of the usual steps: more and smaller ones serve it, and small models. For
+# texts of fewer characters than that, benchmarks/RESULTS.md:
+SHORT: dict[int, dict[str, tuple[float, float]]] = {
+    40_000: {"num_layers": (2, 3), "hidden_size": (64, 160), "batch_size": (2, 8), "block_size": (64, 128)},
+    100_000: {"num_layers": (2, 3), "hidden_size": (64, 160), "batch_size": (4, 8)},
+}
+SHORTEST, LEAST_STEP_TOKENS = min(SHORT), 2 * 128
 MIDDLE_SHORT: Point = {"batch_size": 4, "block_size": 64}
 
 
@@ -144,14 +147,14 @@ def middle_of(outlook: Outlook) -> Point:
     """A recipe that the law knows well, on tokens that suit the text."""
     text = outlook.text
     usual = auto_tokens(text.characters, text.tokens.get(CHARACTERS, (0, 1.0))[0])
-    short = MIDDLE_SHORT if text.characters < SHORT_TEXT else {}
+    short = MIDDLE_SHORT if text.characters < SHORTEST else {}
     return {**default_of(outlook), **MIDDLE, **short, **({"tokens": usual} if usual in text.tokens else {})}
 
 
 def space_for(limits: Limits, characters: int, tokens: tuple[str, ...] = (CHARACTERS,)) -> SearchSpace:
     """What `fmin` imagines trainings of for a training split of so many characters: the search's space, as far as it is
     known what serves such texts, and the tokens."""
-    known, ranges = [], KNOWN | (KNOWN_SHORT if characters < SHORT_TEXT else {})
+    known, ranges = [], KNOWN | next((short for most, short in SHORT.items() if characters < most), {})
     for d in dimensions(limits):
         low, high = ranges[d.name]
         step = min(d.step, low or d.step) if d.step else None
@@ -168,7 +171,7 @@ def choose(outlook: Outlook, seconds: float, seed: int, algo: str = "tpe") -> Ch
     space = space_for(outlook.limits, outlook.text.characters, tuple(outlook.text.tokens))
     kinds = range(len(outlook.text.tokens))
     default, middle = default_of(outlook), middle_of(outlook)
-    few = FIRST[:2] if outlook.text.characters < SHORT_TEXT else FIRST
+    few = FIRST[:2] if outlook.text.characters < max(SHORT) else FIRST
     sizes = [middle | {"tokens": k, "num_layers": L, "hidden_size": C} for k in kinds for L, C in few]
     first = [{name: p[name] for name in space.expression} for p in [default | {"tokens": 0}, *sizes]]
     trials = generate_trials_to_calculate(first)
