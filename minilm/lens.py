@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from minilm import cli, files
-from minilm.errors import ConfigError
 
 if TYPE_CHECKING:
     from minilm.plots.lens import Inside
@@ -34,8 +33,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     files.run_folder(arguments.run)  # a wrong name is told before torch is loaded
     if "out" in arguments:
         files.refuse_replacing(arguments.out, (".html", ".htm"), "--out")
-    if not arguments.text:
-        raise ConfigError("--text must have something to read, got ''; give a sentence")
     from minilm.interpret.overview import look_inside
     from minilm.plots.lens_page import findings, lens_page
     from minilm.training.hardware import place

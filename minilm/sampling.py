@@ -24,12 +24,11 @@ def filter_logits(
     if top_k is not None:
         best = logits.topk(min(top_k, logits.size(-1)), dim=-1)
         logits = torch.full_like(logits, -math.inf).scatter(-1, best.indices, best.values)
-    if top_p is not None and top_p < 1:
+    if top_p is not None and (top_p := max(top_p, 1e-30)) < 1:  # the likeliest always stays
         ordered, order = logits.sort(dim=-1, descending=True, stable=True)
         probabilities = ordered.softmax(dim=-1)
         before = probabilities.cumsum(dim=-1) - probabilities  # what the more likely tokens already hold
-        beyond = before >= max(top_p, torch.finfo(before.dtype).tiny)  # the likeliest token always stays
-        outside = beyond.scatter(-1, order, beyond)
+        outside = (before >= top_p).scatter(-1, order, before >= top_p)
         logits = logits.masked_fill(outside, -math.inf)
     return logits
 

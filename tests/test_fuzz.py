@@ -12,7 +12,7 @@ import random
 import time
 import zipfile
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -269,8 +269,12 @@ def options(verb: Any) -> tuple[Callable[[Path], None], str, Callable[[Path], ob
     """The lines of a file as the words of a command line."""
 
     def parse(folder: Path) -> None:
-        with suppress(SystemExit), redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
-            verb.main([str(folder / "nowhere"), *words(folder)])
+        with redirect_stderr(told := io.StringIO()), redirect_stdout(io.StringIO()):
+            try:
+                verb.main([str(folder / "nowhere"), *words(folder)])
+            except SystemExit as end:
+                if end.code:
+                    raise MinilmError(told.getvalue()) from end
 
     return lambda folder: (folder / "words").write_text(OPTIONS[verb]) and None, "words", parse
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from minilm import chat, convert, evaluate, lens, report, sample, train
+from minilm import chat, convert, evaluate, files, lens, report, sample, train
 from minilm.errors import note
 from minilm.training.run import load_run
 from tests.test_train_verb import FLAGS, verb
@@ -112,6 +112,6 @@ def test_an_older_run_has_its_path_taken_out(given, tmp_path):
     for newer in ("dialogue", "sha256"):
         del config[newer]
     (old / "place.json").unlink()
-    (old / "config.json").write_text(json.dumps(config))
+    files.write_json(old / "config.json", config, sealed=True)
     assert verb(convert, str(old), str(tmp_path / "new"), "--to", "run") == 0
     assert all(b"secretname" not in path.read_bytes() for path in (tmp_path / "new").iterdir())

@@ -156,7 +156,7 @@ def test_damaged_folders_are_named(tmp_path):
 
 def test_impossible_models_are_refused_before_they_take_memory():
     with pytest.raises(ConfigError, match="must fit into memory"):
-        GPT(ModelConfig(50_000, n_layer=2000, n_embd=65_536, n_head=512))
+        GPT(ModelConfig(50_000, n_layer=1000, n_embd=65_536, n_head=512))
 
 
 @pytest.mark.parametrize(

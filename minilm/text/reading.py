@@ -144,7 +144,7 @@ def _refused(path: Path, error: OSError) -> str:
 def _in_folder(folder: Path) -> list[Path]:
     walked = list(_walk(folder))
     found = [path for path in walked if path.name.lower().endswith(SUFFIXES) and not _is_empty(path)]
-    others = [path for path in walked if not path.name.lower().endswith(SUFFIXES)]
+    others = sorted({*walked} - {*found})
     if not found:
         raise CorpusError(
             f"a folder must hold {' or '.join('*' + s for s in PROSE)} files, or code, got {folder}, which has none; "

@@ -64,7 +64,7 @@ def read_model(folder: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     if not (folder / WEIGHTS).exists():
         if (pickled := folder / "pytorch_model.bin").exists():
             raise RunError(
-                f"{pickled}: pickle refused, it can run any code; convert it to {WEIGHTS} where it came from"
+                f"{pickled}: pickle refused, it can run any code; convert it to {WEIGHTS} elsewhere"
             )
         if (folder / INDEX).exists():
             return huggingface.from_huggingface(settings, read_parts(folder))

@@ -48,8 +48,7 @@ KNOWN = {  # where most of the trainings lie that the law was fitted to
     "weight_decay": (0.03, 0.3),
     "block_size": (128, 256),
 }
-# A short text is learnt by heart within a few of the usual steps: more and smaller ones serve it, and small models. For
-# texts of fewer characters than that, benchmarks/RESULTS.md:
+# A text of fewer characters is learnt by heart within a few of the usual steps (benchmarks/RESULTS.md, 2026-11-30).
 SHORT: dict[int, dict[str, tuple[float, float]]] = {
     40_000: {"num_layers": (2, 3), "hidden_size": (64, 160), "batch_size": (2, 8), "block_size": (64, 128)},
     100_000: {"num_layers": (2, 3), "hidden_size": (64, 160), "batch_size": (4, 8)},
@@ -183,16 +182,8 @@ def choose(outlook: Outlook, seconds: float, seed: int, algo: str = "tpe") -> Ch
         gain, deviation = outlook.difference(middle, point, seconds)
         return {"status": STATUS_OK, "loss": SURE * deviation - gain, "point": point}
 
-    minimise(
-        imagined,
-        space.expression,
-        algo=ALGORITHMS[algo],
-        max_evals=IMAGINED,
-        trials=trials,
-        rstate=np.random.default_rng(seed),
-        show_progressbar=False,
-        verbose=False,
-    )
+    draw, quiet = np.random.default_rng(seed), dict.fromkeys(("show_progressbar", "verbose"), False)
+    minimise(imagined, space.expression, ALGORITHMS[algo], IMAGINED, trials=trials, rstate=draw, **quiet)
     best = min((r for r in trials.results if r["status"] == STATUS_OK), key=lambda result: result["loss"])
     looked = tuple(
         ({label: plain(values[0]) for label, values in doc["misc"]["vals"].items() if len(values)}, loss)

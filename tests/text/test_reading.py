@@ -67,9 +67,16 @@ def test_a_folder_is_read_deeply_in_sorted_order(tmp_path):
 
 def test_one_bad_file_of_many_is_named(tmp_path):
     (tmp_path / "good.txt").write_text("text " * 100)
-    (tmp_path / "bad.txt").write_text("")
-    with pytest.raises(CorpusError, match=r"bad\.txt is empty"):
+    (tmp_path / "bad.txt").write_text("a\0b")
+    with pytest.raises(CorpusError, match=r"bad\.txt, which is binary"):
         load_corpus(tmp_path)
+
+
+def test_an_empty_file_of_many_is_left_out_with_a_word(tmp_path, capsys):
+    (tmp_path / "good.txt").write_text("text " * 100)
+    (tmp_path / "__init__.py").write_text("")
+    assert load_corpus(tmp_path).source["characters"] == 500
+    assert "1 left out, such as __init__.py" in capsys.readouterr().err
 
 
 def test_a_size_beyond_reason_is_refused_unread(tmp_path):
