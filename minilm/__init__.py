@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import re
 import signal
 import sys
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
-if sys.argv[:1] == ["-m"]:  # python -m: a verb is being loaded, and takes Ctrl-C only once it is
+# python -m minilm.VERB: it is being loaded, and takes Ctrl-C in an orderly way only once it is
+if sys.argv[:1] == ["-m"] and any(re.fullmatch(r"(-m)?minilm(\.\w+)?", word) for word in sys.orig_argv):
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 if TYPE_CHECKING:

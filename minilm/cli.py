@@ -37,6 +37,15 @@ VERBS = {
 }
 
 EXIT_INTERRUPTED, EXIT_STORAGE = 130, 4  # by Ctrl-C; by the disk
+OF_PATHS = (
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ELOOP,
+)
 FAILING = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 MOST_CHARS, MOST_TEXTS = 10_000_000, 1024  # to be written: more would take days, or all memory
 
@@ -110,7 +119,10 @@ PLACES = (
 class _Parser(argparse.ArgumentParser):
     """argparse, but an error is one sentence, with a suggestion for a misspelt flag or choice."""
 
+    _words: Sequence[str] = ()
+
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self._words = sys.argv[1:] if args is None else args
         found = super().parse_args(args, namespace)
         for action in self._actions:
             if action.dest in PLACES and getattr(found, action.dest, None) == "":
@@ -122,12 +134,9 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {sentence}; see {self.prog} --help\n")
 
     def _suggest(self, message: str) -> str:
-        groups = [action.choices.values() for action in self._actions if isinstance(action.choices, dict)]
-        everybody = [
-            self,
-            *(one for group in groups for one in group),
-        ]  # an action's options are told by the verb
-        flags = [flag for one in everybody for action in one._actions for flag in action.option_strings]
+        groups = [action.choices for action in self._actions if isinstance(action.choices, dict)]
+        chosen = [group[word] for group in groups for word in self._words if word in group]  # an action's own
+        flags = [flag for one in (self, *chosen) for action in one._actions for flag in action.option_strings]
         if match := re.match(r"unrecognized arguments: (\S+)", message):
             hint = did_you_mean(match[1].split("=")[0], flags)
             return (
@@ -258,7 +267,8 @@ def all_there() -> None:
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the least number that is free
+            null = os.open(os.devnull, os.O_RDWR)  # takes the least number that is free
+            os.set_inheritable(null, True)
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
 
@@ -386,9 +396,9 @@ def _exit_code(main: Callable[[Sequence[str] | None], int | None], argv: Sequenc
     ) as error:  # standard output, told below, or a path that nobody looked at before it was used
         if getattr(sys.stdout, "failed", None) is error:
             return 0
-        if error.filename is None or os.environ.get("MINILM_DEBUG"):
+        if error.errno not in (*OF_PATHS, *FAILING) or os.environ.get("MINILM_DEBUG"):
             raise
-        where = shortened(os.fsdecode(error.filename))
+        where = shortened(str(error.filename))
         tell(f"a path must be one that can be used here, got {where}: {error.strerror}; give another")
         return EXIT_STORAGE if error.errno in FAILING else 2
     except MemoryError:

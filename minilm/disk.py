@@ -26,8 +26,16 @@ TAIL = 2**16  # bytes at the end of a log in which its last line end is looked f
 # Called before each operation with its kind, its path and what it brings (bytes, or the new name). Empty but in tests.
 WATCHERS: list[Callable[[str, Path, Any], None]] = []
 HELD: dict[Path, os.stat_result] = {}  # the folders that this process writes in, with their locks
-KEPT: dict[Path, set[str]] = {}  # and the names of what is in them, pages and pictures aside
-DATA = (".json", ".jsonl", ".safetensors")
+KEPT: dict[Path, set[str]] = {}  # and the names of ours in them without which they would be worth little
+NEEDED = {
+    "config.json",
+    "model.safetensors",
+    "metrics.jsonl",
+    "study.json",
+    "trials.jsonl",
+    "marks.jsonl",
+    *BEGUN,
+}
 
 
 def announce(kind: str, path: Path, more: Any = b"") -> None:
@@ -172,7 +180,7 @@ def replace(path: str | Path, chunks: Iterable[bytes | memoryview], size: int) -
 
 
 def _remember(path: Path) -> None:
-    if path.suffix in DATA:
+    if path.name in NEEDED:
         KEPT.get(path.absolute().parent, set()).add(path.name)
 
 
@@ -246,8 +254,8 @@ def delete(path: Path) -> None:
     """Deletes a file or a link, never what a link points to; nothing where there is none."""
     with storage(path):
         announce("delete", path)
-        path.unlink(missing_ok=True)
         KEPT.get(path.absolute().parent, set()).discard(path.name)
+        path.unlink(missing_ok=True)
 
 
 def delete_folder(path: Path) -> None:
@@ -329,7 +337,7 @@ def refuse_replacing(path: str | Path, endings: Sequence[str], name: str) -> Non
     path = Path(path)
     _refuse_special(path)
     with storage(path):
-        if path.exists() and path.suffix not in endings:
+        if path.exists() and path.suffix.lower() not in endings:
             raise ConfigError(
                 f"{name} must be a new file or end in {endings[0]}, got {path}, which is there; choose another"
             )
@@ -356,7 +364,7 @@ def held(folder: Path) -> Iterator[None]:
 
     The system frees the lock of a process that died. What a crash has left half written is deleted.
     """
-    refuse_links(folder)
+    _refuse_links(folder)
     path, key = folder / LOCK, folder.absolute()
     with storage(path):
         announce("lock", path)
@@ -366,13 +374,15 @@ def held(folder: Path) -> Iterator[None]:
     try:
         _lock(lock, folder)
         HELD[key], KEPT[key] = os.fstat(lock), set()
-        for left in folder.rglob(f"*{TEMPORARY}"):
-            delete(left)
-        KEPT[key] = {one.name for one in folder.iterdir() if one.suffix in DATA}
-        yield
+        try:
+            for left in folder.rglob(f"*{TEMPORARY}"):
+                delete(left)
+            KEPT[key] = {name for name in NEEDED if (folder / name).is_file()}
+            yield
+        finally:
+            HELD.pop(key, None)
+            KEPT.pop(key, None)
     finally:
-        HELD.pop(key, None)
-        KEPT.pop(key, None)
         os.close(lock)
 
 
@@ -394,14 +404,14 @@ def _lock(lock: int, folder: Path) -> None:
         raise RunError(f"{folder} is being written by another process; wait for it or stop it") from error
 
 
-def refuse_links(folder: Path) -> None:
+def _refuse_links(folder: Path) -> None:
     """RunError for a folder with links: from elsewhere, they may lead to files of its receiver."""
     with storage(folder):
         for parent, folders, files in os.walk(folder):
             for name in (*folders, *files):
                 if (link := Path(parent, name)).is_symlink():
                     raise RunError(
-                        f"a folder that is written in or given away must hold no symbolic links, got {link}; put the "
+                        f"a folder that is written in must hold no symbolic links, got {link}; put the "
                         "file itself there"
                     )
 
@@ -413,8 +423,8 @@ def still_ours(path: Path) -> None:
             continue
         with suppress(OSError):
             now = os.stat(folder / LOCK)
-            here = {one.name for one in os.scandir(folder)}
-            if (now.st_dev, now.st_ino) == (lock.st_dev, lock.st_ino) and KEPT[folder] <= here:
+            whole = all(os.path.lexists(folder / name) for name in tuple(KEPT[folder]))
+            if (now.st_dev, now.st_ino) == (lock.st_dev, lock.st_ino) and whole:
                 continue
         raise StorageError(
             f"cannot write {path}: {folder} was moved or deleted, wholly or in part, since this began; put it back and "

@@ -22,7 +22,6 @@ from minilm.disk import delete_folder as delete_folder
 from minilm.disk import held as held
 from minilm.disk import make_folder as make_folder
 from minilm.disk import new_folder as new_folder
-from minilm.disk import refuse_links as refuse_links
 from minilm.disk import refuse_replacing as refuse_replacing
 from minilm.disk import refuse_used as refuse_used
 from minilm.errors import MinilmError, RunError, shortened

@@ -214,7 +214,14 @@ def hf_parts(folder: Path) -> None:
 def study(folder: Path) -> None:
     """Without its checksum, as one would write it who wants to deceive."""
     settings = Settings(
-        {"name": "a"}, "lr: 0.1", Limits(8, 1e9), "tpe", 0, "cpu", trials=3, budget=TrialBudget(steps=5)
+        {"name": "a", "bounds": [9, 10]},
+        "lr: 0.1",
+        Limits(8, 1e9),
+        "tpe",
+        0,
+        "cpu",
+        trials=3,
+        budget=TrialBudget(steps=5),
     )
     create_study(folder, settings.to_dict())
     files.write_json(folder / "study.json", files.read_json(folder / "study.json"))

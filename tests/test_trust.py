@@ -567,7 +567,7 @@ def test_a_configuration_far_larger_than_its_weights_costs_nothing(kind, size, t
     (config["model"] if kind == "ours" else config).update(size)
     files.write_json(tmp_path / "config.json", config)
     tracemalloc.start()
-    with pytest.raises(MinilmError) as told:
+    with pytest.raises(MinilmError, match="n_layer must be at most|it means [0-9,]+ parameters, got") as told:
         GPT.from_pretrained(tmp_path)
     assert tracemalloc.get_traced_memory()[1] < 4 << 20 and "; " in str(told.value)
     assert len(str(told.value)) < 400
@@ -643,8 +643,16 @@ def test_half_a_character_in_json_is_a_mark(tmp_path):
 
 def test_rows_without_texts_are_told(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"id": 1, "x": "y"}\n' * 300)
-    with pytest.raises(CorpusError, match="texts in its rows"):
+    with pytest.raises(CorpusError, match="must hold words"):
         load_corpus(tmp_path / "a.jsonl")
+    (tmp_path / "b.txt").write_text(TEXT)  # of a folder, others are read
+    assert load_corpus(tmp_path).characters["train"] > 100
+
+
+def test_a_page_needs_no_weights(run):
+    """Records travel where weights do not."""
+    (run / "model.safetensors").unlink()
+    assert verb("report", str(run)) == 0
 
 
 FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")

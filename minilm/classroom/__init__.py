@@ -188,7 +188,8 @@ def _grade(arguments: argparse.Namespace) -> int:
             f"and {arguments.seconds}; leave them out for their defaults"
         )
     for flag in ("--gradescope", "--classroom50"):
-        if path := getattr(arguments, flag[2:]):
+        path = getattr(arguments, flag[2:])
+        if path and not (arguments.out and arguments.out in path.parents):  # that folder is still to be made
             files.refuse_replacing(path, (".json",), flag)
     if arguments.unseen:
         return _board(arguments)

@@ -66,6 +66,8 @@ def open_ledger(out: Path, resume: bool) -> Iterator[Ledger]:
         try:
             files.new_folder(out)
         except ConfigError as error:
+            if not out.is_dir():
+                raise
             raise RunError(f"{out} holds no marks of ours, {ABOUT} is missing; choose a new --out") from error
     elif not resume:
         raise ConfigError(

@@ -50,7 +50,7 @@ class Grade(NamedTuple):
 
 def read_roster(path: Path) -> list[Person]:
     """The students of a CSV with a column id, email or name, and late days where it has them; any platform's does."""
-    if not path.is_file():
+    if path.is_dir() or not path.exists():
         raise ConfigError(
             f"a roster must be a file, got {path}, which is none; give a CSV with id, email, late days"
         )

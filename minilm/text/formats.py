@@ -212,13 +212,12 @@ def json_rows(path: Path) -> Iterator[Any]:
 
 def conversations(path: Path) -> Iterator[Part]:
     """Rows that hold turns, one turn, a question and its answer, or a text."""
-    column, silent = text_column((row for row in json_rows(path) if isinstance(row, dict)), path), True
+    column = text_column((row for row in json_rows(path) if isinstance(row, dict)), path)
     for row in json_rows(path):
         if not isinstance(row, dict):
             continue
         turns = next((row[key] for key in ("messages", "conversations", "turns") if key in row), None)
         pair = next((pair for pair in PAIRS if set(pair) <= set(row)), None)
-        silent = silent and not (isinstance(turns, list) or pair or column)
         if isinstance(turns, list):
             for turn in turns:
                 yield from turn_of(turn)
@@ -234,11 +233,6 @@ def conversations(path: Path) -> Iterator[Part]:
             yield (
                 Part(content(row.get(column))) if content(row.get(column)) else Part(left="rows without text")
             )
-    if silent:
-        raise CorpusError(
-            f"{path} must hold texts in its rows, and none has one; call the field of the texts 'text', or read its "
-            "letters with raw=True"
-        )
 
 
 def turn_of(turn: Any) -> Iterator[Part]:

@@ -144,12 +144,15 @@ def _refused(path: Path, error: OSError) -> str:
 def _in_folder(folder: Path) -> list[Path]:
     walked = list(_walk(folder))
     found = [path for path in walked if path.name.lower().endswith(SUFFIXES) and not _is_empty(path)]
-    others = sorted({*walked} - {*found})
+    others = [path for path in walked if not path.name.lower().endswith(SUFFIXES)]
     if not found:
         raise CorpusError(
-            f"a folder must hold {' or '.join('*' + s for s in PROSE)} files, or code, got {folder}, which has none; "
+            f"a folder must hold {' or '.join('*' + s for s in PROSE)} files, or code, got {folder}, which has none "
+            "with text in it; "
             f"name the files with a glob such as '{folder / '*.log'}'"
         )
+    if empty := len(walked) - len(found) - len(others):
+        note(f"of the folder {folder} {empty} files are empty and left out")
     if others:
         first = min(others)
         note(

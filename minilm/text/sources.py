@@ -67,7 +67,7 @@ def cache_folder() -> Path:
 
 def check_there(where: str) -> None:
     """CorpusError where no corpus, file or folder has that name."""
-    if where not in CORPORA:
+    if where not in CORPORA and not os.path.isdir(os.path.expanduser(where)):
         reading.find_files(where, CORPORA)
 
 
@@ -80,6 +80,12 @@ def own_files(where: str, raw: bool = False) -> Source:
         paths = [
             one for one in paths if raw or one in known or not one.name.lower().endswith(reading.WRAPPED)
         ]
+
+    if len(paths) == 1 and known and not any(formats.written(paths[0], known[paths[0]])):
+        raise CorpusError(
+            f"{path} must hold words, and in {known[paths[0]].name} there are none; call the field of the texts "
+            "'text', or read its letters with raw=True"
+        )
 
     def read(one: Path) -> Iterator[str]:
         return formats.written(one, known[one]) if one in known else reading.read_file(one)

@@ -34,9 +34,12 @@ def give_away(run: Run, out: str | Path, checkpoint: bool = False) -> Path:
     """Copies a run into a new folder without what is this machine's: the text's place, the checkpoint (three times the
     weights) unless asked for."""
     assert run.folder is not None
-    files.refuse_links(run.folder)  # what they lead to was never meant to be given away
-    target = files.new_folder(out)
     names = [WEIGHTS, METRICS, RESULT, HELD_OUT, files.TOKENIZER] + [CHECKPOINT] * checkpoint
+    if link := next((run.folder / name for name in names if (run.folder / name).is_symlink()), None):
+        raise RunError(
+            f"what is given away must be files of the run itself, got {link}, a link; put the file there"
+        )
+    target = files.new_folder(out)
     for path in (run.folder / name for name in names if (run.folder / name).is_file()):
         files.write_bytes(target / path.name, path.read_bytes())
     write_config(target, run.config)

@@ -270,7 +270,11 @@ def read_numbers(folder: Path, config: dict[str, Any]) -> tuple[list[dict[str, A
     )  # another leg writes weights and records
     records = seen["records"][0] if goes_on and seen["records"] else None
     now = belonging(folder, config, records if isinstance(records, int) else None)
-    names = {"run": CONFIG, "records": METRICS, **({} if goes_on else {"weights": WEIGHTS})}
+    names = {
+        "run": CONFIG,
+        "records": METRICS,
+        **({} if goes_on or not now["weights"] else {"weights": WEIGHTS}),
+    }
     for key, name in names.items():
         if seen.get(key) != now[key]:
             raise RunError(
@@ -282,7 +286,8 @@ def read_numbers(folder: Path, config: dict[str, Any]) -> tuple[list[dict[str, A
 
 def belonging(folder: Path, config: dict[str, Any], records: int | None = None) -> dict[str, Any]:
     """Marks of the run's other files, as result.json keeps them."""
-    weights = files.read_header(folder / WEIGHTS).get(files.SEAL)
+    there = (folder / WEIGHTS).is_file()  # a page is drawn of records alone
+    weights = files.read_header(folder / WEIGHTS).get(files.SEAL) if there else None
     return {"run": identity(config), "weights": weights, "records": files.log_mark(folder / METRICS, records)}
 
 

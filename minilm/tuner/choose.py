@@ -1,8 +1,8 @@
 """Chooses the recipe of the final training: Hyperopt's `fmin` minimises the law over imagined trainings of this text.
 
 An imagined training costs nothing: the price of a step says how many steps the seconds buy, the law what they come to.
-What is minimised is the expected loss and half a deviation more, counted from a recipe in the middle of those that the
-law was fitted to: the farther from there, the less a promise is worth. Nothing is trained here.
+What is minimised is the expected loss and half a deviation more, counted from a usual recipe: the farther from there,
+the less a promise is worth. Nothing is trained here.
 """
 
 from __future__ import annotations
@@ -53,8 +53,6 @@ SHORT: dict[int, dict[str, tuple[float, float]]] = {
     40_000: {"num_layers": (2, 3), "hidden_size": (64, 160), "batch_size": (2, 8), "block_size": (64, 128)},
     100_000: {"num_layers": (2, 3), "hidden_size": (64, 160), "batch_size": (4, 8)},
 }
-SHORTEST, LEAST_STEP_TOKENS = min(SHORT), 2 * 128
-MIDDLE_SHORT: Point = {"batch_size": 4, "block_size": 64}
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,8 @@ class Outlook:
             return why
         model, train = to_configs(without_tokens(point), vocab_size, self.limits)
         step_tokens, steps = train.batch_size * model.block_size, seconds / self.prices.step(model, train)
-        if step_tokens > LEAST_STEP_TOKENS:  # else there are no more steps to be had from the text
+        least = ranges(self.text.characters)["batch_size"][0] * default_point(self.limits)["block_size"]
+        if step_tokens > least:  # else there are hardly more steps to be had from the text
             steps = min(steps, self.useful_tokens(point) / step_tokens)
         return f"{steps:.0f} steps are too few" if steps < FEWEST_STEPS else None
 
@@ -143,20 +142,23 @@ def default_of(outlook: Outlook) -> Point:
 
 
 def middle_of(outlook: Outlook) -> Point:
-    """A recipe that the law knows well, on tokens that suit the text."""
+    """A recipe of a usual kind, on tokens that suit the text."""
     text = outlook.text
     usual = auto_tokens(text.characters, text.tokens.get(CHARACTERS, (0, 1.0))[0])
-    short = MIDDLE_SHORT if text.characters < SHORTEST else {}
+    short = {"batch_size": 4, "block_size": 64} if text.characters < min(SHORT) else {}
     return {**default_of(outlook), **MIDDLE, **short, **({"tokens": usual} if usual in text.tokens else {})}
 
 
+def ranges(characters: int) -> dict[str, tuple[float, float]]:
+    """Where the recipes lie of which it is known what they do to a training split of so many characters."""
+    return KNOWN | next((short for most, short in SHORT.items() if characters < most), {})
+
+
 def space_for(limits: Limits, characters: int, tokens: tuple[str, ...] = (CHARACTERS,)) -> SearchSpace:
-    """What `fmin` imagines trainings of for a training split of so many characters: the search's space, as far as it is
-    known what serves such texts, and the tokens."""
-    known, ranges = [], KNOWN | next((short for most, short in SHORT.items() if characters < most), {})
-    for d in dimensions(limits):
-        low, high = ranges[d.name]
-        step = min(d.step, low or d.step) if d.step else None
+    """What `fmin` imagines trainings of: recipes in the `ranges` for so many characters, and the tokens."""
+    known = []
+    for d, (low, high) in ((d, ranges(characters)[d.name]) for d in dimensions(limits)):
+        step = d.step and min(d.step, low or d.step)
         known.append(dataclasses.replace(d, low=low, high=min(d.high, high), step=step))
     expression = {**to_hyperopt(tuple(known)), "tokens": hp.choice("tokens", list(tokens))}
     return SearchSpace(expression, default_point(limits))
@@ -168,9 +170,8 @@ def choose(outlook: Outlook, seconds: float, seed: int, algo: str = "tpe") -> Ch
     The default recipe is the first that is imagined, then some sizes on each of the text's tokens.
     """
     space = space_for(outlook.limits, outlook.text.characters, tuple(outlook.text.tokens))
-    kinds = range(len(outlook.text.tokens))
     default, middle = default_of(outlook), middle_of(outlook)
-    few = FIRST[:2] if outlook.text.characters < max(SHORT) else FIRST
+    kinds, few = range(len(outlook.text.tokens)), FIRST[: 2 if outlook.text.characters < max(SHORT) else None]
     sizes = [middle | {"tokens": k, "num_layers": L, "hidden_size": C} for k in kinds for L, C in few]
     first = [{name: p[name] for name in space.expression} for p in [default | {"tokens": 0}, *sizes]]
     trials = generate_trials_to_calculate(first)

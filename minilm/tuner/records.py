@@ -46,7 +46,14 @@ SHAPE: dict[str, Any] = {
 OPTIONAL = (None, float)
 # The same of study.json, for who wants to go on with it.
 STUDY_SHAPE: dict[str, Any] = {
-    **{"corpus": {"name": str}, "space": str, "algo": str, "seed": int, "device": str, "rungs": [float]},
+    **{
+        "corpus": {"name": str, "bounds": [int]},
+        "space": str,
+        "algo": str,
+        "seed": int,
+        "device": str,
+        "rungs": [float],
+    },
     "limits": {"block_size": int, "step_work": float, "memory?": (None, int)},
     "budget": (None, {"steps?": (None, int), "seconds?": OPTIONAL, "chars?": (None, int)}),
     **{"minutes?": OPTIONAL, "trials?": (None, int), "workers?": int, "threads?": int, "scheduler?": str},

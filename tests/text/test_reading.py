@@ -76,7 +76,7 @@ def test_an_empty_file_of_many_is_left_out_with_a_word(tmp_path, capsys):
     (tmp_path / "good.txt").write_text("text " * 100)
     (tmp_path / "__init__.py").write_text("")
     assert load_corpus(tmp_path).source["characters"] == 500
-    assert "1 left out, such as __init__.py" in capsys.readouterr().err
+    assert "1 files are empty and left out" in capsys.readouterr().err
 
 
 def test_a_size_beyond_reason_is_refused_unread(tmp_path):
