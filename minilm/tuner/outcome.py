@@ -94,6 +94,9 @@ def result_of(
 ) -> dict[str, Any]:
     """The content of a study's result.json."""
     chosen = settings.chosen or {}
+    law = {name: chosen[name] for name in ("seconds", "most_steps", "prospects") if name in chosen}
+    if run.result.get("steps", 0) < (law.get("most_steps") or 0):
+        law["most_steps"] = None  # the text is not used up
     return {
         "best": {
             "tid": None if best is None else best.tid,
@@ -108,6 +111,6 @@ def result_of(
             name: value for name, value in run.result.items() if name != "belongs"
         },  # marks of the run's files
         "floors": run.config["corpus"]["floors"],
-        "law": {name: chosen[name] for name in ("seconds", "most_steps", "prospects") if name in chosen},
+        "law": law,
         **found,
     }

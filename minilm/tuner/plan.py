@@ -93,7 +93,7 @@ def settled(
     chosen = {
         "point": choice.point,
         "seconds": round(left, 1),
-        "most_steps": most_steps if early else None,
+        "most_steps": most_steps,
         "prospects": prospects(outlook, choice, left, tokens),
         "tokens": list(tokens),
         "looked": [list(one) for one in choice.looked],

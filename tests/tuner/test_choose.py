@@ -1,11 +1,12 @@
 """The choice: against brute force over a grid, and what no choice may ever be."""
 
 import itertools
+import time
 
 import pytest
 
 from minilm.cost import needed_bytes
-from minilm.tuner.budget import Prices
+from minilm.tuner.budget import Minutes, Prices
 from minilm.tuner.choose import (
     FEWEST_STEPS,
     KNOWN,
@@ -18,8 +19,10 @@ from minilm.tuner.choose import (
     space_for,
     without_tokens,
 )
+from minilm.tuner.plan import settled
 from minilm.tuner.prospects import prospects
 from minilm.tuner.space import limits_for, to_configs
+from minilm.tuner.watch import Watch
 
 TOKENS = {"characters": (65, 1.0), "bpe:512": (512, 2.2), "bpe:1024": (1024, 2.5), "bpe:4096": (4096, 3.2)}
 
@@ -134,3 +137,15 @@ def test_a_short_text_gets_many_small_steps_of_a_small_model(characters):
     recipe = where.recipe(point, 600)
     assert recipe.batch * recipe.context <= max(256, where.useful_tokens(point) / FEWEST_STEPS)
     assert point["hidden_size"] <= 160 and recipe.steps > 3 * where.recipe(default_of(where), 600).steps
+
+
+@pytest.mark.parametrize("step_seconds", [1e-6, 1e6])
+def test_no_text_is_read_more_often_than_it_is_good_for_whatever_a_step_was_thought_to_cost(step_seconds):
+    where, said = outlook(), []
+    watch = Watch()
+    watch.say, watch.ends = said.append, lambda end: None
+    choice = choose(where, 60, seed=0)
+    kept = settled(where, choice, tuple(TOKENS), step_seconds, Minutes(10.0, time.monotonic()), watch)
+    recipe = where.recipe(choice.point, 1e9)
+    assert kept["most_steps"] == pytest.approx(recipe.steps, abs=1)
+    assert any("no more to teach" in line.replace("\n", " ") for line in said) == (step_seconds < 1)
