@@ -70,7 +70,9 @@ def main() -> None:
             code = ended(process)
             if code == 0 and kills[kind]:
                 break
-            if code == 0:  # over before the signal: the first training, which says how long one takes, was slow
+            if (
+                code == 0
+            ):  # over before the signal: the first training, which says how long one takes, was slow
                 shutil.rmtree(folder / str(number))
                 duration *= 0.7
                 continue
