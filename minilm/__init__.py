@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Any
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
-# python -m minilm.VERB: it is being loaded, and takes Ctrl-C in an orderly way only once it is
-if sys.argv[:1] == ["-m"] and any(re.fullmatch(r"(-m)?minilm(\.\w+)?", word) for word in sys.orig_argv):
+# python -m minilm.VERB: it is being loaded, and takes Ctrl-C in an orderly way only once it is; where Ctrl-C is
+# ignored, as for what a script runs in the background, it stays so
+_is_a_verb = any(re.fullmatch(r"(-m)?minilm(\.\w+)?", word) for word in sys.orig_argv)
+if sys.argv[:1] == ["-m"] and _is_a_verb and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 if TYPE_CHECKING:

@@ -391,14 +391,12 @@ def _exit_code(main: Callable[[Sequence[str] | None], int | None], argv: Sequenc
         return signals.STATE.exit_code()
     except BrokenPipeError:  # `sample ... | head`: not an error of ours
         return 0
-    except (
-        OSError
-    ) as error:  # standard output, told below, or a path that nobody looked at before it was used
-        if getattr(sys.stdout, "failed", None) is error:
+    except OSError as error:
+        if getattr(sys.stdout, "failed", None) is error:  # told by the caller
             return 0
         if error.errno not in (*OF_PATHS, *FAILING) or os.environ.get("MINILM_DEBUG"):
             raise
-        where = shortened(str(error.filename))
+        where = shortened(str(error.filename))  # that nobody had looked at before it was used
         tell(f"a path must be one that can be used here, got {where}: {error.strerror}; give another")
         return EXIT_STORAGE if error.errno in FAILING else 2
     except MemoryError:

@@ -345,9 +345,9 @@ def refuse_replacing(path: str | Path, endings: Sequence[str], name: str) -> Non
             raise ConfigError(f"{name} must be in a folder that is there, got {path}; make the folder first")
 
 
-def new_folder(path: str | Path, name: str = "out") -> Path:
+def new_folder(path: str | Path) -> Path:
     """An empty folder, made with its parents; one that holds anything is refused, see `refuse_used`."""
-    refuse_used(path, name)
+    refuse_used(path)
     path = make_folder(path)
     with storage(path):
         probe = path / f"write-test{TEMPORARY}"  # a read-only folder should fail now, not after the training

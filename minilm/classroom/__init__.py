@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +16,7 @@ from minilm.errors import ConfigError
 if TYPE_CHECKING:
     from minilm.classroom.book import Book
     from minilm.classroom.marking import Marks
-    from minilm.classroom.pile import Again, Ledger
-    from minilm.classroom.platforms import Person
     from minilm.classroom.runner import Runner
-    from minilm.classroom.submissions import Submission
 
 LEAST_SECONDS, MOST_SECONDS, MOST_JOBS = 0.1, 3600, 256  # of a task or a run; at the same time
 FORMATS = ("pytest", "nbgrader", "otter", "gradescope")
@@ -219,8 +216,9 @@ def _grade(arguments: argparse.Namespace) -> int:
 def _marked(arguments: argparse.Namespace, one: bool, runner: Runner) -> Sequence[Marks]:
     """All submissions marked and written to where they belong; whatever can be refused is, before the first."""
     from minilm.classroom import pile
-    from minilm.classroom.platforms import read_roster
-    from minilm.classroom.submissions import by_path, collect, collect_one
+    from minilm.classroom.lab import stub
+    from minilm.classroom.platforms import matched, read_roster
+    from minilm.classroom.submissions import by_path, collect, collect_one, read_noted
 
     roster = read_roster(arguments.roster) if arguments.roster else []
     again = pile.Again(arguments.again or (), arguments.task or ())
@@ -232,43 +230,26 @@ def _marked(arguments: argparse.Namespace, one: bool, runner: Runner) -> Sequenc
         book = _graders_book(arguments, runner)
         if not one and not named:
             found = gather(arguments.pile, book.lab.name)
-        return _marked_into(ledger, arguments, book, found, roster, again, runner)
-
-
-def _marked_into(
-    ledger: Ledger | None,
-    arguments: argparse.Namespace,
-    book: Book,
-    found: Mapping[str, Submission],
-    roster: Sequence[Person],
-    again: Again,
-    runner: Runner,
-) -> Sequence[Marks]:
-    from minilm.classroom import pile
-    from minilm.classroom.lab import stub
-    from minilm.classroom.platforms import matched
-    from minilm.classroom.submissions import read_noted
-
-    known, absent = matched({name: one_.id for name, one_ in found.items()}, roster)
-    for name, one_ in found.items():
-        if name not in known and one_.id:
-            known[name] = pile.Person(id=one_.id, name=name)
-    if ledger:
-        pile.fits(ledger, book)
-    if arguments.anonymous and ledger:
-        names = pile.aliases(list(found), ledger.salt)
-        pile.write_names(names, known, ledger.out)
-        found, known, absent = pile.anonymous(found, names), {}, []
-    marked = pile.mark_pile(
-        book, found, runner.limits, arguments.jobs, ledger, again, _progress(arguments, len(found))
-    )
-    _write_single(marked[0], arguments)
-    if ledger:
-        pile.write_tables(book, marked, ledger.out, known, absent)
-        if arguments.similar:
-            given = stub(book.lab) if arguments.lab else book.given
-            pile.write_similarity(book, pile.texts(found, read_noted), given, ledger.out)
-    return marked
+        known, absent = matched({name: one_.id for name, one_ in found.items()}, roster)
+        for name, one_ in found.items():
+            if name not in known and one_.id:
+                known[name] = pile.Person(id=one_.id, name=name)
+        if ledger:
+            pile.fits(ledger, book)
+        if arguments.anonymous and ledger:
+            names = pile.aliases(list(found), ledger.salt)
+            pile.write_names(names, known, ledger.out)
+            found, known, absent = pile.anonymous(found, names), {}, []
+        marked = pile.mark_pile(
+            book, found, runner.limits, arguments.jobs, ledger, again, _progress(arguments, len(found))
+        )
+        _write_single(marked[0], arguments)
+        if ledger:
+            pile.write_tables(book, marked, ledger.out, known, absent)
+            if arguments.similar:
+                given = stub(book.lab) if arguments.lab else book.given
+                pile.write_similarity(book, pile.texts(found, read_noted), given, ledger.out)
+        return marked
 
 
 def _progress(arguments: argparse.Namespace, count: int) -> Callable[[Marks], None]:

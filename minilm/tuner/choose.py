@@ -48,7 +48,7 @@ KNOWN = {  # where most of the trainings lie that the law was fitted to
     "weight_decay": (0.03, 0.3),
     "block_size": (128, 256),
 }
-# A text of fewer characters is learnt by heart within a few of the usual steps (benchmarks/RESULTS.md, 2026-11-30).
+# A training split of fewer characters is learnt by heart within a few usual steps (benchmarks/RESULTS.md, 2026-11-30).
 SHORT: dict[int, dict[str, tuple[float, float]]] = {
     40_000: {"num_layers": (2, 3), "hidden_size": (64, 160), "batch_size": (2, 8), "block_size": (64, 128)},
     100_000: {"num_layers": (2, 3), "hidden_size": (64, 160), "batch_size": (4, 8)},
@@ -156,8 +156,9 @@ def ranges(characters: int) -> dict[str, tuple[float, float]]:
 
 def space_for(limits: Limits, characters: int, tokens: tuple[str, ...] = (CHARACTERS,)) -> SearchSpace:
     """What `fmin` imagines trainings of: recipes in the `ranges` for so many characters, and the tokens."""
-    known = []
-    for d, (low, high) in ((d, ranges(characters)[d.name]) for d in dimensions(limits)):
+    known, where = [], ranges(characters)
+    for d in dimensions(limits):
+        low, high = where[d.name]
         step = d.step and min(d.step, low or d.step)
         known.append(dataclasses.replace(d, low=low, high=min(d.high, high), step=step))
     expression = {**to_hyperopt(tuple(known)), "tokens": hp.choice("tokens", list(tokens))}

@@ -89,7 +89,6 @@ def settled(
     left = minutes.for_training()
     most_steps = max(1, round(outlook.useful_tokens(choice.point) / (config.batch_size * model.block_size)))
     end = time.monotonic() - minutes.begun + 1.1 * most_steps * step_seconds + minutes.reserve
-    early = end < minutes.total
     chosen = {
         "point": choice.point,
         "seconds": round(left, 1),
@@ -99,7 +98,7 @@ def settled(
         "looked": [list(one) for one in choice.looked],
     }
     watch.say(f"choice    {choice_text(chosen, model, len(choice.looked))}")
-    if early:
+    if end < minutes.total:
         watch.ends(end)
         watch.say(
             f"time      done after about {clock_text(end)} of {clock_text(minutes.total)}: then this text has no more "
