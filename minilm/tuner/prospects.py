@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from minilm.tuner.budget import parameters
-from minilm.tuner.choose import Choice, Outlook, default_of, space_for, without_tokens
+from minilm.tuner.choose import Choice, Outlook, default_of, ranges, space_for, without_tokens
 from minilm.tuner.propose import SearchSpace
 from minilm.tuner.space import DEFAULT_POINT, Point, to_configs
 
@@ -27,9 +27,12 @@ def prospects(
         gain, sd = outlook.difference(point, choice.point, seconds)
         return [round(gain, 5), round(sd, 5)]
 
-    chosen, sizes = choice.point, []
-    shapes = {*SHAPES, (chosen["num_layers"], chosen["hidden_size"])}
-    for layers, width in shapes:
+    chosen, sizes, known = choice.point, [], ranges(outlook.text.characters)
+    widest = known["hidden_size"][1]  # of those that were looked at
+    for layers, width in {
+        *(one for one in SHAPES if one[1] <= widest),
+        (chosen["num_layers"], chosen["hidden_size"]),
+    }:
         point = {**chosen, "num_layers": layers, "hidden_size": width}
         sizes.append([_size(outlook, point), layers, width, *above(point)])
     tokens = [[kind, *above({**chosen, "tokens": kind})] for kind in outlook.text.tokens]

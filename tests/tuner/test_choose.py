@@ -136,6 +136,8 @@ def test_a_short_text_gets_many_small_steps_of_a_small_model(characters):
     point = choose(where, 600, seed=0).point
     recipe = where.recipe(point, 600)
     assert recipe.batch * recipe.context <= max(256, where.useful_tokens(point) / FEWEST_STEPS)
+    drawn = prospects(where, choose(where, 600, seed=0), 600, ("characters",))["sizes"]
+    assert max(width for _, _, width, *_ in drawn) <= 160, "no size is drawn that was not looked at"
     assert point["hidden_size"] <= 160 and recipe.steps > 3 * where.recipe(default_of(where), 600).steps
 
 
