@@ -27,8 +27,8 @@ def prospects(
         gain, sd = outlook.difference(point, choice.point, seconds)
         return [round(gain, 5), round(sd, 5)]
 
-    chosen, sizes, known = choice.point, [], ranges(outlook.text.characters)
-    widest = known["hidden_size"][1]  # of those that were looked at
+    chosen, sizes = choice.point, []
+    widest = ranges(outlook.text.characters)["hidden_size"][1]  # of those that were looked at
     for layers, width in {
         *(one for one in SHAPES if one[1] <= widest),
         (chosen["num_layers"], chosen["hidden_size"]),
