@@ -1,11 +1,11 @@
 """Trains against nanoGPT's recipe for a CPU, on Tiny Shakespeare cut 90 / 10, both trained here on the same threads.
 
 Three questions: what loss does nanoGPT reach after its 2000 steps, and in how many seconds; what loss do our recipes
-reach in those seconds; and in which share of them do they reach nanoGPT's loss. Seconds are of training alone,
-losses exact on the whole 10 %. A track of its own is each of our models mixed with counting; its weight is fitted on
-those 10 %, since this cut has no other validation split. nanoGPT is read from a checkout of yours (--nanogpt PATH);
-its loop, which is a script there, is followed here: batch 12 of 64, AdamW, rate 1e-3 with 100 steps of warm-up and a
-cosine to 1e-4.
+reach in those seconds, the preset's and the one that the tuner's law chooses for them; and in which share of them is
+nanoGPT's loss reached. Seconds are of training alone, losses exact on the whole 10 %. A track of its own is each of
+our models mixed with counting; its weight is fitted on those 10 %, since this cut has no other validation split.
+nanoGPT is read from a checkout of yours (--nanogpt PATH); its loop, which is a script there, is followed here: batch
+12 of 64, AdamW, rate 1e-3 with 100 steps of warm-up and a cosine to 1e-4.
 """
 
 from __future__ import annotations
@@ -72,21 +72,61 @@ def _nanogpt_step(model: Any, optimizer: Any, data: np.ndarray, step: int, steps
 def ours(
     arguments: argparse.Namespace, seconds: float, seed: int, model: dict[str, Any], counted: Counted
 ) -> tuple[float, dict[str, Any]]:
-    """Exact loss after so many seconds of training, everything that a training does in them included; and the mixture
-    with counting, whose seconds are not among them."""
-    from minilm import TrainConfig
-    from minilm.config import PRESETS, ModelConfig
-    from minilm.training.evaluate import exact_loss
-    from minilm.training.mixture import mixture
-    from minilm.training.session import run_training
+    """Exact loss of the preset after so many seconds of training, everything that a training does in them included;
+    and the mixture with counting, whose seconds are not among them."""
+    from minilm.config import PRESETS, ModelConfig, TrainConfig
 
     corpus, _ = common.shakespeare(arguments.tokens)
     preset = PRESETS[arguments.preset]
     shape = ModelConfig.from_dict({"vocab_size": corpus.tokenizer.vocab_size, **preset.model, **model})
-    quiet = {"evaluations": 1, "eval_chars": 1024, "patience": None, "threads": arguments.threads}
-    fitted = {**preset.train, **quiet, "minutes": seconds / 60, "seed": seed}
-    config = TrainConfig.from_dict({**fitted, "precision": arguments.precision})
-    run = run_training(corpus, shape, config, test=False)
+    plain = TrainConfig.from_dict({**preset.train, "evaluations": 1, "eval_chars": 1024})
+    return trained(arguments, corpus, shape, plain, seconds, seed, counted)
+
+
+def chosen(
+    arguments: argparse.Namespace, seconds: float, seed: int, counted: Counted
+) -> tuple[float, dict[str, Any]]:
+    """The same of the recipe that the law chooses for those seconds, as `tune` does with these tokens; it also ends
+    where the text is used up, and keeps the weights that were best in up to 20 evaluations on a part of the 10 %. What
+    the choice takes is not among the seconds; it is printed."""
+    from minilm.tuner import measure
+    from minilm.tuner.budget import TIMED, prices
+    from minilm.tuner.choose import Outlook, Text, choose, without_tokens
+    from minilm.tuner.plan import as_cut
+    from minilm.tuner.space import to_configs
+
+    started, (corpus, _) = time.perf_counter(), common.shakespeare(arguments.tokens)
+    limits = measure.limits_of(corpus, "cpu", 1)
+    priced = prices(measure.timed_steps(TIMED, corpus.tokenizer.vocab_size, limits, seconds / 60))
+    outlook = Outlook(priced, Text(corpus.characters["train"], as_cut(corpus)), limits)
+    point = choose(outlook, seconds, seed).point
+    shape, config = to_configs(without_tokens(point), corpus.tokenizer.vocab_size, limits)
+    most = round(outlook.useful_tokens(point) / (config.batch_size * shape.block_size))
+    print(
+        f"chosen within {time.perf_counter() - started:.1f} s, for at most {most} steps: {point}", flush=True
+    )
+    usual = config.replace(evaluations=20, eval_chars=16384)
+    return trained(arguments, corpus, shape, usual, seconds, seed, counted, most)
+
+
+def trained(
+    arguments: argparse.Namespace,
+    corpus: Any,
+    shape: Any,
+    config: Any,
+    seconds: float,
+    seed: int,
+    counted: Counted,
+    most_steps: int | None = None,
+) -> tuple[float, dict[str, Any]]:
+    from minilm.training.evaluate import exact_loss
+    from minilm.training.mixture import mixture
+    from minilm.training.session import run_training
+
+    machine = {"threads": arguments.threads, "precision": arguments.precision}
+    config = config.replace(minutes=seconds / 60, seed=seed, patience=None, **machine)
+    run = run_training(corpus, shape, config, test=False, most_steps=most_steps)
+    print(f"{run.result['steps']} steps in {run.result['seconds']:.1f} s", flush=True)
     mixed = mixture(run.model, corpus, counted)
     assert mixed is not None
     return exact_loss(run.model, **corpus.scored("val")), mixed
@@ -116,12 +156,16 @@ def main() -> None:
         took["nanoGPT"].append(seconds)
         losses["nanoGPT"].append(loss)
         print(f"seed {seed}: nanoGPT: {seconds:.1f} s, {loss:.4f}", flush=True)
-        sides = {f"{arguments.preset}, as many seconds": (seconds, {})}
+        sides: dict[str, tuple[float, Any]] = {f"{arguments.preset}, as many seconds": (seconds, {})}
         sides |= {
             f"{arguments.preset} 2 x 64, 1/{k:g} of them": (seconds / k, QUICK) for k in arguments.shares
         }
-        for name, (budget, model) in sides.items():
-            loss, mixed = ours(arguments, budget, seed, model, counted)
+        by_law = "the law's choice, as many seconds"
+        for name, (budget, model) in {by_law: (seconds, None), **sides}.items():
+            if model is None:
+                loss, mixed = chosen(arguments, budget, seed, counted)
+            else:
+                loss, mixed = ours(arguments, budget, seed, model, counted)
             losses.setdefault(name, []).append(loss)
             losses.setdefault(f"{name}, with counting", []).append(mixed["val"])
             words = f"{loss:.4f}, with counting {mixed['val']:.4f} (weight {mixed['weight']:.2f})"

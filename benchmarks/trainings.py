@@ -45,6 +45,7 @@ LISTS: dict[str, tuple[type, list[Any]]] = {
     "dropouts": (float, [0.0]),
     "decays": (float, [0.1]),
     "presets": (str, ["fast"]),
+    "precisions": (str, ["auto"]),
     "seeds": (int, [0]),
     "passes": (float, [1000.0]),  # over the text, at most
 }
@@ -147,6 +148,7 @@ def configs_of(vocab_size: int, recipe: dict[str, Any], steps: int, evaluations:
         batch_size=recipe["batches"],
         learning_rate=recipe["rates"],
         weight_decay=recipe["decays"],
+        precision=recipe["precisions"],
         evaluations=evaluations,
         **{"eval_chars": 16384, "patience": None, "threads": 1},
     )
