@@ -39,6 +39,8 @@ HANDBOOKS = ("ar", "ko")  # half of the one and nine tenths of the other stand i
 ALIKE = 1.7  # times the price: only so near trainings are compared, since a choice is between equal prices
 NEAR, FEWEST_ALIKE = 1.3, 3  # times the price, and trainings: a group to pick from
 
+TABLE = {"fast": True, "modern": False}  # of pairs: what the presets differ in
+
 Found = list[tuple[str, Recipe, float, float]]  # text, recipe, validation loss, price
 
 
@@ -61,8 +63,9 @@ def records() -> Found:
 
 
 def usable(line: dict[str, Any]) -> bool:
-    """Of the default preset, on a split that has a test part: the other cut is nanoGPT's, on the same texts."""
-    return line["presets"] == "fast" and line["split"][2] > 0
+    """Of the default preset or without its table of pairs, on a split that has a test part: the other cut is
+    nanoGPT's, on the same texts."""
+    return line["presets"] in TABLE and line["split"][2] > 0
 
 
 def short_trainings() -> list[tuple[str, Recipe, float]]:
@@ -106,6 +109,7 @@ def recipe_of(line: dict[str, Any]) -> Recipe:
         line["decays"],
         line["train_characters"],
         line["train_characters"] / line["train_tokens"],
+        TABLE[line["presets"]],
     )
 
 

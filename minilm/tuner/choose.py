@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,7 @@ class Outlook:
     text: Text
     limits: Limits
     law: Law = dataclasses.field(default_factory=shipped)
-    fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # settings that the law does not know
+    fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # settings that are not to be chosen
 
     def recipe(self, point: Point, seconds: float) -> Recipe:
         """The training that the point means with so many seconds; no longer than the text is good for."""
@@ -101,13 +102,14 @@ class Outlook:
             decay=train.weight_decay,
             text=self.text.characters,
             per_token=per_token,
+            table=model.bigrams,
         )
 
     def useful_tokens(self, point: Point) -> int:
         """Tokens after which the text has hardly anything left to tell a model of this recipe."""
-        _, per_token = self.text.tokens[point["tokens"]]
-        characters = useful_characters(self.text.characters, float(point.get("dropout", 0.0)), per_token)
-        return int(characters / per_token)
+        text, (_, per_token) = self.text.characters, self.text.tokens[point["tokens"]]
+        model, _ = to_configs(without_tokens(point), 2)
+        return int(useful_characters(text, model.dropout, per_token, model.bigrams) / per_token)
 
     def at(self, point: Point, seconds: float) -> tuple[float, float]:
         """The loss to expect after so many seconds of training, and its standard deviation, in nats per character."""
@@ -138,7 +140,7 @@ class Outlook:
 
 def default_of(outlook: Outlook) -> Point:
     """The default recipe on the first of the text's tokens."""
-    return {**default_point(outlook.limits), "tokens": next(iter(outlook.text.tokens))}
+    return {**default_point(outlook.limits), "bigrams": True, "tokens": next(iter(outlook.text.tokens))}
 
 
 def middle_of(outlook: Outlook) -> Point:
@@ -161,8 +163,8 @@ def space_for(limits: Limits, characters: int, tokens: tuple[str, ...] = (CHARAC
         low, high = where[d.name]
         step = d.step and min(d.step, low or d.step)
         known.append(dataclasses.replace(d, low=low, high=min(d.high, high), step=step))
-    expression = {**to_hyperopt(tuple(known)), "tokens": hp.choice("tokens", list(tokens))}
-    return SearchSpace(expression, default_point(limits))
+    choices = {"bigrams": hp.choice("bigrams", [True, False]), "tokens": hp.choice("tokens", list(tokens))}
+    return SearchSpace({**to_hyperopt(tuple(known)), **choices}, default_point(limits))
 
 
 def choose(outlook: Outlook, seconds: float, seed: int, algo: str = "tpe") -> Choice:
@@ -172,14 +174,16 @@ def choose(outlook: Outlook, seconds: float, seed: int, algo: str = "tpe") -> Ch
     """
     space = space_for(outlook.limits, outlook.text.characters, tuple(outlook.text.tokens))
     default, middle = default_of(outlook), middle_of(outlook)
-    kinds, few = range(len(outlook.text.tokens)), FIRST[: 2 if outlook.text.characters < max(SHORT) else None]
-    sizes = [middle | {"tokens": k, "num_layers": L, "hidden_size": C} for k in kinds for L, C in few]
-    first = [{name: p[name] for name in space.expression} for p in [default | {"tokens": 0}, *sizes]]
-    trials = generate_trials_to_calculate(first)
+    few = FIRST[: 2 if outlook.text.characters < max(SHORT) else None]
+    spots = product((0, 1), range(len(outlook.text.tokens)), few)  # of choices, as Hyperopt counts them
+    sizes = [{"bigrams": b, "tokens": k, "num_layers": L, "hidden_size": C} for b, k, (L, C) in spots]
+    first = [default | {"bigrams": 0, "tokens": 0}, *(middle | size for size in sizes)]
+    trials = generate_trials_to_calculate([{name: p[name] for name in space.expression} for p in first])
 
     def imagined(settings: Mapping[str, Any]) -> dict[str, Any]:
-        point = {**default, **plain(settings)}
-        if point != default and outlook.why_not(point, seconds):
+        drawn = {**default, **plain(settings)}
+        point = {**drawn, **outlook.fixed}
+        if drawn != default and outlook.why_not(point, seconds):
             return {"status": STATUS_FAIL}
         gain, deviation = outlook.difference(middle, point, seconds)
         return {"status": STATUS_OK, "loss": SURE * deviation - gain, "point": point}
@@ -191,7 +195,7 @@ def choose(outlook: Outlook, seconds: float, seed: int, algo: str = "tpe") -> Ch
         ({label: plain(values[0]) for label, values in doc["misc"]["vals"].items() if len(values)}, loss)
         for doc, loss in zip(trials.trials, trials.losses(), strict=True)
     )
-    return Choice({**best["point"], **outlook.fixed}, *outlook.at(best["point"], seconds), looked)
+    return Choice(best["point"], *outlook.at(best["point"], seconds), looked)
 
 
 def without_tokens(point: Mapping[str, Any]) -> Point:

@@ -21,32 +21,25 @@ from pathlib import Path
 
 import numpy as np
 
-from minilm.config import TrainConfig
+from minilm.config import ModelConfig, TrainConfig
 
 SHIPPED = Path(__file__).with_name("law.json")
 POWER = 0.3  # of the characters seen; a larger one, or a logarithm, says worse what a long training comes to
-FURTHER, FURTHER_PER_DROPOUT = 2.0, 20.0  # first passes that all further ones are worth together
+# First passes that all further ones are worth together, without a table of pairs and with one, which learns by heart.
+FURTHER, FURTHER_PER_DROPOUT = (3.0, 2.0), 20.0
 USUAL_DECAY = 0.1  # from which decays are counted, as logarithms
 # The best rate falls with the tokens that will be seen, as this power of them (for Muon: HyperP, arXiv:2603.28743);
 # up to RATED_TOKENS the default's is near the best: it was tuned at so many. Rates are counted from there.
 RATE_POWER, RATED_TOKENS = -0.32, 1_024_000
 USED_UP = 2.0  # e-folds of what further passes are worth, after which little of it is left
 TERMS = (
-    "the text",
-    "still unlearnt",
-    "size",
-    "few steps",
-    "characters of a step",
-    "characters of a step where they repeat",
-    "context",
-    "context while much is unlearnt",
-    "characters of a token",
-    "characters of a token where they repeat",
-    "characters of a token in a long text",
-    "rate",
-    "rate, squared",
-    "dropout",
-    "decay",
+    *("the text", "still unlearnt", "size", "few steps"),
+    *("characters of a step", "characters of a step where they repeat"),
+    *("context", "context while much is unlearnt"),
+    *("characters of a token", "characters of a token where they repeat"),
+    *("characters of a token in a long text",),
+    *("rate", "rate, squared", "dropout", "decay"),
+    *("no table of pairs", "no table of pairs, by passes", "no table of pairs, by text"),
 )
 
 
@@ -64,6 +57,7 @@ class Recipe:
     decay: float
     text: int  # characters of the training split
     per_token: float  # characters of a token, on average
+    table: bool = True  # of pairs
 
     @property
     def seen(self) -> float:
@@ -73,15 +67,17 @@ class Recipe:
 
 def terms(recipe: Recipe) -> np.ndarray:
     """What the loss is a sum of, each to be weighted, (TERMS,)."""
-    fresh = unseen(recipe.seen, recipe.text, recipe.dropout)
+    fresh, bare = unseen(recipe.seen, recipe.text, recipe.dropout, recipe.table), float(not recipe.table)
     left, repeated, length = (fresh / 1e6) ** -POWER, 1 - fresh / recipe.seen, math.log(recipe.text / 1e6)
     size, step = math.log(recipe.parameters / 1e5), math.log(recipe.seen / recipe.steps / 1024)
     reach, pieces = math.log(recipe.context * recipe.per_token / 128), math.log(recipe.per_token)
     usual_rate = rate_for(recipe.steps * recipe.batch * recipe.context)
     rate, decay = math.log(recipe.rate / usual_rate), math.log(recipe.decay / USUAL_DECAY)
+    entries, rows = recipe.text / recipe.per_token, ModelConfig(vocab_size=recipe.vocab_size).bigram_rows
     return np.array(
         [1.0, left, size, 100 / recipe.steps, step, step * repeated, reach, reach * left]
         + [pieces, pieces * repeated, pieces * length, rate, rate**2, recipe.dropout, decay]
+        + [bare, bare * math.log((1 + recipe.seen / recipe.text) / 3), bare * math.log(entries / rows / 20)]
     )
 
 
@@ -94,24 +90,24 @@ def rate_for(tokens: float) -> float:
     return TrainConfig.learning_rate * max(tokens / RATED_TOKENS, 1.0) ** RATE_POWER
 
 
-def unseen(seen: float, text: int, dropout: float = 0.0) -> float:
+def unseen(seen: float, text: int, dropout: float = 0.0, table: bool = True) -> float:
     """How many characters, never seen before, would teach as much as these on a text of so many.
 
     >>> [round(unseen(seen, 1000)) for seen in (800, 2000, 10**6)], round(unseen(10**6, 1000, dropout=0.1))
     ([800, 1787, 3000], 5000)
     """
-    worth = text * (FURTHER + FURTHER_PER_DROPOUT * dropout)
+    worth = text * (FURTHER[table] + FURTHER_PER_DROPOUT * dropout)
     return min(seen, text) + worth * (1 - math.exp(-max(seen - text, 0) / worth))
 
 
-def useful_characters(text: int, dropout: float = 0.0, per_token: float = 1.0) -> int:
+def useful_characters(text: int, dropout: float = 0.0, per_token: float = 1.0, table: bool = True) -> int:
     """Characters to be seen, after which a text of so many has hardly anything left to tell. The longer its tokens, the
     fewer there are of them, and the sooner they are learnt by heart.
 
     >>> useful_characters(1000), useful_characters(1000, dropout=0.1), useful_characters(1000, per_token=2.5)
     (5000, 9000, 2600)
     """
-    return round(text * (1 + USED_UP * (FURTHER + FURTHER_PER_DROPOUT * dropout) / per_token))
+    return round(text * (1 + USED_UP * (FURTHER[table] + FURTHER_PER_DROPOUT * dropout) / per_token))
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def _more(outlook: Outlook, choice: Choice, seconds: float, space: SearchSpace) 
     points = [choice.point]
     for draw, loss in choice.looked:
         if loss is not None:
-            points.append({**DEFAULT_POINT, **choice.point, **space.point(draw)})
+            points.append({**DEFAULT_POINT, **choice.point, **space.point(draw), **outlook.fixed})
     for minutes in MORE_MINUTES:
         longer = seconds + 60 * minutes
         best = min(points, key=lambda point: outlook.at(point, longer)[0])

@@ -22,6 +22,7 @@ SHORT = {
     "batch_size": "batch",
     "weight_decay": "decay",
     "block_size": "context",
+    "bigrams": "table of pairs",
 }
 # keys of result.json's "compare": what got the same minutes
 COMPARED = {"default": "default recipe, same time", "random": "random search, same time"}
@@ -41,6 +42,8 @@ def settings_text(point: Mapping[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:.2g}" if isinstance(value, float) else str(value)
 
 

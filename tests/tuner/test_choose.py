@@ -1,5 +1,6 @@
 """The choice: against brute force over a grid, and what no choice may ever be."""
 
+import dataclasses
 import itertools
 import time
 
@@ -87,6 +88,17 @@ def test_the_same_seed_chooses_the_same(chosen):
 def test_the_tokens_that_were_asked_for_stay():
     where = outlook(tokens={"bpe:512": (512, 2.2)})
     assert choose(where, 100, seed=1).point["tokens"] == "bpe:512"
+
+
+def test_the_table_of_pairs_goes_where_the_text_will_be_read_often_and_where_it_may_not_be():
+    assert choose(outlook(10**8), 60, seed=0).point["bigrams"] is True
+    short = outlook(5_000, {"characters": (60, 1.0)})
+    assert choose(short, 60, seed=0).point["bigrams"] is False
+    where = outlook(10**8)
+    fixed = dataclasses.replace(where, fixed={"bigrams": False})
+    choice = choose(fixed, 60, seed=0)
+    assert choice.point["bigrams"] is False and not fixed.recipe(choice.point, 60).table
+    assert choice.expected == pytest.approx(where.at(choice.point, 60)[0])
 
 
 @pytest.mark.parametrize("characters", [300, 30_000])

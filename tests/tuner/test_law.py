@@ -85,6 +85,14 @@ def test_passes_over_a_text_are_worth_ever_less():
     assert useful_characters(1000, 0.2) > useful_characters(1000)
 
 
+def test_a_table_of_pairs_helps_while_the_text_is_new_and_learns_it_by_heart_where_it_repeats():
+    law = shipped()
+    for steps, text, better in ((200, 10**8, -1), (4000, 10**6, 1)):
+        with_table = changed(steps=steps, text=text)
+        assert np.sign(law.difference(changed(steps=steps, text=text, table=False), with_table)[0]) == better
+    assert useful_characters(1000, table=False) > useful_characters(1000)
+
+
 def test_what_is_shipped_is_what_the_records_give(fitting):
     """The file is of this list of terms and these trainings: nobody has changed a number by hand."""
     stored, found = json.loads(SHIPPED.read_text(encoding="utf-8")), fitting.records()
@@ -112,6 +120,7 @@ def test_the_law_of_a_made_up_world_is_found_again(fitting):
                 decay=float(np.exp(random.uniform(-3.5, -1.2))),
                 per_token=float(random.choice([1.0, 2.0, 3.0])),
                 text=int(np.exp(random.uniform(12, 15))),
+                table=bool(random.random() < 0.5),
             )
             found.append((str(text), recipe, float(terms(recipe) @ own + random.normal(0, noise)), 1.0))
     law = fitting.fitted(found)
