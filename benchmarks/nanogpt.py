@@ -86,9 +86,9 @@ def ours(
 def chosen(
     arguments: argparse.Namespace, seconds: float, seed: int, counted: Counted
 ) -> tuple[float, dict[str, Any]]:
-    """The same of the recipe that the law chooses for those seconds, as `tune` does with these tokens; it also ends
-    where the text is used up, and keeps the weights that were best in up to 20 evaluations on a part of the 10 %. What
-    the choice takes is not among the seconds; it is printed."""
+    """The same of the recipe that the law chooses for those seconds, as `tune` first does with these tokens; it also
+    ends where the text is used up, and keeps the weights that were best in up to 20 evaluations on a part of the 10 %.
+    What the choice takes is not among the seconds; it is printed."""
     from minilm.tuner import measure
     from minilm.tuner.budget import TIMED, prices
     from minilm.tuner.choose import Outlook, Text, choose, without_tokens
@@ -97,7 +97,9 @@ def chosen(
 
     started, (corpus, _) = time.perf_counter(), common.shakespeare(arguments.tokens)
     limits = measure.limits_of(corpus, "cpu", 1)
-    priced = prices(measure.timed_steps(TIMED, corpus.tokenizer.vocab_size, limits, seconds / 60))
+    machine = {"threads": arguments.threads, "precision": arguments.precision}
+    timed = [{**point, **machine} for point in TIMED]
+    priced = prices(measure.timed_steps(timed, corpus.tokenizer.vocab_size, limits, seconds / 60))
     outlook = Outlook(priced, Text(corpus.characters["train"], as_cut(corpus)), limits)
     point = choose(outlook, seconds, seed).point
     shape, config = to_configs(without_tokens(point), corpus.tokenizer.vocab_size, limits)

@@ -34,6 +34,7 @@ from minilm.training.hardware import has_bf16
 from minilm.tuner.budget import Prices
 from minilm.tuner.choose import Choice, Outlook, Text, choose, default_of, space_for, without_tokens
 from minilm.tuner.law import Law, terms
+from minilm.tuner.propose import plain
 from minilm.tuner.space import Point, limits_for, to_configs
 
 SPLIT = (0.9, 0.05, 0.05)
@@ -56,7 +57,7 @@ def trained(outlook: Outlook, text: str, point: Point, seconds: float, seed: int
     corpus, _ = corpus_of(text, point["tokens"], SPLIT)
     model, train = to_configs(without_tokens(point), corpus.tokenizer.vocab_size, outlook.limits)
     recipe = {
-        "presets": "fast",
+        "presets": "fast" if model.bigrams else "modern",
         "precisions": "bf16" if has_bf16() else "fp32",
         "layers": model.n_layer,
         "hidden": model.n_embd,
@@ -72,9 +73,11 @@ def trained(outlook: Outlook, text: str, point: Point, seconds: float, seed: int
     return one(corpus, recipe, steps)
 
 
-def teaching(outlook: Outlook, law: Law, choice: Choice, short: float, whole: float) -> Point:
-    """Of the recipes that were imagined the one whose short training would take most from the variance of how the best
-    ones differ from the choice after the whole time."""
+def teaching(
+    outlook: Outlook, law: Law, choice: Choice, short: float, whole: float, tried: list[Point]
+) -> Point:
+    """Of the recipes that were imagined and not tried the one whose short training would take most from the variance
+    of how the best ones differ from the choice after the whole time."""
     able = sorted((loss, index) for index, (_, loss) in enumerate(choice.looked) if loss is not None)
     points = [point_of(outlook, choice.looked[index][0]) for _, index in able]
     chosen = terms(outlook.recipe(choice.point, whole))
@@ -84,12 +87,13 @@ def teaching(outlook: Outlook, law: Law, choice: Choice, short: float, whole: fl
         x = terms(outlook.recipe(point, short))
         return float(np.sum((apart @ law.covariance @ x) ** 2) / (x @ law.covariance @ x + law.noise**2))
 
-    affordable = [point for point in points if outlook.why_not(point, short) is None]
-    return max(affordable or points[:1], key=taught)
+    new = [point for point in points if point not in tried]
+    affordable = [point for point in new if outlook.why_not(point, short) is None]
+    return max(affordable or new[:1], key=taught)
 
 
 def point_of(outlook: Outlook, draw: dict[str, float]) -> Point:
-    space = space_for(outlook.limits, outlook.text.characters, tuple(outlook.text.tokens))
+    space = space_for(outlook.limits, outlook.text.characters, outlook.text.tokens, ())
     return {**default_of(outlook), **space.point(draw)}
 
 
@@ -98,12 +102,13 @@ def sides(text: str, minutes: float, seed: int, prices: tuple[float, float]) -> 
     outlook, whole = outlook_of(text, prices), 60 * minutes
     prior = choose(outlook, whole, seed)
     yield {"side": "off", "point": prior.point, **trained(outlook, text, prior.point, whole, seed)}
-    law, short, tried, left = outlook.law, SHARE * whole / TRIALS, [], (1 - SHARE) * whole
+    law, short, left = outlook.law, SHARE * whole / TRIALS, (1 - SHARE) * whole
+    tried: list[tuple[Point, float]] = []
     for _ in range(TRIALS):
-        point = teaching(outlook, law, prior, short, left)
+        point = teaching(outlook, law, prior, short, left, [point for point, _ in tried])
         found = trained(outlook, text, point, short, seed)
         law = law.learn(outlook.recipe(point, short), found["val"])
-        tried.append([point, found["val"]])
+        tried.append((point, found["val"]))
     taught = dataclasses.replace(outlook, law=law)
     choice = choose(taught, left, seed)
     gain, sd = taught.difference(prior.point, choice.point, left)
@@ -124,31 +129,26 @@ def pairs(arguments: argparse.Namespace, path: Path) -> None:
 
 
 def oracle(arguments: argparse.Namespace, path: Path) -> None:
-    """The tuner's own training first, by the seed after those of the draws it is not told of."""
+    """The tuner's own training first; what is drawn and trained depends on the first of the seeds."""
     from hyperopt.pyll.stochastic import sample
 
     for text in arguments.texts:
         for minutes in arguments.minutes:
             outlook, whole = outlook_of(text, tuple(arguments.prices)), 60 * minutes
-            space = space_for(outlook.limits, outlook.text.characters, tuple(outlook.text.tokens))
-            draws, kinds = np.random.default_rng(arguments.seeds[0]), tuple(outlook.text.tokens)
-            points = [("tuner", choose(outlook, whole, arguments.seeds[0]).point)]
+            space = space_for(outlook.limits, outlook.text.characters, outlook.text.tokens, ())
+            seed = arguments.seeds[0]
+            draws, points = np.random.default_rng(seed), [("tuner", choose(outlook, whole, seed).point)]
             while len(points) <= arguments.draw:
-                drawn = {
-                    name: np.asarray(value).item()
-                    for name, value in sample(space.expression, draws).items()
-                    if name != "tokens"
-                }
-                point = {**default_of(outlook), **drawn, "tokens": kinds[int(draws.integers(len(kinds)))]}
+                drawn = {name: plain(value) for name, value in sample(space.expression, draws).items()}
+                point = {**default_of(outlook), **drawn}
                 if outlook.why_not(point, whole) is None:
                     points.append((f"draw {len(points)}", point))
-            done = {
-                line["side"] for line in lines(path) if (line["text"], line["minutes"]) == (text, minutes)
-            }
+            key = (text, minutes, seed)
+            done = [(line["side"], line["text"], line["minutes"], line["seed"]) for line in lines(path)]
             for number, (side, point) in enumerate(points):
-                if side not in done and number % arguments.shares == arguments.share:
-                    found = trained(outlook, text, point, whole, arguments.seeds[0])
-                    write(path, [{"side": side, "point": point, **found}], text, minutes, 0, arguments.prices)
+                if (side, *key) not in done and number % arguments.shares == arguments.share:
+                    found = trained(outlook, text, point, whole, seed)
+                    write(path, [{"side": side, "point": point, **found}], *key, arguments.prices)
 
 
 def write(path: Path, sides: list[dict[str, Any]], text: str, minutes: float, seed: int, prices: Any) -> None:
@@ -163,7 +163,8 @@ def write(path: Path, sides: list[dict[str, Any]], text: str, minutes: float, se
 def table(path: Path) -> None:
     found = list(lines(path))
     drawn = sorted(
-        (line for line in found if line["side"] not in ("on", "off")), key=lambda line: line["test"]
+        (line for line in found if line["side"] not in ("on", "off")),
+        key=lambda line: (line["text"], line["minutes"], line["test"]),
     )
     for line in drawn:
         print(

@@ -45,9 +45,9 @@ LISTS: dict[str, tuple[type, list[Any]]] = {
     "dropouts": (float, [0.0]),
     "decays": (float, [0.1]),
     "presets": (str, ["fast"]),
-    "precisions": (str, ["auto"]),
     "seeds": (int, [0]),
     "passes": (float, [1000.0]),  # over the text, at most
+    "precisions": (str, ["auto"]),
 }
 RANGES = ("seconds", "passes")  # drawn between the least and the most, their logarithm uniform
 
@@ -162,7 +162,9 @@ def lines(path: Path) -> Iterator[dict[str, Any]]:
 
 def table(path: Path) -> None:
     """What was recorded, best first within each text and number of seconds."""
-    found = sorted(lines(path), key=lambda line: (line["texts"], line["split"], line["seconds"], line["val"]))
+    usual = {name: default[0] for name, (_, default) in LISTS.items()}
+    found = [{**usual, **line} for line in lines(path)]
+    found.sort(key=lambda line: (line["texts"], line["split"], line["seconds"], line["val"]))
     shown = [name for name in LISTS if name not in ("texts", *RANGES)]
     print(f"| text | s | {' | '.join(shown)} | val | test | train | steps | passes |")
     print("|---" * (len(shown) + 7) + "|")
@@ -244,7 +246,8 @@ def combinations(arguments: argparse.Namespace) -> Iterator[tuple[Any, ...]]:
 def drawn(arguments: argparse.Namespace) -> Iterator[tuple[Any, ...]]:
     random_ = random.Random(arguments.seeds[0])
     for _ in range(arguments.draw):
-        values = {name: random_.choice(getattr(arguments, name)) for name in LISTS}
+        values = {name: random_.choice(getattr(arguments, name)) for name in LISTS if name != "precisions"}
+        values["precisions"] = arguments.precisions[0]
         for name in RANGES:
             least, most = (math.log(end(getattr(arguments, name))) for end in (min, max))
             values[name] = round(math.exp(random_.uniform(least, most)), 1)

@@ -30,6 +30,7 @@ NAMES: dict[str, str] = {
     "dropout": "dropout",
     "weight_decay": "weight decay",
     "block_size": "context (tokens)",
+    "bigrams": "table of pairs",
 }
 
 

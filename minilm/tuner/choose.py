@@ -8,7 +8,7 @@ the less a promise is worth. Nothing is trained here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -107,9 +107,8 @@ class Outlook:
 
     def useful_tokens(self, point: Point) -> int:
         """Tokens after which the text has hardly anything left to tell a model of this recipe."""
-        text, (_, per_token) = self.text.characters, self.text.tokens[point["tokens"]]
-        model, _ = to_configs(without_tokens(point), 2)
-        return int(useful_characters(text, model.dropout, per_token, model.bigrams) / per_token)
+        (_, each), (model, _) = self.text.tokens[point["tokens"]], to_configs(without_tokens(point), 2)
+        return int(useful_characters(self.text.characters, model.dropout, each, model.bigrams) / each)
 
     def at(self, point: Point, seconds: float) -> tuple[float, float]:
         """The loss to expect after so many seconds of training, and its standard deviation, in nats per character."""
@@ -148,7 +147,8 @@ def middle_of(outlook: Outlook) -> Point:
     text = outlook.text
     usual = auto_tokens(text.characters, text.tokens.get(CHARACTERS, (0, 1.0))[0])
     short = {"batch_size": 4, "block_size": 64} if text.characters < min(SHORT) else {}
-    return {**default_of(outlook), **MIDDLE, **short, **({"tokens": usual} if usual in text.tokens else {})}
+    tokens = {"tokens": usual} if usual in text.tokens else {}
+    return {**default_of(outlook), **MIDDLE, **short, **tokens, **outlook.fixed}
 
 
 def ranges(characters: int) -> dict[str, tuple[float, float]]:
@@ -156,15 +156,16 @@ def ranges(characters: int) -> dict[str, tuple[float, float]]:
     return KNOWN | next((short for most, short in SHORT.items() if characters < most), {})
 
 
-def space_for(limits: Limits, characters: int, tokens: tuple[str, ...] = (CHARACTERS,)) -> SearchSpace:
-    """What `fmin` imagines trainings of: recipes in the `ranges` for so many characters, and the tokens."""
+def space_for(limits: Limits, characters: int, tokens: Iterable[str], fixed: Collection[str]) -> SearchSpace:
+    """What `fmin` imagines trainings of: recipes in the `ranges` for so many characters, without what is `fixed`."""
     known, where = [], ranges(characters)
     for d in dimensions(limits):
         low, high = where[d.name]
         step = d.step and min(d.step, low or d.step)
         known.append(dataclasses.replace(d, low=low, high=min(d.high, high), step=step))
     choices = {"bigrams": hp.choice("bigrams", [True, False]), "tokens": hp.choice("tokens", list(tokens))}
-    return SearchSpace({**to_hyperopt(tuple(known)), **choices}, default_point(limits))
+    named = {**to_hyperopt(tuple(known)), **choices}.items()
+    return SearchSpace({name: one for name, one in named if name not in fixed}, default_point(limits))
 
 
 def choose(outlook: Outlook, seconds: float, seed: int, algo: str = "tpe") -> Choice:
@@ -172,8 +173,8 @@ def choose(outlook: Outlook, seconds: float, seed: int, algo: str = "tpe") -> Ch
 
     The default recipe is the first that is imagined, then some sizes on each of the text's tokens.
     """
-    space = space_for(outlook.limits, outlook.text.characters, tuple(outlook.text.tokens))
-    default, middle = default_of(outlook), middle_of(outlook)
+    space = space_for(outlook.limits, outlook.text.characters, outlook.text.tokens, outlook.fixed)
+    default, middle = {**default_of(outlook), **outlook.fixed}, middle_of(outlook)
     few = FIRST[: 2 if outlook.text.characters < max(SHORT) else None]
     spots = product((0, 1), range(len(outlook.text.tokens)), few)  # of choices, as Hyperopt counts them
     sizes = [{"bigrams": b, "tokens": k, "num_layers": L, "hidden_size": C} for b, k, (L, C) in spots]
@@ -181,9 +182,8 @@ def choose(outlook: Outlook, seconds: float, seed: int, algo: str = "tpe") -> Ch
     trials = generate_trials_to_calculate([{name: p[name] for name in space.expression} for p in first])
 
     def imagined(settings: Mapping[str, Any]) -> dict[str, Any]:
-        drawn = {**default, **plain(settings)}
-        point = {**drawn, **outlook.fixed}
-        if drawn != default and outlook.why_not(point, seconds):
+        point = {**default, **plain(settings)}
+        if point != default and outlook.why_not(point, seconds):
             return {"status": STATUS_FAIL}
         gain, deviation = outlook.difference(middle, point, seconds)
         return {"status": STATUS_OK, "loss": SURE * deviation - gain, "point": point}

@@ -2,11 +2,11 @@
 
 A loss falls with the parameters N and with the characters D that are seen (Hoffmann et al., 2022, arXiv:2203.15556,
 equation 2; between our sizes the first of its powers is no other than a logarithm); what was seen before counts for
-less (Muennighoff et al., 2023, arXiv:2305.16264, section 3). The other terms say what steps, context, pieces, rate and
-dropout add. The sum is linear in its weights, so that they and their covariance come in closed form (Bayesian linear
-regression). Every text has weights of its own around common ones; how far they lie apart was estimated with them, and
-is the uncertainty about a text that is new. Only differences between recipes of one text are meant to be used: of
-the text itself the law knows no more than its length.
+less (Muennighoff et al., 2023, arXiv:2305.16264, section 3). The other terms say what steps, context, pieces, rate,
+dropout and a table of pairs add. The sum is linear in its weights, so that they and their covariance come in closed
+form (Bayesian linear regression). Every text has weights of its own around common ones; how far they lie apart was
+estimated with them, and is the uncertainty about a text that is new. Only differences between recipes of one text are
+meant to be used: of the text itself the law knows no more than its length.
 
 `python benchmarks/law.py fit` fits it to the trainings that are recorded there and writes law.json.
 """
@@ -25,8 +25,8 @@ from minilm.config import ModelConfig, TrainConfig
 
 SHIPPED = Path(__file__).with_name("law.json")
 POWER = 0.3  # of the characters seen; a larger one, or a logarithm, says worse what a long training comes to
-# First passes that all further ones are worth together, without a table of pairs and with one, which learns by heart.
-FURTHER, FURTHER_PER_DROPOUT = (3.0, 2.0), 20.0
+FURTHER, PER_DROPOUT = 2.0, 20.0  # first passes that all further ones are worth together
+BARE = 1.5  # more of them without a table of pairs, which is what learns by heart first
 USUAL_DECAY = 0.1  # from which decays are counted, as logarithms
 # The best rate falls with the tokens that will be seen, as this power of them (for Muon: HyperP, arXiv:2603.28743);
 # up to RATED_TOKENS the default's is near the best: it was tuned at so many. Rates are counted from there.
@@ -67,7 +67,7 @@ class Recipe:
 
 def terms(recipe: Recipe) -> np.ndarray:
     """What the loss is a sum of, each to be weighted, (TERMS,)."""
-    fresh, bare = unseen(recipe.seen, recipe.text, recipe.dropout, recipe.table), float(not recipe.table)
+    fresh, bare = unseen(recipe.seen, recipe.text, recipe.dropout), float(not recipe.table)
     left, repeated, length = (fresh / 1e6) ** -POWER, 1 - fresh / recipe.seen, math.log(recipe.text / 1e6)
     size, step = math.log(recipe.parameters / 1e5), math.log(recipe.seen / recipe.steps / 1024)
     reach, pieces = math.log(recipe.context * recipe.per_token / 128), math.log(recipe.per_token)
@@ -77,7 +77,7 @@ def terms(recipe: Recipe) -> np.ndarray:
     return np.array(
         [1.0, left, size, 100 / recipe.steps, step, step * repeated, reach, reach * left]
         + [pieces, pieces * repeated, pieces * length, rate, rate**2, recipe.dropout, decay]
-        + [bare, bare * math.log((1 + recipe.seen / recipe.text) / 3), bare * math.log(entries / rows / 20)]
+        + [bare, bare * (min(recipe.seen / recipe.text, 3) - 2), bare * math.log(entries / rows / 20)]
     )
 
 
@@ -90,24 +90,24 @@ def rate_for(tokens: float) -> float:
     return TrainConfig.learning_rate * max(tokens / RATED_TOKENS, 1.0) ** RATE_POWER
 
 
-def unseen(seen: float, text: int, dropout: float = 0.0, table: bool = True) -> float:
+def unseen(seen: float, text: int, dropout: float = 0.0) -> float:
     """How many characters, never seen before, would teach as much as these on a text of so many.
 
     >>> [round(unseen(seen, 1000)) for seen in (800, 2000, 10**6)], round(unseen(10**6, 1000, dropout=0.1))
     ([800, 1787, 3000], 5000)
     """
-    worth = text * (FURTHER[table] + FURTHER_PER_DROPOUT * dropout)
+    worth = text * (FURTHER + PER_DROPOUT * dropout)
     return min(seen, text) + worth * (1 - math.exp(-max(seen - text, 0) / worth))
 
 
 def useful_characters(text: int, dropout: float = 0.0, per_token: float = 1.0, table: bool = True) -> int:
-    """Characters to be seen, after which a text of so many has hardly anything left to tell. The longer its tokens, the
-    fewer there are of them, and the sooner they are learnt by heart.
+    """Characters to be seen, after which a text of so many has hardly anything left to tell: whole passes, since a text
+    is learnt by heart from the beginning of one. The longer its tokens, the fewer there are of them, and the sooner.
 
     >>> useful_characters(1000), useful_characters(1000, dropout=0.1), useful_characters(1000, per_token=2.5)
-    (5000, 9000, 2600)
+    (5000, 9000, 2000)
     """
-    return round(text * (1 + USED_UP * (FURTHER[table] + FURTHER_PER_DROPOUT * dropout) / per_token))
+    return text * int(1 + USED_UP * (FURTHER + PER_DROPOUT * dropout + BARE * (not table)) / per_token)
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def by_law(
         model, config = to_configs(without_tokens(choice.point), corpus.tokenizer.vocab_size, limits)
         seconds = outlook.prices.step(model, config)
     chosen = settled(outlook, choice, tokens, seconds, minutes, watch)
-    space = space_for(limits, train, tokens)
+    space = space_for(limits, train, tokens, outlook.fixed)
     settings = request.settings(corpus.describe(), space.text, limits, hardware.device, chosen=chosen)
     return settings, space, corpus
 

@@ -42,7 +42,10 @@ def prospects(
         "tokens": tokens,
         "default": above(default),
         "more": _more(
-            outlook, choice, seconds, space_for(outlook.limits, outlook.text.characters, looked_among)
+            outlook,
+            choice,
+            seconds,
+            space_for(outlook.limits, outlook.text.characters, looked_among, outlook.fixed),
         ),
     }
 

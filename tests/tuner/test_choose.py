@@ -73,7 +73,7 @@ def test_it_lies_where_trainings_were_recorded(chosen):
 
 def test_it_is_one_of_the_trainings_that_were_imagined_and_they_can_be_told_again(chosen):
     where, seconds, choice = chosen
-    space = space_for(where.limits, where.text.characters, tuple(TOKENS))
+    space = space_for(where.limits, where.text.characters, TOKENS, ())
     told = [({**space.point(draw)}, loss) for draw, loss in choice.looked if loss is not None]
     best, loss = min(told, key=lambda one: one[1])
     assert {name: choice.point[name] for name in best} == best
