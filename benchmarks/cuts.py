@@ -17,7 +17,7 @@ from typing import Any
 import common  # noqa: F401  # puts the package on the path
 import numpy as np
 import torch
-from trainings import LISTS, trainer_of
+from trainings import USUAL, trainer_of
 
 
 def cut_anew(tokenizer: Any, text: str, left_out: float, draw: random.Random) -> np.ndarray:
@@ -77,8 +77,7 @@ def main() -> None:
     if given.left_out:
         corpus = cut_often(corpus, round(given.passes), given.left_out, given.as_always)
         tokens = len(corpus.train)
-    usual = {name: default[0] for name, (_, default) in LISTS.items()}
-    recipe = {**usual, **{name: value for name, value in vars(given).items() if name in LISTS}}
+    recipe = {**USUAL, **{name: value for name, value in vars(given).items() if name in USUAL}}
     steps = round(tokens / (given.batches * given.contexts))
     trainer, begun = trainer_of(corpus, recipe, steps, evaluations=12), time.process_time()
     trainer.fit()

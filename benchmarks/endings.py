@@ -21,7 +21,7 @@ from typing import Any
 
 import common
 import torch
-from trainings import LISTS, trainer_of
+from trainings import USUAL, trainer_of
 
 SHARES = (0.05, 0.1, 0.2)  # of the steps, at the end
 BLENDS = (0.5, 1.0)
@@ -118,7 +118,7 @@ def main() -> None:
     from minilm import load_corpus
 
     changes = {"layers": arguments.layers, "hidden": arguments.hidden, "dropouts": arguments.dropout}
-    recipe = {**{name: default[0] for name, (_, default) in LISTS.items()}, **changes}
+    recipe = {**USUAL, **changes}
     corpus = load_corpus(arguments.text, arguments.tokens)
     found = {"tail": tail, "seeds": seeds, "snapshots": snapshots}[arguments.what](
         corpus, recipe, arguments.steps

@@ -49,6 +49,7 @@ LISTS: dict[str, tuple[type, list[Any]]] = {
     "passes": (float, [1000.0]),  # over the text, at most
     "precisions": (str, ["auto"]),
 }
+USUAL = {name: default[0] for name, (_, default) in LISTS.items()}
 RANGES = ("seconds", "passes")  # drawn between the least and the most, their logarithm uniform
 
 
@@ -90,10 +91,10 @@ def one(corpus: Any, recipe: dict[str, Any], steps: int) -> dict[str, Any]:
 
 def price(corpus: Any, recipe: dict[str, Any], base_ms: float) -> float:
     """Milliseconds of one step where the base takes `base_ms`: by the median of their ratios in turns."""
-    base, ratios = {name: default[0] for name, (_, default) in LISTS.items()}, []
+    ratios = []
     letters = corpus_of("fables", "characters", (0.9, 0.05, 0.05))[0]
     for _ in range(PRICE_ROUNDS):
-        took = [median_step(*side) for side in ((corpus, recipe), (letters, base))]
+        took = [median_step(*side) for side in ((corpus, recipe), (letters, USUAL))]
         ratios.append(took[0] / took[1])
     return base_ms * statistics.median(ratios)
 
@@ -102,9 +103,8 @@ def computed_price(corpus: Any, recipe: dict[str, Any], base_ms: float) -> float
     """Milliseconds of one step by arithmetic: operations and numbers kept, as many times as the base's."""
     from minilm.tuner.budget import Prices
 
-    base = {name: default[0] for name, (_, default) in LISTS.items()}
     here, letters = (
-        configs_of(size, side, 1) for size, side in ((corpus.tokenizer.vocab_size, recipe), (65, base))
+        configs_of(size, side, 1) for size, side in ((corpus.tokenizer.vocab_size, recipe), (65, USUAL))
     )
     return base_ms * Prices(1.0, 0.1).step(*here) / Prices(1.0, 0.1).step(*letters)
 
@@ -162,8 +162,7 @@ def lines(path: Path) -> Iterator[dict[str, Any]]:
 
 def table(path: Path) -> None:
     """What was recorded, best first within each text and number of seconds."""
-    usual = {name: default[0] for name, (_, default) in LISTS.items()}
-    found = [{**usual, **line} for line in lines(path)]
+    found = [{**USUAL, **line} for line in lines(path)]
     found.sort(key=lambda line: (line["texts"], line["split"], line["seconds"], line["val"]))
     shown = [name for name in LISTS if name not in ("texts", *RANGES)]
     print(f"| text | s | {' | '.join(shown)} | val | test | train | steps | passes |")
@@ -208,8 +207,7 @@ def record(arguments: argparse.Namespace, path: Path) -> None:
 
     torch.set_num_threads(1)
     keys = [*LISTS, "split"]
-    usual = {name: default[0] for name, (_, default) in LISTS.items()}
-    done = {tuple(str({**usual, **line}[key]) for key in keys) for line in lines(path)}
+    done = {tuple(str({**USUAL, **line}[key]) for key in keys) for line in lines(path)}
     price_of = computed_price if arguments.draw else price
     for values in drawn(arguments) if arguments.draw else combinations(arguments):
         recipe = {**dict(zip(LISTS, values, strict=True)), "split": arguments.split}

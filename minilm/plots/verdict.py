@@ -68,19 +68,17 @@ def closed(standing: Standing) -> float | None:
     return (counting - model) / (counting - floor)
 
 
-def against_counting(standing: Standing) -> Sentence | None:
-    """The network against the best that counting can do."""
+def against_counting(standing: Standing, used_up: bool = False) -> Sentence | None:
+    """The network against the best that counting can do; where the text is `used_up` more minutes are no advice."""
     if standing.model is None or standing.counting is None:
         return None
     gain = standing.counting - standing.model
     if abs(gain) < NOISE:
         return Sentence("plain", "The network and plain counting are as good as each other.")
     if gain < 0:
-        return Sentence(
-            "bad",
-            f"A model that only counts still beats the network by {-gain:.3f} nats per character: "
-            "give it more minutes, or more text where this one is used up.",
-        )
+        advice = "more text" if used_up else "more minutes, or more text where this one is used up"
+        words = f"A model that only counts still beats the network by {-gain:.3f} nats per character"
+        return Sentence("bad", f"{words}: give it {advice}.")
     return Sentence("good", f"The network beats plain counting by {gain:.3f} nats per character.")
 
 

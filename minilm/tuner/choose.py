@@ -171,7 +171,7 @@ def space_for(limits: Limits, characters: int, tokens: Iterable[str], fixed: Col
 def choose(outlook: Outlook, seconds: float, seed: int, algo: str = "tpe") -> Choice:
     """The recipe of which the law expects most after so many seconds of training, as far as it is sure.
 
-    The default recipe is the first that is imagined, then some sizes on each of the text's tokens.
+    The default recipe is imagined first, then some sizes on each of the tokens, with a table of pairs and without.
     """
     space = space_for(outlook.limits, outlook.text.characters, outlook.text.tokens, outlook.fixed)
     default, middle = {**default_of(outlook), **outlook.fixed}, middle_of(outlook)

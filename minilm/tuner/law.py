@@ -31,14 +31,13 @@ USUAL_DECAY = 0.1  # from which decays are counted, as logarithms
 # The best rate falls with the tokens that will be seen, as this power of them (for Muon: HyperP, arXiv:2603.28743);
 # up to RATED_TOKENS the default's is near the best: it was tuned at so many. Rates are counted from there.
 RATE_POWER, RATED_TOKENS = -0.32, 1_024_000
+PASSES, ROW_TOKENS = 2, 20  # and tokens for each row: from where a missing table of pairs is counted
 USED_UP = 2.0  # e-folds of what further passes are worth, after which little of it is left
 TERMS = (
-    *("the text", "still unlearnt", "size", "few steps"),
-    *("characters of a step", "characters of a step where they repeat"),
-    *("context", "context while much is unlearnt"),
+    *("the text", "still unlearnt", "size", "few steps", "characters of a step"),
+    *("characters of a step where they repeat", "context", "context while much is unlearnt"),
     *("characters of a token", "characters of a token where they repeat"),
-    *("characters of a token in a long text",),
-    *("rate", "rate, squared", "dropout", "decay"),
+    *("characters of a token in a long text", "rate", "rate, squared", "dropout", "decay"),
     *("no table of pairs", "no table of pairs, by passes", "no table of pairs, by text"),
 )
 
@@ -73,11 +72,12 @@ def terms(recipe: Recipe) -> np.ndarray:
     reach, pieces = math.log(recipe.context * recipe.per_token / 128), math.log(recipe.per_token)
     usual_rate = rate_for(recipe.steps * recipe.batch * recipe.context)
     rate, decay = math.log(recipe.rate / usual_rate), math.log(recipe.decay / USUAL_DECAY)
-    entries, rows = recipe.text / recipe.per_token, ModelConfig(vocab_size=recipe.vocab_size).bigram_rows
+    again = min(recipe.seen / recipe.text, PASSES + 1) - PASSES
+    rows = ModelConfig(recipe.vocab_size).bigram_rows
     return np.array(
         [1.0, left, size, 100 / recipe.steps, step, step * repeated, reach, reach * left]
         + [pieces, pieces * repeated, pieces * length, rate, rate**2, recipe.dropout, decay]
-        + [bare, bare * (min(recipe.seen / recipe.text, 3) - 2), bare * math.log(entries / rows / 20)]
+        + [bare, bare * again, bare * math.log(recipe.text / recipe.per_token / rows / ROW_TOKENS)]
     )
 
 

@@ -28,25 +28,19 @@ def prospects(
         return [round(gain, 5), round(sd, 5)]
 
     chosen, sizes = choice.point, []
+    own = (chosen["num_layers"], chosen["hidden_size"])
     widest = ranges(outlook.text.characters)["hidden_size"][1]  # of those that were looked at
-    for layers, width in {
-        *(one for one in SHAPES if one[1] <= widest),
-        (chosen["num_layers"], chosen["hidden_size"]),
-    }:
+    for layers, width in {one for one in (*SHAPES, own) if one[1] <= widest}:
         point = {**chosen, "num_layers": layers, "hidden_size": width}
         sizes.append([_size(outlook, point), layers, width, *above(point)])
     tokens = [[kind, *above({**chosen, "tokens": kind})] for kind in outlook.text.tokens]
     default = default_of(outlook)
+    space = space_for(outlook.limits, outlook.text.characters, looked_among, outlook.fixed)
     return {
         "sizes": sorted(sizes),
         "tokens": tokens,
         "default": above(default),
-        "more": _more(
-            outlook,
-            choice,
-            seconds,
-            space_for(outlook.limits, outlook.text.characters, looked_among, outlook.fixed),
-        ),
+        "more": _more(outlook, choice, seconds, space),
     }
 
 
@@ -57,7 +51,7 @@ def _more(outlook: Outlook, choice: Choice, seconds: float, space: SearchSpace) 
     points = [choice.point]
     for draw, loss in choice.looked:
         if loss is not None:
-            points.append({**DEFAULT_POINT, **choice.point, **space.point(draw), **outlook.fixed})
+            points.append({**DEFAULT_POINT, **choice.point, **space.point(draw)})
     for minutes in MORE_MINUTES:
         longer = seconds + 60 * minutes
         best = min(points, key=lambda point: outlook.at(point, longer)[0])

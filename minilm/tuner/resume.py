@@ -132,7 +132,8 @@ def _same_corpus(folder: Path, settings: Settings, corpus: Corpus | None) -> Cor
 def _same_space(folder: Path, settings: Settings, space: Any, vocab_size: int) -> SearchSpace:
     if settings.budget is None and space is None:
         chosen = settings.chosen or {}
-        fixed = {"bigrams"} - set(chosen["looked"][0][0])  # for a library, or by an earlier version
+        # what was not looked at was fixed: for a library, or by an earlier version
+        fixed = {"bigrams"}.difference(*(draw for draw, _ in chosen["looked"]))
         return space_for(settings.limits, settings.corpus["bounds"][0], tuple(chosen["tokens"]), fixed)
     found = search_space(space, settings.limits, settings.device, vocab_size)
     if found.text != settings.space:

@@ -85,12 +85,13 @@ def verdict(result: Mapping[str, Any], characters: int | None = None) -> list[Se
     split = "test" if result.get("test_loss") is not None and counting.get("test") is not None else "val"
     mixed = (result.get("mixture") or {}).get(split)
     standing = Standing(result.get(f"{split}_loss"), counting.get(split), floors.get(split), mixed, None)
+    used_up = _used_up(result)
     found = [
-        against_counting(standing),
+        against_counting(standing, used_up is not None),
         _too_short(standing, characters),
         *_writing(result.get("writing") or {}),
     ]
-    found += [against_floor(standing), _used_up(result), _expected(result), _more(result)]
+    found += [against_floor(standing), used_up, _expected(result), _more(result)]
     return [sentence for sentence in found if sentence is not None]
 
 

@@ -137,7 +137,9 @@ def test_counting_that_wins_is_said_to_win():
     found = against_counting(Standing(model=1.9, counting=1.5))
     assert found is not None
     assert found.tone == "bad"
-    assert "still beats the network by 0.400" in found.text
+    assert "still beats the network by 0.400" in found.text and "give it more minutes" in found.text
+    used_up = against_counting(Standing(model=1.9, counting=1.5), used_up=True)
+    assert used_up is not None and "minutes" not in used_up.text
     assert against_counting(Standing(model=1.9)) is None
 
 

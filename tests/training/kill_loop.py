@@ -70,9 +70,7 @@ def main() -> None:
             code = ended(process)
             if code == 0 and kills[kind]:
                 break
-            if (
-                code == 0
-            ):  # over before the signal: the first training, which says how long one takes, was slow
+            if code == 0:  # over before the signal: the training that told how long one takes was a slow one
                 shutil.rmtree(folder / str(number))
                 duration *= 0.7
                 continue

@@ -3,10 +3,12 @@
 import dataclasses
 import itertools
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from minilm.cost import needed_bytes
+from minilm.tuner import resume
 from minilm.tuner.budget import Minutes, Prices
 from minilm.tuner.choose import (
     FEWEST_STEPS,
@@ -163,3 +165,16 @@ def test_no_text_is_read_more_often_than_it_is_good_for_whatever_a_step_was_thou
     recipe = where.recipe(choice.point, 1e9)
     assert kept["most_steps"] == pytest.approx(recipe.steps, abs=1)
     assert any("no more to teach" in line.replace("\n", " ") for line in said) == (step_seconds < 1)
+
+
+@pytest.mark.parametrize(
+    ("looked", "asked"), [([], False), ([[{"num_layers": 2}, 1.0]], False), ([[{"bigrams": 1}, 1.0]], True)]
+)
+def test_a_study_that_goes_on_has_the_space_that_it_began_with(tmp_path, looked, asked):
+    """One for a library, or of a version before there was a choice, was never asked for a table of pairs."""
+    chosen = {"tokens": ["characters"], "looked": looked}
+    settings = SimpleNamespace(
+        budget=None, limits=limits_for(10**5), corpus={"bounds": [10**5]}, chosen=chosen
+    )
+    space = resume._same_space(tmp_path, settings, None, 65)
+    assert ("bigrams" in space.expression) == asked and "tokens" in space.expression
