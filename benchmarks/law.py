@@ -34,7 +34,7 @@ SHORT_TRAININGS = 150  # of 504, drawn at random: the law is for longer ones
 ROUNDS = 60  # of expectation-maximisation
 WIDE = 3.0  # deviation of a common weight before any training is seen, in nats
 # Of the texts' own weights before any is seen, and how many texts that belief is worth.
-SPREAD, WORTH = 0.05, 10
+SPREAD, WORTH = 0.03, 10
 HANDBOOKS = ("ar", "ko")  # half of the one and nine tenths of the other stand in English in `book`, too
 ALIKE = 1.7  # times the price: only so near trainings are compared, since a choice is between equal prices
 NEAR, FEWEST_ALIKE = 1.3, 3  # times the price, and trainings: a group to pick from

@@ -32,12 +32,12 @@ USUAL_DECAY = 0.1  # from which decays are counted, as logarithms
 # up to RATED_TOKENS the default's is near the best: it was tuned at so many. Rates are counted from there.
 RATE_POWER, RATED_TOKENS = -0.32, 1_024_000
 PASSES, ROW_TOKENS = 2, 20  # and tokens for each row: from where a missing table of pairs is counted
-USED_UP = 2.0  # e-folds of what further passes are worth, after which little of it is left
+USED_UP = 1.8  # e-folds of what further passes are worth, after which little of it is left
 TERMS = (
     *("the text", "still unlearnt", "size", "few steps", "characters of a step"),
     *("characters of a step where they repeat", "context", "context while much is unlearnt"),
     *("characters of a token", "characters of a token where they repeat"),
-    *("characters of a token in a long text", "rate", "rate, squared", "dropout", "decay"),
+    *("the same, by vocabulary", "rate", "rate, squared", "dropout", "decay"),
     *("no table of pairs", "no table of pairs, by passes", "no table of pairs, by text"),
 )
 
@@ -66,17 +66,18 @@ class Recipe:
 
 def terms(recipe: Recipe) -> np.ndarray:
     """What the loss is a sum of, each to be weighted, (TERMS,)."""
-    fresh, bare = unseen(recipe.seen, recipe.text, recipe.dropout), float(not recipe.table)
-    left, repeated, length = (fresh / 1e6) ** -POWER, 1 - fresh / recipe.seen, math.log(recipe.text / 1e6)
+    fresh, bare = unseen(recipe.seen, recipe.text, recipe.dropout, recipe.table), float(not recipe.table)
+    left, repeated = (fresh / 1e6) ** -POWER, 1 - fresh / recipe.seen
     size, step = math.log(recipe.parameters / 1e5), math.log(recipe.seen / recipe.steps / 1024)
     reach, pieces = math.log(recipe.context * recipe.per_token / 128), math.log(recipe.per_token)
+    vocabulary = math.log(recipe.vocab_size / 1000)
     usual_rate = rate_for(recipe.steps * recipe.batch * recipe.context)
     rate, decay = math.log(recipe.rate / usual_rate), math.log(recipe.decay / USUAL_DECAY)
-    again = min(recipe.seen / recipe.text, PASSES + 1) - PASSES
+    again = min(max(recipe.seen / recipe.text - PASSES, 0), 1)
     rows = ModelConfig(recipe.vocab_size).bigram_rows
     return np.array(
         [1.0, left, size, 100 / recipe.steps, step, step * repeated, reach, reach * left]
-        + [pieces, pieces * repeated, pieces * length, rate, rate**2, recipe.dropout, decay]
+        + [pieces, pieces * repeated, pieces * repeated * vocabulary, rate, rate**2, recipe.dropout, decay]
         + [bare, bare * again, bare * math.log(recipe.text / recipe.per_token / rows / ROW_TOKENS)]
     )
 
@@ -90,13 +91,18 @@ def rate_for(tokens: float) -> float:
     return TrainConfig.learning_rate * max(tokens / RATED_TOKENS, 1.0) ** RATE_POWER
 
 
-def unseen(seen: float, text: int, dropout: float = 0.0) -> float:
+def further(dropout: float = 0.0, table: bool = True) -> float:
+    """How many first passes all further passes over a text are worth together."""
+    return FURTHER + PER_DROPOUT * dropout + BARE * (not table)
+
+
+def unseen(seen: float, text: int, dropout: float = 0.0, table: bool = True) -> float:
     """How many characters, never seen before, would teach as much as these on a text of so many.
 
     >>> [round(unseen(seen, 1000)) for seen in (800, 2000, 10**6)], round(unseen(10**6, 1000, dropout=0.1))
     ([800, 1787, 3000], 5000)
     """
-    worth = text * (FURTHER + PER_DROPOUT * dropout)
+    worth = text * further(dropout, table)
     return min(seen, text) + worth * (1 - math.exp(-max(seen - text, 0) / worth))
 
 
@@ -105,9 +111,9 @@ def useful_characters(text: int, dropout: float = 0.0, per_token: float = 1.0, t
     is learnt by heart from the beginning of one. The longer its tokens, the fewer there are of them, and the sooner.
 
     >>> useful_characters(1000), useful_characters(1000, dropout=0.1), useful_characters(1000, per_token=2.5)
-    (5000, 9000, 2000)
+    (5000, 8000, 2000)
     """
-    return text * int(1 + USED_UP * (FURTHER + PER_DROPOUT * dropout + BARE * (not table)) / per_token)
+    return text * round(1 + USED_UP * further(dropout, table) / per_token)
 
 
 @dataclass(frozen=True)

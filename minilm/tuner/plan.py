@@ -117,5 +117,6 @@ def tokens_of(corpus: Corpus) -> dict[str, tuple[int, float]]:
     """What the tokens of a corpus of characters could be, each with its vocabulary and characters of a token."""
     assert isinstance(corpus.tokenizer, CharTokenizer)
     train = corpus.tokenizer.decode(corpus.train[:SAMPLED_FROM])
-    found = characters_per_token(train, corpus.tokenizer, PIECES)
+    counts = [count for count, least in PIECES.items() if corpus.characters["train"] >= least]
+    found = characters_per_token(train, corpus.tokenizer, counts)
     return {kind: (piece_count(kind) or corpus.tokenizer.vocab_size, each) for kind, each in found.items()}

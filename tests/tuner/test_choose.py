@@ -36,7 +36,7 @@ def outlook(characters=1_000_000, tokens=TOKENS, price=1.0, memory=None):
 
 def risk(where, point, seconds):
     """What `fmin` minimises."""
-    gain, deviation = where.difference(middle_of(where), point, seconds)
+    gain, deviation = where.difference(middle_of(where, seconds), point, seconds)
     return SURE * deviation - gain
 
 
@@ -94,6 +94,8 @@ def test_the_tokens_that_were_asked_for_stay():
 
 def test_the_table_of_pairs_goes_where_the_text_will_be_read_often_and_where_it_may_not_be():
     assert choose(outlook(10**8), 60, seed=0).point["bigrams"] is True
+    assert choose(outlook(), 30, seed=0).point["bigrams"] is True
+    assert choose(outlook(), 900, seed=0).point["bigrams"] is False
     short = outlook(5_000, {"characters": (60, 1.0)})
     assert choose(short, 60, seed=0).point["bigrams"] is False
     where = outlook(10**8)

@@ -91,6 +91,10 @@ def test_a_table_of_pairs_helps_while_the_text_is_new_and_learns_it_by_heart_whe
         with_table = changed(steps=steps, text=text)
         assert np.sign(law.difference(changed(steps=steps, text=text, table=False), with_table)[0]) == better
     assert useful_characters(1000, table=False) > useful_characters(1000)
+    assert unseen(3000, 1000, table=False) > unseen(3000, 1000)
+    for per_token in (2.5, 3.0, 3.5):  # the third pass is where a table learns pieces by heart
+        passes = [useful_characters(1000, per_token=per_token, table=table) for table in (True, False)]
+        assert passes[0] == 2000 and passes[1] >= 3000, per_token
 
 
 def test_what_is_shipped_is_what_the_records_give(fitting):
