@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from itertools import pairwise
 from typing import Any
 
 from minilm.errors import note
@@ -15,7 +16,7 @@ from minilm.text.corpora import Corpus, in_pieces
 from minilm.text.tokenizers import characters_per_token, piece_count
 from minilm.tuner import measure
 from minilm.tuner.budget import SMALLEST, TIMED, Minutes, prices
-from minilm.tuner.choose import PIECES, Choice, Outlook, Text, choose, space_for, without_tokens
+from minilm.tuner.choose import LONGER, PIECES, Choice, Outlook, Text, choose, space_for, without_tokens
 from minilm.tuner.engines import address_of
 from minilm.tuner.propose import SearchSpace
 from minilm.tuner.prospects import prospects
@@ -114,9 +115,11 @@ def as_cut(corpus: Corpus) -> dict[str, tuple[int, float]]:
 
 
 def tokens_of(corpus: Corpus) -> dict[str, tuple[int, float]]:
-    """What the tokens of a corpus of characters could be, each with its vocabulary and characters of a token."""
+    """What the tokens of a corpus of characters could be, each with its vocabulary and characters of a token; more
+    pieces only where they make tokens LONGER."""
     assert isinstance(corpus.tokenizer, CharTokenizer)
     train = corpus.tokenizer.decode(corpus.train[:SAMPLED_FROM])
-    counts = [count for count, least in PIECES.items() if corpus.characters["train"] >= least]
-    found = characters_per_token(train, corpus.tokenizer, counts)
-    return {kind: (piece_count(kind) or corpus.tokenizer.vocab_size, each) for kind, each in found.items()}
+    found = characters_per_token(train, corpus.tokenizer, PIECES)
+    lengths = list(found.items())
+    worth = lengths[:1] + [one for before, one in pairwise(lengths) if one[1] >= LONGER * before[1]]
+    return {kind: (piece_count(kind) or corpus.tokenizer.vocab_size, each) for kind, each in worth}

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from minilm import load_corpus
 from minilm.cost import needed_bytes
 from minilm.tuner import resume
 from minilm.tuner.budget import Minutes, Prices
@@ -22,7 +23,7 @@ from minilm.tuner.choose import (
     space_for,
     without_tokens,
 )
-from minilm.tuner.plan import settled
+from minilm.tuner.plan import settled, tokens_of
 from minilm.tuner.prospects import prospects
 from minilm.tuner.space import limits_for, to_configs
 from minilm.tuner.watch import Watch
@@ -180,3 +181,21 @@ def test_a_study_that_goes_on_has_the_space_that_it_began_with(tmp_path, looked,
     )
     space = resume._same_space(tmp_path, settings, None, 65)
     assert ("bigrams" in space.expression) == asked and "tokens" in space.expression
+
+
+@pytest.mark.parametrize(
+    ("lengths", "kept"),
+    [
+        ([1.0, 2.19, 2.55, 2.91, 3.19], 4),  # English verse: 4,096 pieces are hardly longer
+        ([1.0, 2.29, 2.66, 3.12, 3.73], 5),  # sentences that repeat
+        ([1.0, 0.98, 1.31, 1.67, 2.04], 4),  # Japanese: 512 pieces are shorter than a character
+    ],
+)
+def test_more_pieces_are_looked_at_only_where_tokens_get_longer(monkeypatch, tmp_path, lengths, kept):
+    (path := tmp_path / "text.txt").write_text("the quick brown fox. " * 100, encoding="utf-8")
+    kinds = ("characters", "bpe:512", "bpe:1024", "bpe:2048", "bpe:4096")
+    found = dict(zip(kinds, lengths, strict=True))
+    monkeypatch.setattr("minilm.tuner.plan.characters_per_token", lambda *_: dict(found))
+    tokens = tokens_of(load_corpus(str(path)))
+    assert len(tokens) == kept and "characters" in tokens and "bpe:2048" in tokens
+    assert all(tokens[kind][1] == found[kind] for kind in tokens)
