@@ -70,9 +70,8 @@ def terms(recipe: Recipe) -> np.ndarray:
     left, repeated = (fresh / 1e6) ** -POWER, 1 - fresh / recipe.seen
     size, step = math.log(recipe.parameters / 1e5), math.log(recipe.seen / recipe.steps / 1024)
     reach, pieces = math.log(recipe.context * recipe.per_token / 128), math.log(recipe.per_token)
-    vocabulary = math.log(recipe.vocab_size / 1000)
-    usual_rate = rate_for(recipe.steps * recipe.batch * recipe.context)
-    rate, decay = math.log(recipe.rate / usual_rate), math.log(recipe.decay / USUAL_DECAY)
+    rate = math.log(recipe.rate / rate_for(recipe.steps * recipe.batch * recipe.context))
+    decay, vocabulary = math.log(recipe.decay / USUAL_DECAY), math.log(recipe.vocab_size / 1000)
     again = min(max(recipe.seen / recipe.text - PASSES, 0), 1)
     rows = ModelConfig(recipe.vocab_size).bigram_rows
     return np.array(

@@ -36,18 +36,14 @@ def by_law(
     if request.engine is not None:
         address_of(request.engine)  # a mistake in it is one all the same
     if request.workers is not None or request.scheduler is not None:
-        note(
-            "workers and scheduler are for trials, and a study by minutes has none; give trials to have some"
-        )
+        note("workers and scheduler are for trials; a study by minutes has none: give trials to have some")
     watch.phase("timing a few training steps on this machine")
     hardware, _ = measure.machine(request.device)
     own = {"device": request.device} if request.device != "auto" else {}
     limits = measure.limits_of(corpus, hardware.device, 1)
     vocab_size, train = corpus.tokenizer.vocab_size, corpus.characters["train"]
-    timed = measure.timed_steps(
-        [{**point, **own} for point in TIMED], vocab_size, limits, request.minutes or 0
-    )
-    priced = prices(timed)
+    points = [{**point, **own} for point in TIMED]
+    priced = prices(measure.timed_steps(points, vocab_size, limits, request.minutes or 0))
     minutes.check(priced.step(*to_configs(SMALLEST, vocab_size, limits)))
     watch.phase("Hyperopt looks at imagined trainings")
     text = Text(train, tokens_of(corpus) if open_tokens else as_cut(corpus))
@@ -76,12 +72,7 @@ def by_law(
 
 
 def settled(
-    outlook: Outlook,
-    choice: Choice,
-    tokens: tuple[str, ...],
-    step_seconds: float,
-    minutes: Minutes,
-    watch: Watch,
+    outlook: Outlook, choice: Choice, tokens: tuple[str, ...], seconds: float, minutes: Minutes, watch: Watch
 ) -> dict[str, Any]:
     """What the study keeps of the choice, made among these `tokens`. Says it, and whether the text is used up early."""
     model, config = to_configs(
@@ -89,7 +80,7 @@ def settled(
     )
     left = minutes.for_training()
     most_steps = max(1, round(outlook.useful_tokens(choice.point) / (config.batch_size * model.block_size)))
-    end = time.monotonic() - minutes.begun + 1.1 * most_steps * step_seconds + minutes.reserve
+    end = time.monotonic() - minutes.begun + 1.1 * most_steps * seconds + minutes.reserve
     chosen = {
         "point": choice.point,
         "seconds": round(left, 1),
@@ -119,7 +110,6 @@ def tokens_of(corpus: Corpus) -> dict[str, tuple[int, float]]:
     pieces only where they make tokens LONGER."""
     assert isinstance(corpus.tokenizer, CharTokenizer)
     train = corpus.tokenizer.decode(corpus.train[:SAMPLED_FROM])
-    found = characters_per_token(train, corpus.tokenizer, PIECES)
-    lengths = list(found.items())
-    worth = lengths[:1] + [one for before, one in pairwise(lengths) if one[1] >= LONGER * before[1]]
+    found = list(characters_per_token(train, corpus.tokenizer, PIECES).items())
+    worth = found[:1] + [one for before, one in pairwise(found) if one[1] >= LONGER * before[1]]
     return {kind: (piece_count(kind) or corpus.tokenizer.vocab_size, each) for kind, each in worth}

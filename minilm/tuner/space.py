@@ -21,9 +21,7 @@ from minilm.errors import ConfigError, did_you_mean, rules
 # the words of the papers -> our field names; every other field goes by its own name
 ALIASES = {"num_layers": "n_layer", "hidden_size": "n_embd", "num_heads": "n_head"}
 _OWNERS = {f.name: owner for owner in (ModelConfig, TrainConfig) for f in dataclasses.fields(owner)}
-_RECIPE: dict[str, Any] = {
-    name: value for config in default_recipe() for name, value in config.to_dict().items()
-}
+_RECIPE: dict[str, Any] = {k: v for config in default_recipe() for k, v in config.to_dict().items()}
 
 Point = dict[str, Any]
 Draw = dict[str, float]  # Hyperopt's raw values: label -> number, an index where the space says hp.choice
@@ -52,10 +50,7 @@ SPACE: tuple[Dimension, ...] = (
 )
 # with an accelerator wide models cost little
 WIDE_SPACE: tuple[Dimension, ...] = tuple(
-    dataclasses.replace(
-        dimension, high={"hidden_size": 768, "num_layers": 12}.get(dimension.name, dimension.high)
-    )
-    for dimension in SPACE
+    dataclasses.replace(d, high={"hidden_size": 768, "num_layers": 12}.get(d.name, d.high)) for d in SPACE
 )
 
 DEFAULT_TID = 0  # the first trial is the default recipe's

@@ -149,9 +149,8 @@ def run_study(
         folder = files.new_folder(tempfile.mkdtemp(prefix="minilm-study-") if out is None else out)
         with files.held(folder):
             create_study(folder, settings.to_dict())
-            study = run_sitting(
-                Sitting(corpus, settings, space, folder, Journal(folder), watch, minutes, begun)
-            )
+            sitting = Sitting(corpus, settings, space, folder, Journal(folder), watch, minutes, begun)
+            study = run_sitting(sitting)
     finally:
         watch.close()
     if out is None:
