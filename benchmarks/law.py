@@ -38,6 +38,7 @@ SPREAD, WORTH = 0.03, 10
 HANDBOOKS = ("ar", "ko")  # half of the one and nine tenths of the other stand in English in `book`, too
 ALIKE = 1.7  # times the price: only so near trainings are compared, since a choice is between equal prices
 NEAR, FEWEST_ALIKE = 1.3, 3  # times the price, and trainings: a group to pick from
+SAME, FEWEST_PER_PIECE = 1.25, 1.2  # times the rate and the characters seen; characters of a token
 
 TABLE = {"fast": True, "modern": False}  # of pairs: what the presets differ in
 
@@ -205,10 +206,11 @@ def test() -> None:
         "where one costs 2 to 6 times as much |"
     )
     print("|---|---|---|---|---|---|---|---|")
-    every = []
+    every, alone = [], []
     for name in dict.fromkeys(family(one[0]) for one in found):
         law = fitted([one for one in found if family(one[0]) != name])
         mine = [one for one in found if family(one[0]) == name]
+        alone += [compared(law, *pair)[0] for pair in other_vocabulary(mine)]
         rows, longer = comparisons(law, mine), comparisons(law, mine, 2, 6)
         if rows:
             error, plain, lost, chance, held = np.array(rows).T
@@ -222,6 +224,24 @@ def test() -> None:
             )
             show(name, len(rows), every[-1])
     show("mean of the texts", len(every), np.nanmean(every, axis=0))
+    print(
+        f"{len(alone)} pairs of pieces that differ in their number alone: rms {np.sqrt(np.mean(np.square(alone))):.4f}"
+    )
+
+
+def other_vocabulary(found: Found) -> list[tuple[Any, Any]]:
+    """The pairs of trainings on one text that differ in the number of pieces and in hardly anything else."""
+    names = ("parameters", "context", "batch", "dropout", "table")
+    pieces = [one for one in found if one[1].per_token > FEWEST_PER_PIECE]
+    return [
+        (one, other)
+        for one, other in itertools.combinations(pieces, 2)
+        if one[0] == other[0]
+        and one[1].vocab_size != other[1].vocab_size
+        and all(getattr(one[1], name) == getattr(other[1], name) for name in names)
+        and abs(math.log(one[1].rate / other[1].rate)) < math.log(SAME)
+        and abs(math.log(one[1].seen / other[1].seen)) < math.log(SAME)
+    ]
 
 
 def comparisons(
