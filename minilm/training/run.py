@@ -62,6 +62,7 @@ CONFIG_SHAPE = {
         "tokenizer?": str,
     },
     "legs?": [{"steps?": int, "minutes?": float}],
+    "taught?": {"most_steps": int, "val_loss": float, "seconds": float, "step_seconds": float},
 }
 RECORD_SHAPE = {
     **{"step": int, "train_loss?": (None, float), "val_loss?": float},
@@ -76,6 +77,7 @@ RESULT_SHAPE = {
     "counting?": (None, {"order": int, **SPLITS}),
     "mixture?": (None, {"weight": float, **SPLITS}),
     "legs?": [NUMBERS],
+    "student?": float,
     "belongs?": {"run": str, "weights": (None, str), "records": [(int, str)]},
 }
 

@@ -24,6 +24,7 @@ from minilm.text.corpora import Corpus, load_described
 from minilm.training import checkpoint
 from minilm.training.checkpoint import CHECKPOINT, differences
 from minilm.training.clock import Clock, Stop
+from minilm.training.distil import Teacher, distilled_loss
 from minilm.training.hardware import Hardware, check_memory, choose_hardware, memory_errors
 from minilm.training.held_out import keep_held_out
 from minilm.training.loop import Trainer
@@ -73,6 +74,7 @@ def run_training(
     start: str | Path | None = None,
     deadline: float | None = None,
     most_steps: int | None = None,
+    teacher: Teacher | None = None,
     test: bool = True,
     on_record: OnRecord | None = None,
     on_hardware: OnHardware | None = None,
@@ -83,7 +85,8 @@ def run_training(
     gives the same run. `start` is a checkpoint of another run of the same model: weights, optimizer and place in
     the text come from there, clock and schedule begin anew. `test=False` leaves the test split unread, as a
     search must. `deadline` is a moment of `time.monotonic()`; `most_steps` end a run by the clock that comes so far,
-    and its learning rate has fallen by then. Raises the MinilmError family, and Interrupted after Ctrl-C; then
+    and its learning rate has fallen by then. With a `teacher` half of the loss is the teacher's, see
+    `minilm.training.distil`. Raises the MinilmError family, and Interrupted after Ctrl-C; then
     `resume_training(out)` goes on, by the clock alone.
     """
     default, default_training = default_recipe(corpus.tokenizer.vocab_size)
@@ -103,6 +106,8 @@ def run_training(
     if on_hardware is not None:
         on_hardware(hardware)
     run = Run(None, network, corpus.tokenizer, describe_run(network, config, corpus, hardware))
+    if teacher is not None:
+        run.config["taught"] = teacher.note
     if out is not None:
         run.folder = files.new_folder(out)
     clock = Clock(config, scored(corpus, test), shape.vocab_size, deadline, most_steps)
@@ -113,7 +118,7 @@ def run_training(
             corpus.tokenizer.save(run.folder)
             keep_held_out(run.folder, corpus, run.config)
             write_config(run.folder, run.config)  # last: with it the folder is a run
-        return _train(run, corpus, config, hardware, clock, start=start, on_record=on_record)
+        return _train(run, corpus, config, hardware, clock, start=start, teacher=teacher, on_record=on_record)
 
 
 def resume_training(
@@ -124,6 +129,7 @@ def resume_training(
     changes: dict[str, Any] | None = None,
     deadline: float | None = None,
     most_steps: int | None = None,
+    teacher: Teacher | None = None,
     on_record: OnRecord | None = None,
     on_hardware: OnHardware | None = None,
 ) -> Run:
@@ -132,7 +138,7 @@ def resume_training(
     `corpus` and `changes` (fields of ModelConfig and TrainConfig) are what the user asked for this time: where they
     differ from what the run was started with, RunError lists how. But a finished run takes other `steps`, the
     new total, or `minutes`, so many more: another leg, in which the learning rate rises and descends afresh. `model` is
-    the user's own module, where the run has one. `deadline` and `most_steps` as in `run_training`.
+    the user's own module, where the run has one. `deadline`, `most_steps` and `teacher` as in `run_training`.
     """
     folder, changes = run_folder(folder), dict(changes or {})
     stored = read_config(folder)
@@ -149,6 +155,11 @@ def resume_training(
     _refuse_changes(folder, stored, corpus, changes)
     if done > len(legs):
         return load_run(folder, model)
+    if "taught" in stored and not legs and teacher is None:
+        raise RunError(
+            f"the model of {folder} learns from another one, which must be given; go on with its study instead: python "
+            f"-m minilm.tune --resume {folder.parent}"
+        )
     tokenizer = own_tokenizer(folder, stored)
     corpus = corpus or load_described(stored["corpus"], tokenizer)
     config, shape = TrainConfig.from_dict(stored["train"]), ModelConfig.from_dict(stored["model"])
@@ -167,7 +178,8 @@ def resume_training(
             done == len(legs) > 0
         ):  # a leg begins, or has not ended: written now that nothing is refused any more
             write_config(folder, stored)
-        return _train(run, corpus, config, hardware, clock, on_record=on_record)
+        taught = teacher if not legs else None
+        return _train(run, corpus, config, hardware, clock, teacher=taught, on_record=on_record)
 
 
 def _another_leg(
@@ -302,6 +314,7 @@ def _train(
     clock: Clock,
     *,
     start: str | Path | None = None,
+    teacher: Teacher | None = None,
     on_record: OnRecord | None,
 ) -> Run:
     per_character = len(corpus.train) / corpus.characters["train"]  # tokens
@@ -316,8 +329,11 @@ def _train(
         if on_record is not None:
             on_record(values)
 
+    hardware = hardware if teacher is None else replace(hardware, compiled=False)
     parts = (run.model, corpus.train, corpus.scored("val"), config, hardware, clock)
     trainer = Trainer(*parts, folder=run.folder, on_record=record)
+    if teacher is not None:
+        trainer.loss_of = distilled_loss(run.model, teacher.model.to(hardware.device), hardware.precision)
     if start is not None:
         checkpoint.resume(trainer, Path(start))
     with memory_errors():

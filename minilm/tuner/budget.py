@@ -20,7 +20,7 @@ from minilm.tuner.space import Point, to_configs
 
 RESERVE_SECONDS, RESERVE_SHARE = 4.4, 0.01  # for samples, the mixture with counting, the page
 MOST_RESERVED = 0.25  # of the minutes
-FEWEST_STEPS = 100  # of the smallest recipe: a shorter training says nothing
+FEWEST_STEPS = 100  # a shorter training says nothing, and the law was fitted to few such
 # The two steps that are timed, one mostly calls, one mostly arithmetic.
 TIMED: tuple[Point, Point] = (
     {"num_layers": 2, "hidden_size": 64, "batch_size": 8},

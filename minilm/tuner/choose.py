@@ -20,7 +20,7 @@ from hyperopt.fmin import generate_trials_to_calculate
 
 from minilm.text.tokenizers import CHARACTERS, auto_tokens
 from minilm.tuner.algorithms import ALGORITHMS
-from minilm.tuner.budget import Prices, parameters
+from minilm.tuner.budget import FEWEST_STEPS, Prices, parameters
 from minilm.tuner.law import Law, Recipe, shipped, useful_characters
 from minilm.tuner.propose import SearchSpace, plain
 from minilm.tuner.space import (
@@ -36,7 +36,6 @@ from minilm.tuner.space import (
 
 PIECES = (512, 1024, 2048, 4096)  # vocabularies that are looked at,
 LONGER = 1.12  # while twice as many pieces make a token so much longer; where less, they gained nothing: RESULTS.md
-FEWEST_STEPS = 100  # of an imagined training; the law was fitted to few that had fewer
 SURE = 0.5  # deviations: seven of ten trainings end lower
 MIDDLE: Point = {"num_layers": 2, "hidden_size": 96, "batch_size": 8}
 FIRST = ((2, 96), (3, 160), (3, 256), (4, 384))  # layers and hidden sizes from which the algorithm sets out
@@ -74,6 +73,7 @@ class Choice:
     expected: float  # nats per character
     sd: float
     looked: tuple[tuple[Draw, float | None], ...] = ()
+    share: float = 1.0  # of the seconds, for this training; the rest is for a second model
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,9 @@ def result_of(
     """The content of a study's result.json."""
     chosen = settings.chosen or {}
     law = {name: chosen[name] for name in ("seconds", "most_steps", "prospects") if name in chosen}
-    if run.result.get("steps", 0) < (law.get("most_steps") or 0):
+    if "taught" in run.config:
+        law["most_steps"] = run.result["steps"]
+    elif run.result.get("steps", 0) < (law.get("most_steps") or 0):
         law["most_steps"] = None  # the text is not used up
     return {
         "best": {
@@ -107,10 +109,18 @@ def result_of(
         "best_trial_loss": None if best is None else best.loss,
         "trials": len(trials),
         "failed": sum(trial.state is TrialState.FAILED for trial in trials),
-        **{
-            name: value for name, value in run.result.items() if name != "belongs"
-        },  # marks of the run's files
+        **numbers_of(run),
         "floors": run.config["corpus"]["floors"],
         "law": law,
         **found,
     }
+
+
+def numbers_of(run: Run) -> dict[str, Any]:
+    """A run's own numbers; of a model that another one taught with the loss and the seconds of that."""
+    found = {
+        name: value for name, value in run.result.items() if name != "belongs"
+    }  # marks of the run's files
+    if first := run.config.get("taught"):
+        found |= {name: found[name] + first[name] for name in ("seconds", "step_seconds")}
+    return {**found, "teacher_loss": (first or {}).get("val_loss")}

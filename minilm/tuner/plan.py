@@ -16,10 +16,11 @@ from minilm.text.corpora import Corpus, in_pieces
 from minilm.text.tokenizers import characters_per_token, piece_count
 from minilm.tuner import measure
 from minilm.tuner.budget import SMALLEST, TIMED, Minutes, prices
-from minilm.tuner.choose import LONGER, PIECES, Choice, Outlook, Text, choose, space_for, without_tokens
+from minilm.tuner.choose import LONGER, PIECES, Choice, Outlook, Text, space_for, without_tokens
 from minilm.tuner.engines import address_of
 from minilm.tuner.propose import SearchSpace
 from minilm.tuner.prospects import prospects
+from minilm.tuner.second import once_or_twice, seconds_of_both
 from minilm.tuner.settings import LIBRARIES, Request, Settings
 from minilm.tuner.space import to_configs
 from minilm.tuner.summary import choice_text
@@ -48,7 +49,7 @@ def by_law(
     watch.phase("Hyperopt looks at imagined trainings")
     text = Text(train, tokens_of(corpus) if open_tokens else as_cut(corpus))
     outlook = Outlook(priced, text, limits, fixed=LIBRARIES[request.library])
-    choice = choose(outlook, minutes.for_training(), request.seed, request.algo)
+    choice = once_or_twice(outlook, minutes.for_training(), request.seed, request.algo)
     if open_tokens and choice.point["tokens"] != corpus.choice:
         watch.phase("cutting the text into pieces")
         corpus = in_pieces(corpus, choice.point["tokens"])
@@ -62,7 +63,7 @@ def by_law(
     if not 1 / MISPRICED < off < MISPRICED:  # what was chosen is not what the minutes pay for
         tokens = (corpus.choice,)
         here = dataclasses.replace(outlook, text=Text(train, as_cut(corpus)))
-        choice = choose(here, minutes.for_training(), request.seed, request.algo)
+        choice = once_or_twice(here, minutes.for_training(), request.seed, request.algo)
         model, config = to_configs(without_tokens(choice.point), corpus.tokenizer.vocab_size, limits)
         seconds = outlook.prices.step(model, config)
     chosen = settled(outlook, choice, tokens, seconds, minutes, watch)
@@ -80,22 +81,23 @@ def settled(
     )
     left = minutes.for_training()
     most_steps = max(1, round(outlook.useful_tokens(choice.point) / (config.batch_size * model.block_size)))
-    end = time.monotonic() - minutes.begun + 1.1 * most_steps * seconds + minutes.reserve
     chosen = {
         "point": choice.point,
-        "seconds": round(left, 1),
+        "seconds": round(choice.share * left, 1),
         "most_steps": most_steps,
-        "prospects": prospects(outlook, choice, left, tokens),
+        "prospects": prospects(outlook, choice, choice.share * left, tokens),
         "tokens": list(tokens),
         "looked": [list(one) for one in choice.looked],
     }
     watch.say(f"choice    {choice_text(chosen, model, len(choice.looked))}")
-    if end < minutes.total:
+    begun, (first, both) = time.monotonic() - minutes.begun, seconds_of_both(most_steps, seconds, left)
+    if both > first:
+        up, then = clock_text(begun + first), "a second model learns from it and from the first"
+        watch.say(f"time      this text is used up after about {up}; then {then}")
+    if (end := begun + both + minutes.reserve) < minutes.total:
         watch.ends(end)
-        watch.say(
-            f"time      done after about {clock_text(end)} of {clock_text(minutes.total)}: then this text has no more "
-            "to teach"
-        )
+        done = f"done after about {clock_text(end)} of {clock_text(minutes.total)}"
+        watch.say(f"time      {done}: then this text has no more to teach")
     return chosen
 
 

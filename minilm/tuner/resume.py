@@ -17,8 +17,10 @@ from minilm.training.session import resume_training
 from minilm.tuner import chores, outcome
 from minilm.tuner.budget import Minutes
 from minilm.tuner.choose import space_for
+from minilm.tuner.finish import Finish
 from minilm.tuner.propose import SearchSpace, difference
 from minilm.tuner.records import BEST, RESULT, STUDY, STUDY_SHAPE, Journal, read_study
+from minilm.tuner.second import second_model
 from minilm.tuner.settings import Settings, check_request
 from minilm.tuner.study import Sitting, Study, run_sitting
 from minilm.tuner.trials import SEARCH_SHARE, search_space
@@ -82,19 +84,19 @@ def _longer(s: Sitting, minutes: Minutes) -> Study:
     with Workers(2, background=True) as helper, Workers(1, background=True) as painter:
         counting = outcome.Counting(helper, s.corpus)
         s.watch.phase("training goes on")
-        changes = {"minutes": minutes.for_training() / 60}
-        run = resume_training(
+        end, record, most = minutes.moment(1.0), s.watch.record, (s.settings.chosen or {}).get("most_steps")
+        finish = Finish(s.corpus, s.settings, s.folder, end, record, most)
+        run = second_model(finish, load_run(s.folder / BEST), s.watch) or resume_training(
             s.folder / BEST,
             corpus=s.corpus,
-            changes=changes,
-            deadline=minutes.moment(1.0),
-            on_record=s.watch.record,
+            changes={"minutes": minutes.for_training() / 60},
+            deadline=end,
+            on_record=record,
         )
         s.watch.phase("writing samples and comparing them with the text")
         moments = {share: minutes.moment(share) for share in (outcome.WRITTEN, outcome.SCORED)}
         found = outcome.looked_at(run, s.corpus, s.settings.seed, counting, moments)
-        own = {name: value for name, value in run.result.items() if name != "belongs"}
-        result = {**files.read_json(s.folder / RESULT), **own, **found}
+        result = {**files.read_json(s.folder / RESULT), **outcome.numbers_of(run), **found}
         files.write_json(s.folder / RESULT, result, sealed=True)
         s.watch.phase("drawing the page")
         outcome.Job(painter, chores.draw_page, s.folder).answer(s.moment(outcome.DRAWN))

@@ -25,6 +25,7 @@ from minilm.tuner.finish import Finish
 from minilm.tuner.plan import by_law
 from minilm.tuner.propose import SearchSpace, Told, hyperopt_trials
 from minilm.tuner.records import MODELS, RESULT, Journal, Trial, create_study
+from minilm.tuner.second import second_model
 from minilm.tuner.settings import Request, Settings
 from minilm.tuner.summary import result_rows
 from minilm.tuner.trial import best_folder
@@ -101,8 +102,7 @@ def run_sitting(s: Sitting) -> Study:
         best = None if s.settings.budget is None else searched(*trials)
         s.watch.phase("starting to train")
         counting = outcome.Counting(helper, s.corpus)
-        # an empty page, to load what pages need: later that would take from the end
-        sketch = outcome.Job(painter, chores.draw_page, s.folder)
+        sketch = outcome.Job(painter, chores.draw_page, s.folder)  # empty, to load what pages need in time
         chosen = s.settings.chosen or {}
         finish = Finish(
             s.corpus, s.settings, s.folder, s.moment(1.0), s.watch.record, chosen.get("most_steps")
@@ -111,6 +111,7 @@ def run_sitting(s: Sitting) -> Study:
             run = finish.run(without_tokens(chosen["point"]))
         else:
             run = finish.run(best.point, best_folder(s.folder / MODELS, best), best.loss)
+        run = second_model(finish, run, s.watch) or run
         s.watch.phase("writing samples and comparing them with the text")
         found = outcome.looked_at(run, s.corpus, s.settings.seed, counting, moments)
         result = outcome.result_of(s.settings, run, best, s.journal.trials, found)

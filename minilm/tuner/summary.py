@@ -5,6 +5,7 @@ Plain records in, lines and sentences out; it computes nothing that is not in th
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +30,10 @@ COMPARED = {"default": "default recipe, same time", "random": "random search, sa
 SHORT_TEXT = 50_000  # characters; below, counting is hard to beat, benchmarks/RESULTS.md
 MORE_MINUTES = 10  # of which the verdict speaks
 COVERED = 1.645  # standard deviations of a 90 % interval
+AROUND, SECOND = (
+    15.0,
+    1.6,
+)  # seconds before and after a training; a second model's, times those of the first one's steps
 
 
 def settings_text(point: Mapping[str, Any]) -> str:
@@ -132,12 +137,22 @@ def _writing(writing: Mapping[str, Any]) -> list[Sentence]:
 
 
 def _used_up(result: Mapping[str, Any]) -> Sentence | None:
-    early = (result.get("law") or {}).get("most_steps")
-    if not early or result.get("stopped") != "finished":
+    val, first, second = (result.get(name) for name in ("val_loss", "teacher_loss", "student"))
+    tale = "This text was used up early, and a second model learnt from it and from the first"
+    if first is not None and val is not None:
+        return Sentence("good", f"{tale}: {val:.3f} instead of {first:.3f} nats per character on validation.")
+    if not (result.get("law") or {}).get("most_steps") or result.get("stopped") != "finished":
         return None
-    return Sentence(
-        "plain", "It ended early because the text has no more to teach; more minutes would not help it."
-    )
+    if second is not None and val is not None:
+        words = f"{tale}; it was no better, {second:.3f} against {val:.3f} nats per character on validation."
+        return Sentence("plain", words)
+    more = f"with {minutes_for_second(result)} minutes more (--resume) a second model could learn from it and the text"
+    return Sentence("plain", f"It ended early because the text has no more to teach; {more}.")
+
+
+def minutes_for_second(result: Mapping[str, Any]) -> int:
+    """How many minutes more would let a second model learn from this one."""
+    return math.ceil((AROUND + SECOND * (result.get("step_seconds") or 0.0)) / 60)
 
 
 def _expected(result: Mapping[str, Any]) -> Sentence | None:

@@ -107,6 +107,16 @@ def test_a_text_that_is_used_up_is_promised_nothing():
     assert not any("--resume" in one for one in next_commands({**RESULT, **used}, "x"))
 
 
+def test_of_a_second_model_it_is_said_which_of_the_two_is_kept():
+    used = {"law": {**LAW, "most_steps": 500}, "stopped": "finished", "step_seconds": 100.0}
+    assert "with 3 minutes more (--resume) a second model could learn from it" in told(**used)
+    better = told(**used, teacher_loss=1.05)
+    assert "a second model learnt from it and from the first: 1.000 instead of 1.050" in better
+    assert "--resume" not in better and "would have bought" not in better
+    assert "it was no better, 1.020 against 1.000" in told(**used, student=1.02)
+    assert "1.000 instead of 1.050" in told(teacher_loss=1.05), "also where its minutes ended it"
+
+
 def test_what_is_not_known_is_not_said():
     assert verdict({"best": {"tid": None}}) == []
     assert told(law={}, writing=None, counting=None) == ""
