@@ -44,10 +44,10 @@ BEST = 10  # recipes whose differences matter
 
 
 @cache
-def outlook_of(text: str, prices: tuple[float, float]) -> Outlook:
+def outlook_of(text: str, prices: tuple[float, float], split: tuple[float, float, float] = SPLIT) -> Outlook:
     from minilm.tuner.plan import tokens_of
 
-    corpus, _ = corpus_of(text, "characters", SPLIT)
+    corpus, _ = corpus_of(text, "characters", split)
     described = Text(corpus.characters["train"], tokens_of(corpus))
     return Outlook(Prices(*prices), described, limits_for(len(corpus.train)))
 
@@ -55,7 +55,12 @@ def outlook_of(text: str, prices: tuple[float, float]) -> Outlook:
 def trained(outlook: Outlook, text: str, point: Point, seconds: float, seed: int) -> dict[str, Any]:
     """As the tuner trains it: so many steps as the seconds pay for, and no more than the text is good for."""
     corpus, _ = corpus_of(text, point["tokens"], SPLIT)
-    model, train = to_configs(without_tokens(point), corpus.tokenizer.vocab_size, outlook.limits)
+    return one(corpus, *recipe_of(outlook, point, seconds, seed))
+
+
+def recipe_of(outlook: Outlook, point: Point, seconds: float, seed: int) -> tuple[dict[str, Any], int]:
+    """What `trainings.one` takes, and the steps."""
+    model, train = to_configs(without_tokens(point), outlook.text.tokens[point["tokens"]][0], outlook.limits)
     recipe = {
         "presets": "fast" if model.bigrams else "modern",
         "precisions": "bf16" if has_bf16() else "fp32",
@@ -69,8 +74,7 @@ def trained(outlook: Outlook, text: str, point: Point, seconds: float, seed: int
         "seeds": seed,
     }
     most = round(outlook.useful_tokens(point) / (train.batch_size * model.block_size))
-    steps = max(1, min(int(seconds / outlook.prices.step(model, train)), most))
-    return one(corpus, recipe, steps)
+    return recipe, max(1, min(int(seconds / outlook.prices.step(model, train)), most))
 
 
 def teaching(

@@ -30,10 +30,8 @@ COMPARED = {"default": "default recipe, same time", "random": "random search, sa
 SHORT_TEXT = 50_000  # characters; below, counting is hard to beat, benchmarks/RESULTS.md
 MORE_MINUTES = 10  # of which the verdict speaks
 COVERED = 1.645  # standard deviations of a 90 % interval
-AROUND, SECOND = (
-    15.0,
-    1.6,
-)  # seconds before and after a training; a second model's, times those of the first one's steps
+AROUND = 15.0  # seconds before and after a training
+SECOND = 1.4  # times the seconds of the first model's steps, for a second one
 
 
 def settings_text(point: Mapping[str, Any]) -> str:

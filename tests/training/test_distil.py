@@ -33,18 +33,21 @@ def batch():
     return ids[:, :-1], ids[:, 1:]
 
 
-def test_the_loss_is_that_of_the_paper():
-    """The divergence from the teacher and the teacher's entropy are together the cross-entropy with it."""
+def test_the_gradient_is_that_of_the_paper_and_the_value_the_text_s():
+    """The divergence from the teacher has the gradient of the cross-entropy with it: the entropy is the teacher's."""
     student, teacher = two_models()
     ids, targets = batch()
     loss = distilled_loss(student, teacher, "fp32")(ids, targets)
-    ours, theirs = (F.log_softmax(model(ids).logits, -1).flatten(0, 1) for model in (student, teacher))
-    text = -ours.gather(1, targets.reshape(-1, 1)).mean()
-    entropy = -(theirs.exp() * theirs).sum(-1).mean()
-    divergence = F.kl_div(ours, theirs, reduction="batchmean", log_target=True)
-    assert loss.item() == pytest.approx(
-        ((1 - SHARE) * text + SHARE * (divergence + entropy)).item(), rel=1e-5
-    )
+    assert loss.item() == pytest.approx(student(ids, targets=targets).loss.item(), rel=1e-6)
+    loss.backward()
+    ours = [p.grad.clone() for p in student.parameters()]
+    student.zero_grad()
+    mine, theirs = (F.log_softmax(model(ids).logits, -1).flatten(0, 1) for model in (student, teacher))
+    text = -mine.gather(1, targets.reshape(-1, 1)).mean()
+    divergence = F.kl_div(mine, theirs.detach(), reduction="batchmean", log_target=True)
+    ((1 - SHARE) * text + SHARE * divergence).backward()
+    for one, other in zip(ours, (p.grad for p in student.parameters()), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
 
 
 def test_who_agrees_with_the_teacher_learns_from_the_text_alone():

@@ -128,7 +128,7 @@ def test_a_first_model_is_shorter_only_where_it_uses_up_the_text(monkeypatch):
     monkeypatch.setattr("minilm.tuner.choose.IMAGINED", 60)
     short, long = outlook(60_000), outlook(50_000_000)
     choice = once_or_twice(short, 240.0, 0, "tpe")
-    assert choice.share == pytest.approx(1 / (1 + 1.1 * 1.4)) and uses_up(
+    assert choice.share == pytest.approx(1 / (1 + 1.1 * 1.25)) and uses_up(
         short, choice.point, choice.share * 240
     )
     assert once_or_twice(long, 240.0, 0, "tpe").share == 1.0
@@ -136,6 +136,6 @@ def test_a_first_model_is_shorter_only_where_it_uses_up_the_text(monkeypatch):
 
 def test_the_times_that_are_said_are_those_that_are_kept():
     first, both = seconds_of_both(100, 0.1, left=60.0)
-    assert first == pytest.approx(11.0) and both == pytest.approx(11.0 * (1 + 1.5 * 1.4))
+    assert first == pytest.approx(11.0) and both == pytest.approx(11.0 * (1 + 1.5 * 1.25))
     assert seconds_of_both(100, 0.1, left=25.0)[1] == 25.0, "all that is left, for fewer steps"
     assert seconds_of_both(100, 0.1, left=20.0) == (first, first)
