@@ -113,6 +113,7 @@ def _learning(study: StudyRecords, folder: Path) -> list[Section]:
     rungs = ladder_numbers(
         [
             ("final model", val.model, "model"),
+            ("first model, its teacher", number(result, "teacher_loss"), "train"),
             ("best trial", best["loss"] if best else None, "train"),
             *((title, number(part(others, name), "val_loss"), "default") for name, title in COMPARED.items()),
             ("model and counting", val.mixture, "counting"),
@@ -125,6 +126,7 @@ def _learning(study: StudyRecords, folder: Path) -> list[Section]:
         how = "Validation losses, from zero; shorter is better."
         how += " No model can be shorter than the entropy floor." if val.floor is not None else ""
         how += " Trials are shorter trainings than the final one." if best else ""
+        how += " The learning curves are the final model's." if number(result, "teacher_loss") else ""
         alt = "; ".join(f"{rung.name} {rung.loss:.3f}" for rung in rungs)
         pictures.append(shown(draw_ladder(rungs), "Where it stands", how, folder / "ladder.png", alt=alt))
     if study.best:

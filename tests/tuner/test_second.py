@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
+import signal
 import time
 
 import pytest
 
 from minilm import load_corpus, load_run
 from minilm.errors import DivergenceError
+from minilm.training.session import Interrupted
 from minilm.tuner import second
 from minilm.tuner.budget import Prices
 from minilm.tuner.choose import Outlook, Text
@@ -115,6 +118,24 @@ def test_a_crash_before_the_judgement_and_after_it_changes_nothing(corpus, study
     shutil.copytree(kept, study / SECOND)  # as if the crash had come before it was deleted
     assert second_model(finishing(corpus, study), load_run(study / "best"), Watch()) is None
     assert not (study / SECOND).exists() and "taught" in load_run(study / "best").config
+
+
+@pytest.mark.clock
+def test_one_that_was_interrupted_goes_on_without_a_clock_and_is_then_judged(corpus, study, monkeypatch):
+    seen: list[dict] = []
+
+    def stop_early(values):
+        seen.append(values)
+        if len(seen) == 10:
+            signal.raise_signal(signal.SIGINT)
+
+    finish = dataclasses.replace(finishing(corpus, study, 60), on_record=stop_early)
+    with pytest.raises(Interrupted):
+        second_model(finish, load_run(study / "best"), Watch())
+    assert "student" not in load_run(study / "best").result and (study / SECOND / "config.json").is_file()
+    run = second_model(finishing(corpus, study), load_run(study / "best"), Watch())
+    assert run is not None and ("taught" in run.config) != ("student" in run.result)
+    assert not (study / SECOND).exists()
 
 
 TOKENS = {"characters": (65, 1.0), "bpe:1024": (1024, 2.5), "bpe:4096": (4096, 3.2)}
