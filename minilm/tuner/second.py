@@ -26,10 +26,8 @@ from minilm.tuner.watch import Watch
 
 SECOND = "second"  # the folder of the second model, until it takes the place of the first
 TAUGHT = 0.03  # nats per character that a second model ends lower: the median of seven texts, benchmarks/RESULTS.md
-LONGEST, LEAST = (
-    1.5,
-    0.8,
-)  # times the first one's steps: the second one's where there is time, and where there is little
+LONGEST = 1.5  # times the first one's steps, where there is time for so many
+LEAST = 0.8  # of them, else it would not be better
 SLOWER = 1.1  # times the seconds that steps were timed to take
 
 
