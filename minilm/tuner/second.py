@@ -78,7 +78,8 @@ def _student(f: Finish, run: Run, watch: Watch) -> Run | None:
         most = read_config(second)["taught"]["most_steps"]
     else:
         files.delete_folder(second)
-        left = 0.0 if f.end is None else f.end - time.monotonic()
+        minutes = f.settings.minutes or 0.0  # a sitting that goes on after a crash has no clock
+        left = 60 * minutes - run.result["seconds"] if f.end is None else f.end - time.monotonic()
         used_up = run.result["stopped"] == "finished" and steps >= (f.most_steps or 0) > 0
         times = left / (DEARER * run.result["step_seconds"])
         if not used_up or times < LEAST:

@@ -144,13 +144,16 @@ def _used_up(result: Mapping[str, Any]) -> Sentence | None:
     if second is not None and val is not None:
         words = f"{tale}; it was no better, {second:.3f} against {val:.3f} nats per character on validation."
         return Sentence("plain", words)
-    more = f"with {minutes_for_second(result)} minutes more (--resume) a second model could learn from it and the text"
+    more = (
+        f"with {minutes_for_second(result)} more (--resume) a second model could learn from it and the text"
+    )
     return Sentence("plain", f"It ended early because the text has no more to teach; {more}.")
 
 
-def minutes_for_second(result: Mapping[str, Any]) -> int:
-    """How many minutes more would let a second model learn from this one."""
-    return math.ceil((AROUND + SECOND * (result.get("step_seconds") or 0.0)) / 60)
+def minutes_for_second(result: Mapping[str, Any]) -> str:
+    """How much more time would let a second model learn from this one."""
+    minutes = math.ceil((AROUND + SECOND * (result.get("step_seconds") or 0.0)) / 60)
+    return f"{minutes} minute{'s' * (minutes > 1)}"
 
 
 def _expected(result: Mapping[str, Any]) -> Sentence | None:
