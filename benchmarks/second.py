@@ -4,7 +4,8 @@
     python benchmarks/second.py other --texts tr.txt --excerpts 60000 --minutes 4 --records FILE
 
 `taught`: the first model is what the law chooses; then the same recipe with the next seed, alone and with the first as
-its teacher, for so many times its steps. `--third`: that one teaches once more. `other`: what is left of the minutes
+its teacher, for so many times its steps. `--third`: that one teaches once more. `--share`: of the loss, the teacher's.
+`--dropout`: so much of it in place of a teacher. `other`: what is left of the minutes
 trains the recipe that promises most of those not yet tried, by a law that has learnt the losses so far, and so on.
 
 An excerpt is the beginning of a text, a twentieth of it for validation; the test part is the 50,000 characters that
@@ -30,12 +31,13 @@ import torch
 from recipe import lines
 from trainings import corpus_of, trainer_of
 
-from minilm.training.distil import distilled_loss
+from minilm.training import distil
 from minilm.training.evaluate import exact_loss
 from minilm.tuner.choose import Outlook, choose, to_configs, without_tokens
 
 UNSEEN = 50_000  # characters
 MOST = 5  # trainings of `other`
+HALF = distil.SHARE
 
 Side = tuple[str, dict[str, Any], Any]  # name, numbers, model
 
@@ -56,7 +58,7 @@ def trained(
 ) -> tuple[dict[str, Any], Any]:
     trainer = trainer_of(corpus, recipe, steps)
     if teacher is not None:
-        trainer.loss_of = distilled_loss(trainer.model, teacher, recipe["precisions"])
+        trainer.loss_of = distil.distilled_loss(trainer.model, teacher, recipe["precisions"])
     trainer.fit()
     losses = {split: exact_loss(trainer.model, **corpus.scored(split)) for split in ("val", "test")}
     return {**losses, "steps": steps}, trainer.model
@@ -72,8 +74,14 @@ def with_a_teacher(outlook: Outlook, text: str, split: Any, arguments: argparse.
     next_one = {**recipe, "seeds": seed + 1}
     yield "alone", *trained(corpus, next_one, steps)
     for times in arguments.times:
+        if arguments.dropout:
+            side = f"alone, dropout {arguments.dropout:g}, {times:g} times the steps"
+            dropped = {**next_one, "dropouts": arguments.dropout}
+            yield side, *trained(corpus, dropped, int(times * steps))
+            continue
         found, second = trained(corpus, next_one, int(times * steps), first)
-        yield f"taught, {times:g} times the steps", found, second
+        other = "" if arguments.share == HALF else f", the teacher's share {arguments.share:g}"
+        yield f"taught, {times:g} times the steps{other}", found, second
         if arguments.third:
             yield "third", *trained(corpus, {**recipe, "seeds": seed + 2}, steps, second)
 
@@ -132,12 +140,15 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument("--times", type=float, nargs="+", default=[1.5], help="the first one's steps")
     parser.add_argument("--third", action="store_true")
+    parser.add_argument("--share", type=float, default=distil.SHARE)
+    parser.add_argument("--dropout", type=float)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--prices", type=float, nargs=2, default=[1.0, 1.0], metavar=("ARITHMETIC", "CALLS"))
     parser.add_argument("--records", required=True)
     parser.add_argument("--table", action="store_true", help="only print what is recorded")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    distil.SHARE = arguments.share
     path = Path(arguments.records)
     asked = (
         [] if arguments.table else [(text, size) for text in arguments.texts for size in arguments.excerpts]
