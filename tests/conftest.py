@@ -34,3 +34,13 @@ def own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    """A line forty times, in characters; a file whose tests need another text has a fixture of its own."""
+    from minilm.text.corpora import load_corpus
+
+    path = tmp_path_factory.mktemp("text") / "tale.txt"
+    path.write_text("a fox and a crane met at the well, and the crane said no.\n" * 40)
+    return load_corpus(path)

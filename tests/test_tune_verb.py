@@ -395,6 +395,23 @@ def test_a_text_that_is_used_up_ends_early_and_says_so_beforehand(chosen):
     assert result["law"]["most_steps"] == result["steps"]
 
 
+def test_a_crash_while_the_second_model_takes_the_place_of_the_first_costs_no_training(chosen, tmp_path):
+    import shutil
+
+    from minilm.tuner import finish
+    from minilm.tuner.resume import resume_study
+
+    folder = shutil.copytree(chosen[0], tmp_path / "study")
+    before = json.loads((folder / "result.json").read_text())
+    assert before["teacher_loss"] is not None or "student" in before
+    (folder / "best").rename(folder / "second")
+    (folder / "result.json").unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finish, "run_training", None)  # nothing is trained
+        study = resume_study(folder)
+    assert study.result["val_loss"] == before["val_loss"] and not (folder / "second").exists()
+
+
 def test_the_imagined_trainings_are_hyperopts_own_trials(chosen):
     from hyperopt import Trials, space_eval
 

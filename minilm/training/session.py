@@ -178,8 +178,7 @@ def resume_training(
             done == len(legs) > 0
         ):  # a leg begins, or has not ended: written now that nothing is refused any more
             write_config(folder, stored)
-        taught = teacher if not legs else None
-        return _train(run, corpus, config, hardware, clock, teacher=taught, on_record=on_record)
+        return _train(run, corpus, config, hardware, clock, teacher=teacher, on_record=on_record)
 
 
 def _another_leg(

@@ -28,6 +28,7 @@ TIMED: tuple[Point, Point] = (
 )
 SMALLEST: Point = {"num_layers": 1, "hidden_size": 64, "batch_size": 8}
 DROPOUT_PRICE = 1.3  # times a step without: it is drawn by one thread
+TEACHER_PRICE = 1.25  # the same: its forward pass; 1.06 measured in bfloat16, 1.35 by arithmetic
 # Seconds for an operation, for a number kept, for a layer: how they compare with one another, on one machine. What
 # another one costs is these times two factors, one for arithmetic and one for calls. benchmarks/RESULTS.md.
 PER_FLOP, PER_NUMBER, PER_LAYER = 2.9e-12, 1.34e-9, 4.9e-3

@@ -20,7 +20,7 @@ from minilm.tuner.choose import space_for
 from minilm.tuner.finish import Finish
 from minilm.tuner.propose import SearchSpace, difference
 from minilm.tuner.records import BEST, RESULT, STUDY, STUDY_SHAPE, Journal, read_study
-from minilm.tuner.second import second_model
+from minilm.tuner.second import SECOND, second_model
 from minilm.tuner.settings import Settings, check_request
 from minilm.tuner.study import Sitting, Study, run_sitting
 from minilm.tuner.trials import SEARCH_SHARE, search_space
@@ -60,6 +60,10 @@ def resume_study(
             sitting = Sitting(corpus, settings, searched_space, folder, journal, watch, None, begun)
             if is_done and minutes is not None:
                 return _longer(sitting, Minutes(minutes, begun))
+            if (folder / SECOND / RESULT).is_file() and not (folder / BEST).exists():
+                files.copy_folder(
+                    folder / SECOND, folder / BEST
+                )  # a crash came while one took the other's place
             ends = any((folder / BEST / name).is_file() for name in (CHECKPOINT, RESULT))
             if settings.minutes is not None and not ends:
                 spent = max((trial.ended or 0.0 for trial in journal.trials), default=0.0)

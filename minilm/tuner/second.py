@@ -15,9 +15,10 @@ from minilm import files
 from minilm.config import ModelConfig, TrainConfig
 from minilm.errors import DivergenceError
 from minilm.training.checkpoint import CHECKPOINT
-from minilm.training.distil import DEARER, Teacher
+from minilm.training.distil import Teacher
 from minilm.training.run import Run, add_to_result, load_run, read_config
 from minilm.training.session import resume_training, run_training
+from minilm.tuner.budget import TEACHER_PRICE
 from minilm.tuner.choose import Choice, Outlook, choose, middle_of
 from minilm.tuner.finish import Finish
 from minilm.tuner.records import BEST
@@ -34,7 +35,7 @@ SLOWER = 1.1  # times the seconds that steps were timed to take
 def once_or_twice(outlook: Outlook, seconds: float, seed: int, algo: str) -> Choice:
     """The choice for one training of all the seconds; or for a shorter one that uses up the text, where with a second
     model it is expected to end lower."""
-    whole, shorter = choose(outlook, seconds, seed, algo), seconds / (1 + SLOWER * DEARER)
+    whole, shorter = choose(outlook, seconds, seed, algo), seconds / (1 + SLOWER * TEACHER_PRICE)
     if not uses_up(outlook, middle_of(outlook, shorter), shorter):
         return whole
     first = choose(outlook, shorter, seed, algo)
@@ -50,16 +51,17 @@ def uses_up(outlook: Outlook, point: Point, seconds: float) -> bool:
 
 
 def seconds_of_both(steps: int, each: float, left: float) -> tuple[float, float]:
-    """How long the first model's training takes, with `each` second of a step, and the one of both; the same where no
+    """How long the first model's training takes, with `each` seconds of a step, and the one of both; the same where no
     time is left for a second model."""
-    first, second = SLOWER * steps * each, SLOWER * steps * each * DEARER
+    first, second = SLOWER * steps * each, SLOWER * steps * each * TEACHER_PRICE
     return first, first + (min(LONGEST * second, left - first) if first + LEAST * second < left else 0.0)
 
 
 def second_model(f: Finish, run: Run, watch: Watch) -> Run | None:
     """The better of the run and a second model that it teaches; None where the text is not used up, where there is no
-    time for one, and where there has been one. The better one is whole in its folder at all times. The config.json of a
-    second model has "taught"; where the first is kept its result says under "student" what the second came to."""
+    time for one, and where there has been one. The better one is whole in one of the two folders at all times. The
+    config.json of a second model has "taught"; where the first is kept its result says under "student" what the second
+    came to."""
     second = f.folder / SECOND
     judged = "taught" in run.config or "student" in run.result  # before a crash, or in an earlier sitting
     student = None if judged else _student(f, run, watch)
@@ -81,7 +83,7 @@ def _student(f: Finish, run: Run, watch: Watch) -> Run | None:
         minutes = f.settings.minutes or 0.0  # a sitting that goes on after a crash has no clock
         left = 60 * minutes - run.result["seconds"] if f.end is None else f.end - time.monotonic()
         used_up = run.result["stopped"] == "finished" and steps >= (f.most_steps or 0) > 0
-        times = left / (DEARER * run.result["step_seconds"])
+        times = left / (TEACHER_PRICE * run.result["step_seconds"])
         if not used_up or times < LEAST:
             return None
         most = int(steps * min(LONGEST, times))

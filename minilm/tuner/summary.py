@@ -13,6 +13,7 @@ from typing import Any
 
 from minilm.config import ModelConfig
 from minilm.plots.verdict import Sentence, Standing, against_counting, against_floor
+from minilm.tuner.budget import TEACHER_PRICE
 from minilm.tuner.records import BEST, PAGE
 
 SHORT = {
@@ -31,7 +32,6 @@ SHORT_TEXT = 50_000  # characters; below, counting is hard to beat, benchmarks/R
 MORE_MINUTES = 10  # of which the verdict speaks
 COVERED = 1.645  # standard deviations of a 90 % interval
 AROUND = 15.0  # seconds before and after a training
-SECOND = 1.4  # times the seconds of the first model's steps, for a second one
 
 
 def settings_text(point: Mapping[str, Any]) -> str:
@@ -152,7 +152,7 @@ def _used_up(result: Mapping[str, Any]) -> Sentence | None:
 
 def minutes_for_second(result: Mapping[str, Any]) -> str:
     """How much more time would let a second model learn from this one."""
-    minutes = math.ceil((AROUND + SECOND * (result.get("step_seconds") or 0.0)) / 60)
+    minutes = math.ceil((AROUND + TEACHER_PRICE * (result.get("step_seconds") or 0.0)) / 60)
     return f"{minutes} minute{'s' * (minutes > 1)}"
 
 

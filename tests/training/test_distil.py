@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from minilm import load_corpus
 from minilm.config import ModelConfig, TrainConfig
 from minilm.errors import RunError
 from minilm.model import GPT
@@ -68,13 +67,6 @@ def test_the_teacher_is_left_as_it_was():
     distilled_loss(student, teacher.train(), "fp32")(*batch()).backward()
     assert not teacher.training and all(p.grad is None and p.requires_grad for p in teacher.parameters())
     assert all((teacher.state_dict()[name] == tensor).all() for name, tensor in before.items())
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    path = tmp_path_factory.mktemp("text") / "tale.txt"
-    path.write_text("a fox and a crane met at the well, and the crane said no.\n" * 40)
-    return load_corpus(path)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from minilm import load_corpus, load_run
+from minilm import load_run
 from minilm.errors import DivergenceError
 from minilm.training.session import run_training
 from minilm.tuner.finish import Finish
@@ -17,13 +17,6 @@ from minilm.tuner.settings import Settings, TrialBudget, evaluations_for
 from minilm.tuner.space import limits_for, to_configs
 
 POINT = {"num_layers": 1, "hidden_size": 16, "block_size": 8, "batch_size": 4, "learning_rate": 1e-2}
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    path = tmp_path_factory.mktemp("text") / "tale.txt"
-    path.write_text("a fox and a crane met at the well, and the crane said no.\n" * 40)
-    return load_corpus(path)
 
 
 def finish(corpus, folder, chosen, steps=1, end=None, most_steps=None):

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from minilm import load_corpus, load_run
+from minilm import load_run
 from minilm.errors import DivergenceError
 from minilm.training.session import Interrupted
 from minilm.tuner import second
@@ -23,13 +23,6 @@ from minilm.tuner.watch import Watch
 
 POINT = {"num_layers": 1, "hidden_size": 16, "block_size": 8, "batch_size": 4, "learning_rate": 1e-2}
 STEPS = 40
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    path = tmp_path_factory.mktemp("text") / "tale.txt"
-    path.write_text("a fox and a crane met at the well, and the crane said no.\n" * 40)
-    return load_corpus(path)
 
 
 @pytest.fixture(scope="module")
